@@ -1,0 +1,122 @@
+//! The dispatcher's part for servers: accepting, the shortage of descriptors, closing.
+
+use std::io;
+use std::rc::Rc;
+
+use rustix::io::Errno;
+
+use crate::channel::server::Accepted;
+use crate::channel::stream::Stream;
+use crate::context::Running;
+use crate::dispatch::Dispatcher;
+use crate::error::Error;
+use crate::handler::AnyAcceptor;
+use crate::key::{Key, ServerKey};
+use crate::limits;
+use crate::net::socket::Socket;
+use crate::slots::{Channel, ConnectionSlot, Task};
+
+impl Dispatcher {
+    /// Accepts until the kernel's queue is empty, the server is full or must pause, or the budget is used up.
+    pub(crate) fn accept(&mut self, key: Key) {
+        for _ in 0..limits::ACCEPT_BUDGET {
+            let draining = self.context.drain.is_some();
+            let Some(slot) = self.context.server_slot(key) else { return };
+            if !slot.server.wants_accept() {
+                return if draining && !slot.server.ready { self.close_server(key) };
+            }
+            match slot.server.accept() {
+                Accepted::Connection(socket, peer) => self.admit(key, socket, peer),
+                Accepted::Nothing => {}
+                Accepted::Lost(errno) => self.complain(key, errno),
+                Accepted::Exhausted(errno) => self.pause_accepting(key, errno),
+            }
+        }
+        self.context.schedule(key);
+    }
+
+    /// Makes a connection of an accepted socket, if the acceptor wants it.
+    fn admit(&mut self, key: Key, socket: Socket, peer: std::net::SocketAddr) {
+        self.context.running = Running::Server(key);
+        let handler = self.with_acceptor(key, |acceptor| acceptor.on_accept(peer)).flatten();
+        self.context.running = Running::Nobody;
+        let Some(handler) = handler else {
+            self.context.stats.connections_refused += 1;
+            return;
+        };
+        let now = self.context.clock.tick();
+        let Some(slot) = self.context.server_slot(key) else { return };
+        let mut stream = Stream::new(socket, peer, Rc::clone(&slot.server.connection_options), now);
+        if self.context.drain.is_some() {
+            stream.suspect_input();
+        }
+        let connection = match self.context.insert_connection(ConnectionSlot::new(stream, handler, Some(ServerKey(key)))) {
+            Ok(connection) => connection,
+            Err(error) => return self.complain(key, Errno::from_io_error(&error).unwrap_or(Errno::NOMEM)),
+        };
+        if let Some(slot) = self.context.server_slot(key) {
+            slot.server.connections += 1;
+        }
+        self.context.stats.connections_accepted += 1;
+        if self.context.drain.is_some() {
+            self.context.schedule(connection);
+        }
+        self.context.running = Running::Connection(connection);
+        self.call(connection, |handler, connection| handler.on_connect(connection));
+        self.settle(connection);
+        self.context.running = Running::Nobody;
+    }
+
+    /// Out of descriptors, or of memory: tries again by timer, since no edge will come for those that wait.
+    fn pause_accepting(&mut self, key: Key, errno: Errno) {
+        let now = self.context.clock.tick();
+        let Some(slot) = self.context.server_slot(key) else { return };
+        let pause = slot.server.handle_shortage(now);
+        if slot.server.turn_one_away(now) {
+            self.context.stats.connections_refused += 1;
+        }
+        self.context.timers.insert(now.after(pause), Task::AcceptAgain(key));
+        self.complain(key, errno);
+    }
+
+    pub(crate) fn accept_again(&mut self, key: Key) {
+        if let Some(slot) = self.context.server_slot(key) {
+            slot.server.paused = false;
+            self.accept(key);
+        }
+    }
+
+    /// Counts a failed `accept`, and tells of it once in a while.
+    fn complain(&mut self, key: Key, errno: Errno) {
+        self.context.stats.accept_errors += 1;
+        let now = self.context.clock.tick();
+        let Some(slot) = self.context.server_slot(key) else { return };
+        if !slot.server.may_log(now) {
+            return;
+        }
+        let error = Error::Accept { address: slot.server.address, source: io::Error::from(errno) };
+        tracing::warn!("{error}; the server goes on");
+        self.context.running = Running::Server(key);
+        self.with_acceptor(key, |acceptor| acceptor.on_error(&error));
+        self.context.running = Running::Nobody;
+    }
+
+    /// Closes a listening socket. Its connections stay.
+    pub(crate) fn close_server(&mut self, key: Key) {
+        if let Some(Channel::Server(slot)) = self.context.channels.remove(key) {
+            let Some(mut acceptor) = slot.acceptor else { return };
+            self.context.running = Running::Server(key);
+            acceptor.on_close();
+            self.context.running = Running::Nobody;
+        }
+    }
+
+    fn with_acceptor<R>(&mut self, key: Key, f: impl FnOnce(&mut dyn AnyAcceptor) -> R) -> Option<R> {
+        self.active.acceptor = self.context.server_slot(key)?.acceptor.take();
+        let result = self.active.acceptor.as_mut().map(|acceptor| f(&mut **acceptor));
+        if let Some(slot) = self.context.server_slot(key) {
+            slot.acceptor = self.active.acceptor.take();
+        }
+        result
+    }
+}

@@ -1,0 +1,4 @@
+//! Bytes on their way out: the outbox of small writes, and the queue of what the kernel would not take.
+
+pub(crate) mod outbox;
+pub(crate) mod write;

@@ -1,0 +1,134 @@
+//! One listening socket: when it may accept, and what it does when descriptors run out. No callbacks.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::clock::Tick;
+use crate::limits;
+use crate::net::socket::Socket;
+use crate::options::{ConnectionOptions, ServerOptions};
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) socket: Socket,
+    pub(crate) address: SocketAddr,
+    pub(crate) options: ServerOptions,
+    /// Shared by all its connections.
+    pub(crate) connection_options: Rc<ConnectionOptions>,
+    /// Its connections that are open now.
+    pub(crate) connections: usize,
+    /// Listening and registered.
+    pub(crate) open: bool,
+    /// The kernel may hold connections: an edge has come, and `accept` has not run dry since.
+    pub(crate) ready: bool,
+    /// Descriptors have run out; a timer ends the pause.
+    pub(crate) paused: bool,
+    shortage: Shortage,
+}
+
+/// What a server remembers of a shortage of descriptors.
+#[derive(Debug, Default)]
+struct Shortage {
+    since: Option<Tick>,
+    pause: Duration,
+    /// Given up for a moment to turn a waiting connection away, when the table is full for long.
+    spare: Option<File>,
+    logged: Option<Tick>,
+}
+
+/// What an `accept` brought.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    Connection(Socket, SocketAddr),
+    /// The queue is empty.
+    Nothing,
+    /// This one was lost; the next may do.
+    Lost(Errno),
+    /// The process, or the system, is out of descriptors or memory.
+    Exhausted(Errno),
+}
+
+impl Server {
+    pub(crate) fn new(socket: Socket, address: SocketAddr, options: ServerOptions) -> Self {
+        let connection_options = Rc::new(options.connection.clone());
+        let shortage = Shortage { spare: open_spare(), ..Shortage::default() };
+        Self {
+            socket,
+            address,
+            options,
+            connection_options,
+            connections: 0,
+            open: false,
+            ready: false,
+            paused: false,
+            shortage,
+        }
+    }
+
+    /// Whether another connection may be accepted now.
+    pub(crate) fn wants_accept(&self) -> bool {
+        let full = self.options.max_connections.is_some_and(|max| self.connections >= max);
+        self.open && self.ready && !self.paused && !full
+    }
+
+    pub(crate) fn accept(&mut self) -> Accepted {
+        match self.socket.accept() {
+            Ok((socket, peer)) => {
+                self.shortage.since = None;
+                Accepted::Connection(socket, peer)
+            }
+            Err(Errno::AGAIN) => {
+                self.ready = false;
+                Accepted::Nothing
+            }
+            Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => Accepted::Exhausted(errno),
+            // A connection that was aborted while it waited, or another error of the network that accept(2) says to retry.
+            Err(errno) => Accepted::Lost(errno),
+        }
+    }
+
+    /// Descriptors have run out: how long to pause before the next attempt.
+    ///
+    /// An edge does not come again for connections that wait already, so only a timer brings the server back; and since it
+    /// pauses, it does not spin on a queue that it cannot empty.
+    pub(crate) fn handle_shortage(&mut self, now: Tick) -> Duration {
+        self.paused = true;
+        let shortage = &mut self.shortage;
+        if shortage.since.is_none() {
+            shortage.since = Some(now);
+            shortage.pause = limits::ACCEPT_PAUSE_MIN;
+        } else {
+            shortage.pause = (shortage.pause * 2).min(limits::ACCEPT_PAUSE_MAX);
+        }
+        shortage.pause
+    }
+
+    /// When the shortage has lasted, turns one waiting connection away, so that it need not wait for its own timeout.
+    /// Returns whether one was.
+    pub(crate) fn turn_one_away(&mut self, now: Tick) -> bool {
+        let Some(since) = self.shortage.since else { return false };
+        if now < since.after(limits::ACCEPT_PAUSE_MAX) || self.shortage.spare.take().is_none() {
+            return false;
+        }
+        let turned_away = self.socket.accept().is_ok();
+        self.shortage.spare = open_spare();
+        turned_away
+    }
+
+    /// Whether to log a complaint now: at most once in [`limits::LOG_INTERVAL`].
+    pub(crate) fn may_log(&mut self, now: Tick) -> bool {
+        let may = self.shortage.logged.is_none_or(|last| now >= last.after(limits::LOG_INTERVAL));
+        if may {
+            self.shortage.logged = Some(now);
+        }
+        may
+    }
+}
+
+fn open_spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}

@@ -1,0 +1,223 @@
+//! One connection, as a callback sees it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::channel::state::{CloseReason, Fin};
+use crate::context::{Context, Running};
+use crate::handler::Handler;
+use crate::key::{ConnectionKey, Key, ServerKey, TimerKey};
+use crate::slots::{Channel, ConnectionSlot, HandlerTask, Task};
+
+/// A connection within a callback: what can be asked of it, and the way to its engine.
+///
+/// It is there for as long as it is borrowed; to reach the connection later keep its [`key`](Self::key).
+pub struct Connection<'a> {
+    context: &'a mut Context,
+    /// Invariant: names a connection that is in `context`.
+    key: Key,
+}
+
+impl<'a> Connection<'a> {
+    pub(crate) fn new(context: &'a mut Context, key: Key) -> Self {
+        Self { context, key }
+    }
+
+    fn slot(&mut self) -> &mut ConnectionSlot {
+        self.context.connection_slot(self.key).expect("a connection outlives the callbacks it is lent to")
+    }
+
+    /// Writes `data` behind everything written before; it is copied or sent before this returns.
+    ///
+    /// Small writes of one callback leave together when it returns. What the kernel will not take is queued, and leaves as
+    /// soon as it will; [`on_write`](Handler::on_write) says when all has left.
+    ///
+    /// Returns whether `data` was taken. It is not after [`close`](Self::close), [`shutdown_write`](Self::shutdown_write)
+    /// or the connection's end; nor when the queue would grow past
+    /// [`write_cap`](crate::ConnectionOptions::write_cap), which ends the connection.
+    pub fn write(&mut self, data: &[u8]) -> bool {
+        let Some(slot) = self.context.connection_slot(self.key) else { return false };
+        let stream = &mut slot.stream;
+        if !stream.accepts_output() {
+            return false;
+        }
+        if data.is_empty() {
+            return true;
+        }
+        if !stream.must_queue() && self.context.outbox.push(self.key, data) {
+            return true;
+        }
+        self.write_past_outbox(data)
+    }
+
+    /// The outbox is full or another's, or the connection has a queue.
+    #[inline(never)]
+    fn write_past_outbox(&mut self, data: &[u8]) -> bool {
+        self.context.flush_outbox();
+        let now = self.context.clock.tick();
+        let Context { channels, outbox, stats, .. } = &mut *self.context;
+        let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
+        let stream = &mut slot.stream;
+        if !stream.accepts_output() {
+            return false;
+        }
+        let taken = if stream.queued().saturating_add(data.len()) > stream.options.write_cap {
+            stream.overflowed = true;
+            false
+        } else {
+            if stream.must_queue() || !outbox.push(self.key, data) {
+                stream.send(data, now, stats);
+            }
+            true
+        };
+        self.touch();
+        taken
+    }
+
+    /// Closes in good order: what was written leaves, then FIN; nothing more is read. When the peer's FIN has come too, or
+    /// 5 s later, [`on_close`](Handler::on_close) comes with [`CloseReason::Finished`].
+    ///
+    /// Input that arrives meanwhile is discarded: closing the descriptor over unread input would send RST, and RST
+    /// destroys a reply that is still on its way (RFC 9112, section 9.6).
+    pub fn close(&mut self) {
+        let stream = &mut self.slot().stream;
+        stream.closing = true;
+        if stream.fin == Fin::No {
+            stream.fin = Fin::Wanted;
+        }
+        self.touch();
+    }
+
+    /// Closes at once with RST; what is queued is lost. [`on_close`](Handler::on_close) comes with
+    /// [`CloseReason::Aborted`] after the present callback.
+    pub fn abort(&mut self) {
+        self.slot().stream.doom(CloseReason::Aborted);
+        self.touch();
+    }
+
+    /// Sends FIN after what was written, and goes on reading: a half-close. When the peer has sent its own FIN,
+    /// [`on_end`](Handler::on_end) comes and the connection closes.
+    pub fn shutdown_write(&mut self) {
+        let stream = &mut self.slot().stream;
+        if stream.fin == Fin::No {
+            stream.fin = Fin::Wanted;
+        }
+        self.touch();
+    }
+
+    /// Stops reading: not even the data at hand is followed by more. The kernel's buffer fills, and then the peer waits.
+    pub fn pause_reading(&mut self) {
+        self.slot().stream.paused_by_user = true;
+    }
+
+    /// Goes on reading, from this turn or the next.
+    pub fn resume_reading(&mut self) {
+        self.slot().stream.paused_by_user = false;
+        self.touch();
+    }
+
+    /// Bytes written that the kernel has not taken yet.
+    pub fn queued_bytes(&mut self) -> usize {
+        let in_outbox = self.context.outbox.len_of(self.key);
+        self.slot().stream.queued() + in_outbox
+    }
+
+    /// The other end, as it was when the connection was made.
+    pub fn peer_address(&mut self) -> SocketAddr {
+        self.slot().stream.peer
+    }
+
+    /// This end; `None` when the system does not know it any more.
+    pub fn local_address(&mut self) -> Option<SocketAddr> {
+        self.slot().stream.transport.socket().local_address().ok()
+    }
+
+    /// The key by which [`Context::connection`] finds this connection again.
+    pub fn key(&self) -> ConnectionKey {
+        ConnectionKey(self.key)
+    }
+
+    /// The server that accepted this connection; `None` for a client's.
+    pub fn server(&mut self) -> Option<ServerKey> {
+        self.slot().server
+    }
+
+    /// Changes the idle timeout of this connection alone, from its last byte on; `None`, or zero, turns it off.
+    pub fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
+        let timeout = timeout.filter(|timeout| !timeout.is_zero());
+        let stream = &mut self.slot().stream;
+        Rc::make_mut(&mut stream.options).idle_timeout = timeout;
+        self.context.rearm(self.key);
+    }
+
+    /// Changes the write-stall timeout of this connection alone; `None`, or zero, turns it off.
+    pub fn set_write_stall_timeout(&mut self, timeout: Option<Duration>) {
+        let timeout = timeout.filter(|timeout| !timeout.is_zero());
+        let stream = &mut self.slot().stream;
+        Rc::make_mut(&mut stream.options).write_stall_timeout = timeout;
+        self.context.rearm(self.key);
+    }
+
+    /// Runs `f` with this connection and its handler when `delay` has passed, on the terms of [`Context::defer`]. It is
+    /// cancelled when the connection closes.
+    ///
+    /// # Panics
+    ///
+    /// When it fires, if `H` is not the handler's type; that ends the connection, as every panic does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_engine::{Connection, Handler};
+    /// use std::time::Duration;
+    ///
+    /// struct Greeter;
+    ///
+    /// impl Handler for Greeter {
+    ///     fn on_connect(&mut self, connection: &mut Connection<'_>) {
+    ///         connection.defer(Duration::from_secs(1), |_: &mut Greeter, connection| {
+    ///             connection.write(b"still there?\n");
+    ///         });
+    ///     }
+    ///
+    ///     fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
+    /// }
+    /// ```
+    pub fn defer<H: Handler>(
+        &mut self,
+        delay: Duration,
+        f: impl FnOnce(&mut H, &mut Connection<'_>) + 'static,
+    ) -> TimerKey {
+        let run = Box::new(|handler: &mut dyn Handler, connection: &mut Connection<'_>| {
+            let actual = handler.type_name();
+            match (handler as &mut dyn std::any::Any).downcast_mut::<H>() {
+                Some(handler) => f(handler, connection),
+                None => panic!("a timer for handler {} met {actual}", std::any::type_name::<H>()),
+            }
+        });
+        let task = Task::Handler(Box::new(HandlerTask { connection: self.key, run }));
+        let timer = self.context.insert_after(delay, task);
+        self.slot().timers.get_or_insert_default().push(timer);
+        timer
+    }
+
+    /// The engine: its timers and its other channels.
+    pub fn context(&mut self) -> &mut Context {
+        self.context
+    }
+
+    /// Has the connection driven after this, if its own callback is not what runs.
+    fn touch(&mut self) {
+        if self.context.running != Running::Connection(self.key) {
+            self.context.schedule(self.key);
+        }
+    }
+}
+
+impl fmt::Debug for Connection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("key", &self.key).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,381 @@
+//! The dispatcher: drives connections, and is the only place from which callbacks are called.
+//!
+//! A callback gets its handler from `active` and the rest of the engine as a [`Context`], so that both can be used at once.
+//! When it panics its handler is still in `active`, and [`Dispatcher::contain`] closes its connection.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::mem;
+
+use crate::channel::state::{CloseReason, Expiry};
+use crate::channel::stream::Received;
+use crate::connection::Connection;
+use crate::context::{Context, Running};
+use crate::error::Error;
+use crate::handler::{AnyAcceptor, Handler};
+use crate::key::Key;
+use crate::limits;
+use crate::poll::Readiness;
+use crate::slots::Channel;
+
+pub(crate) struct Dispatcher {
+    pub(crate) context: Context,
+    /// What every connection reads into.
+    read_buffer: Box<[u8]>,
+    pub(crate) active: Active,
+}
+
+/// Whose callback runs, out of its slot for as long.
+#[derive(Default)]
+pub(crate) struct Active {
+    pub(crate) handler: Option<Box<dyn Handler>>,
+    pub(crate) acceptor: Option<Box<dyn AnyAcceptor>>,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(context: Context) -> Self {
+        Self { context, read_buffer: vec![0; limits::READ_BUFFER_BYTES].into(), active: Active::default() }
+    }
+
+    /// Acts on an event. One for a channel that is gone, even since this batch was fetched, reaches nobody.
+    #[inline]
+    pub(crate) fn handle_event(&mut self, key: Key, readiness: Readiness) {
+        match self.context.channels.get_mut(key) {
+            Some(Channel::Connection(slot)) => {
+                slot.stream.handle_readiness(readiness);
+                self.drive(key);
+            }
+            Some(Channel::Server(slot)) => {
+                slot.server.ready = true;
+                self.accept(key);
+            }
+            None => {}
+        }
+    }
+
+    /// Drives the channel that has waited longest, if it is still there.
+    pub(crate) fn drive_next_ready(&mut self) {
+        let Some(key) = self.context.ready.pop_front() else { return };
+        match self.context.channels.get_mut(key) {
+            Some(Channel::Connection(slot)) => {
+                slot.scheduled = false;
+                self.drive(key);
+            }
+            Some(Channel::Server(slot)) => {
+                slot.scheduled = false;
+                self.accept(key);
+            }
+            None => {}
+        }
+    }
+
+    /// Does for a connection all that its state allows: connects, writes, reads, closes.
+    fn drive(&mut self, key: Key) {
+        self.context.running = Running::Connection(key);
+        if self.finish_connecting(key) && self.flush(key) && self.read(key) {
+            self.after_read(key);
+        }
+        self.context.running = Running::Nobody;
+    }
+
+    // The steps of a drive. Each returns whether the next one makes sense: the connection is made, and still there.
+
+    #[inline]
+    fn finish_connecting(&mut self, key: Key) -> bool {
+        match self.context.connection_slot(key) {
+            Some(slot) if slot.stream.connecting => self.try_finish_connecting(key),
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    fn try_finish_connecting(&mut self, key: Key) -> bool {
+        let now = self.context.clock.tick();
+        let Some(slot) = self.context.connection_slot(key) else { return false };
+        if slot.stream.doom.is_some() {
+            return self.settle(key);
+        }
+        match slot.stream.take_connected(now) {
+            None => false,
+            Some(Ok(())) => {
+                self.call(key, |handler, connection| handler.on_connect(connection));
+                self.settle(key)
+            }
+            Some(Err(error)) => {
+                self.fail_to_connect(key, error);
+                false
+            }
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self, key: Key) -> bool {
+        let Context { channels, clock, stats, .. } = &mut self.context;
+        let Some(Channel::Connection(slot)) = channels.get_mut(key) else { return false };
+        if !slot.stream.wants_flush() {
+            return true;
+        }
+        slot.stream.flush(clock.tick(), stats);
+        if slot.stream.wants_flush() {
+            self.context.schedule(key);
+        }
+        self.settle(key)
+    }
+
+    /// Reads until the kernel has no more, reading is paused, or the budget is used up.
+    #[inline]
+    fn read(&mut self, key: Key) -> bool {
+        let mut budget = limits::READ_BUDGET_BYTES;
+        loop {
+            let Context { channels, clock, stats, .. } = &mut self.context;
+            let Some(Channel::Connection(slot)) = channels.get_mut(key) else { return false };
+            let stream = &mut slot.stream;
+            if !stream.wants_read() {
+                return true;
+            }
+            if budget == 0 {
+                self.context.schedule(key);
+                return true;
+            }
+            let discard = stream.closing;
+            match stream.recv(&mut self.read_buffer, clock.tick(), stats) {
+                Received::Bytes(count) => {
+                    budget = budget.saturating_sub(count);
+                    if !discard {
+                        let Self { context, active, read_buffer } = self;
+                        active.call(context, key, |handler, connection| {
+                            handler.on_read(connection, &read_buffer[..count]);
+                        });
+                    }
+                }
+                Received::End if !discard => self.call(key, |handler, connection| handler.on_end(connection)),
+                Received::End | Received::Nothing => {}
+            }
+            if !self.settle(key) {
+                return false;
+            }
+        }
+    }
+
+    /// What is looked at when nothing more is to be read for now: errors that no call has returned, and a drain.
+    #[inline]
+    fn after_read(&mut self, key: Key) {
+        let Some(slot) = self.context.connection_slot(key) else { return };
+        slot.stream.take_pending_error();
+        if slot.drain_due {
+            self.tell_of_drain(key);
+        }
+        self.settle(key);
+    }
+
+    fn tell_of_drain(&mut self, key: Key) {
+        let impatient = self.context.drain.is_some_and(|drain| drain.impatient);
+        let Some(slot) = self.context.connection_slot(key) else { return };
+        if slot.stream.doom.is_none() && (impatient || slot.stream.is_quiet()) {
+            slot.drain_due = false;
+            self.call(key, |handler, connection| handler.on_drain(connection));
+        }
+    }
+
+    /// Carries out what the last callback, or the last call, left to be done. Returns whether the connection is still there.
+    #[inline]
+    pub(crate) fn settle(&mut self, key: Key) -> bool {
+        self.context.flush_outbox();
+        for _ in 0..limits::ON_WRITE_ROUNDS_MAX {
+            let now = self.context.clock.tick();
+            let Some(slot) = self.context.connection_slot(key) else { return false };
+            let stream = &mut slot.stream;
+            if stream.wants_close() {
+                stream.handle_close(now);
+            }
+            if stream.is_settled() {
+                return true;
+            }
+            if !self.settle_one(key) {
+                return false;
+            }
+            self.context.flush_outbox();
+        }
+        self.context.schedule(key);
+        true
+    }
+
+    /// The most urgent of what is left to be done.
+    #[inline]
+    fn settle_one(&mut self, key: Key) -> bool {
+        let Some(slot) = self.context.connection_slot(key) else { return false };
+        let stream = &mut slot.stream;
+        if stream.doom.is_some() {
+            self.end(key);
+            return false;
+        }
+        if stream.overflowed {
+            self.call(key, |handler, connection| handler.on_overflow_error(connection));
+            self.doom(key, CloseReason::Overflow);
+        } else if stream.rearm_due {
+            self.context.rearm(key);
+        } else {
+            stream.on_write_due = false;
+            self.call(key, |handler, connection| handler.on_write(connection));
+        }
+        true
+    }
+
+    fn doom(&mut self, key: Key, reason: CloseReason) {
+        if let Some(slot) = self.context.connection_slot(key) {
+            slot.stream.doom(reason);
+        }
+    }
+
+    /// A connection's timer has fired: ends the connection if it has waited too long, or sets the timer anew.
+    pub(crate) fn check_deadline(&mut self, key: Key) {
+        let now = self.context.clock.tick();
+        let Some(slot) = self.context.connection_slot(key) else { return };
+        let expired = slot.stream.next_deadline().filter(|(tick, _)| *tick <= now);
+        let Some((_, expiry)) = expired else { return self.context.rearm(key) };
+        self.context.running = Running::Connection(key);
+        match expiry {
+            Expiry::Connect => return self.fail_to_connect(key, io::ErrorKind::TimedOut.into()),
+            Expiry::Idle => self.doom(key, CloseReason::IdleTimeout),
+            Expiry::WriteStall => self.doom(key, CloseReason::WriteStalled),
+            Expiry::Linger => self.doom(key, CloseReason::Finished),
+        }
+        self.settle(key);
+    }
+
+    /// The last callbacks of a doomed connection; then it is gone.
+    fn end(&mut self, key: Key) {
+        let Some(slot) = self.context.connection_slot(key) else { return };
+        let reason = slot.stream.doom.unwrap_or(CloseReason::Finished);
+        if slot.stream.connecting {
+            return self.fail_to_connect(key, io::ErrorKind::ConnectionAborted.into());
+        }
+        if let (CloseReason::Failed(_), Some(errno)) = (reason, slot.stream.errno.take()) {
+            let error = Error::Connection { peer: slot.stream.peer, source: errno.into() };
+            self.call(key, |handler, connection| handler.on_error(connection, &error));
+        }
+        if let Some(slot) = self.context.connection_slot(key).filter(|slot| !slot.ended) {
+            slot.ended = true;
+            self.call(key, |handler, connection| handler.on_close(connection, reason));
+        }
+        self.remove(key, reason);
+    }
+
+    fn fail_to_connect(&mut self, key: Key, source: io::Error) {
+        let Some(slot) = self.context.connection_slot(key) else { return };
+        let error = Error::Connect { address: slot.stream.peer, source };
+        if !mem::replace(&mut slot.ended, true) {
+            self.active.handler = slot.handler.take();
+            if let Some(handler) = &mut self.active.handler {
+                handler.on_connect_error(&mut self.context, &error);
+            }
+            self.active.handler = None;
+        }
+        self.remove(key, CloseReason::Aborted);
+    }
+
+    /// Frees a connection: its descriptor, its timers and its place at its server.
+    fn remove(&mut self, key: Key, reason: CloseReason) {
+        let context = &mut self.context;
+        let Some(Channel::Connection(slot)) = context.channels.remove(key) else { return };
+        for timer in slot.deadline_timer.into_iter().chain(slot.timers.into_iter().flat_map(|timers| *timers)) {
+            context.timers.remove(timer);
+        }
+        if let Some(server) = slot.server.and_then(|server| context.server_slot(server.0).map(|slot| (server, slot))) {
+            let (key, slot) = server;
+            slot.server.connections -= 1;
+            if slot.server.wants_accept() {
+                context.schedule(key.0);
+            }
+        }
+        if reason.resets() {
+            slot.stream.transport.socket().reset_on_close();
+        }
+        context.stats.connections_open -= 1;
+        context.stats.connections_closed += 1;
+    }
+
+    /// Closes everything at once.
+    pub(crate) fn close_all(&mut self) {
+        let keys: Vec<Key> = self.context.channels.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            if self.context.connection_slot(key).is_some() {
+                self.context.running = Running::Connection(key);
+                self.doom(key, CloseReason::Stopped);
+                self.settle(key);
+                self.context.running = Running::Nobody;
+            } else {
+                self.close_server(key);
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn call(&mut self, key: Key, f: impl FnOnce(&mut dyn Handler, &mut Connection<'_>)) {
+        self.active.call(&mut self.context, key, f);
+    }
+
+    /// A callback has panicked: what it was is logged, what it belonged to is closed, and the loop goes on.
+    pub(crate) fn contain(&mut self, payload: &(dyn Any + Send)) {
+        let message = payload.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        self.context.stats.panics += 1;
+        match mem::replace(&mut self.context.running, Running::Nobody) {
+            Running::Connection(key) => self.contain_in_connection(key, message),
+            Running::Server(key) => {
+                let acceptor = self.active.acceptor.take();
+                let name = acceptor.as_ref().map_or("unknown", |acceptor| acceptor.type_name());
+                tracing::error!(acceptor = name, "acceptor panicked: {message}; the connection at hand is lost");
+                if let Some(slot) = self.context.server_slot(key) {
+                    slot.acceptor = acceptor;
+                }
+                self.context.schedule(key);
+            }
+            Running::Timer(timer) => {
+                tracing::error!("timer panicked: {message}; it is cancelled");
+                self.context.timers.remove(timer);
+            }
+            Running::Nobody => tracing::error!("message from another thread panicked: {message}"),
+        }
+        if self.context.options.abort_on_panic {
+            std::process::abort();
+        }
+    }
+
+    fn contain_in_connection(&mut self, key: Key, message: &str) {
+        let handler = self.active.handler.take();
+        if self.context.outbox.owner() == Some(key) {
+            self.context.outbox.clear();
+        }
+        let Some(slot) = self.context.connection_slot(key) else { return };
+        if handler.is_some() {
+            slot.handler = handler;
+        }
+        let name = slot.handler.as_ref().map_or("unknown", |handler| handler.type_name());
+        let peer = slot.stream.peer;
+        tracing::error!(handler = name, %peer, "handler panicked: {message}; its connection is closed");
+        slot.stream.doom(CloseReason::Panicked);
+        self.context.schedule(key);
+    }
+}
+
+impl Active {
+    /// Calls a connection's handler, with the rest of the engine at its disposal.
+    #[inline]
+    fn call(&mut self, context: &mut Context, key: Key, f: impl FnOnce(&mut dyn Handler, &mut Connection<'_>)) {
+        let Some(slot) = context.connection_slot(key) else { return };
+        self.handler = slot.handler.take();
+        let Some(handler) = self.handler.as_deref_mut() else { return };
+        f(handler, &mut Connection::new(context, key));
+        if let Some(slot) = context.connection_slot(key) {
+            slot.handler = self.handler.take();
+        }
+    }
+}
+
+impl fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatcher").field("context", &self.context).finish_non_exhaustive()
+    }
+}

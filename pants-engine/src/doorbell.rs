@@ -1,0 +1,189 @@
+//! How other threads get an engine's attention: the sleep flag, and the sources it drains when awake.
+//!
+//! Ringing costs a system call only when the engine sleeps. The two sides run Dekker's pattern over the queue and the flag:
+//!
+//! * the sender pushes, fences, and reads the flag;
+//! * the engine sets the flag, fences, and looks at the queues once more before it sleeps.
+//!
+//! With both fences sequentially consistent, at least one side sees what the other wrote, so no wake is lost. The loom
+//! models at the end of this file check that, and that it fails with either fence removed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::context::Context;
+use crate::poll::PollWaker;
+use crate::sync::{AtomicBool, Ordering, fence};
+
+/// Work for an engine that comes from other threads: a queue's receiving end.
+///
+/// A source is polled by its engine alone. Whoever fills it rings the engine's [`Doorbell`] after each push.
+pub trait Source {
+    /// Whether nothing is waiting. Called after the engine has announced that it goes to sleep.
+    fn is_empty(&self) -> bool;
+
+    /// Delivers at most `budget` items and returns how many there were.
+    ///
+    /// Returning `budget` makes the engine come back in the next turn; so does a later `is_empty() == false`. An item that
+    /// panics is gone; the engine calls again for the rest.
+    fn drain(&mut self, context: &mut Context, budget: usize) -> usize;
+}
+
+/// Rings one engine from any thread; cheap to clone.
+///
+/// Ringing never blocks, and costs a system call only when the engine sleeps and nobody has rung since it lay down.
+///
+/// # Examples
+///
+/// ```
+/// let engine = pants_engine::Engine::new()?;
+/// let doorbell = engine.doorbell();
+/// std::thread::spawn(move || doorbell.ring()).join().unwrap();
+/// # pants_engine::Result::Ok(())
+/// ```
+#[derive(Clone)]
+pub struct Doorbell(Arc<SleepFlag<PollWaker, SeqCstFence>>);
+
+impl Doorbell {
+    pub(crate) fn new(waker: PollWaker) -> Self {
+        Self(Arc::new(SleepFlag::new(waker)))
+    }
+
+    /// Wakes the engine if it sleeps. Call it after pushing to one of the engine's sources.
+    pub fn ring(&self) {
+        self.0.ring();
+    }
+
+    pub(crate) fn lie_down(&self) {
+        self.0.lie_down();
+    }
+
+    pub(crate) fn get_up(&self) {
+        self.0.get_up();
+    }
+}
+
+impl fmt::Debug for Doorbell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Doorbell").finish_non_exhaustive()
+    }
+}
+
+/// What ends the sleep: an eventfd, or a model's stand-in.
+pub(crate) trait Wake {
+    fn wake(&self);
+}
+
+/// The fence between a side's write and its read; the models take it away.
+pub(crate) trait Fence {
+    fn fence();
+}
+
+#[derive(Debug)]
+pub(crate) struct SeqCstFence;
+
+impl Fence for SeqCstFence {
+    fn fence() {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// The protocol itself. Alone on its cache lines, since the engine writes the flag around every sleep (128 bytes: the
+/// prefetcher of recent x86 processors fetches lines in pairs, as crossbeam's `CachePadded` notes).
+#[repr(align(128))]
+struct SleepFlag<W, F> {
+    asleep: AtomicBool,
+    waker: W,
+    fence: std::marker::PhantomData<F>,
+}
+
+impl<W: Wake, F: Fence> SleepFlag<W, F> {
+    fn new(waker: W) -> Self {
+        Self { asleep: AtomicBool::new(false), waker, fence: std::marker::PhantomData }
+    }
+
+    /// After a push: wakes the sleeper, if it sleeps and nobody else has woken it.
+    fn ring(&self) {
+        F::fence();
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+            self.waker.wake();
+        }
+    }
+
+    /// Announces a sleep. Every source must be looked at after this, and before the sleep.
+    fn lie_down(&self) {
+        self.asleep.store(true, Ordering::Relaxed);
+        F::fence();
+    }
+
+    fn get_up(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::sync::atomic::AtomicUsize;
+    use loom::thread;
+
+    struct Unpark(thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(&self) {
+            self.0.unpark();
+        }
+    }
+
+    struct NoFence;
+
+    impl Fence for NoFence {
+        fn fence() {}
+    }
+
+    /// `senders` threads push one item each; the sleeper must see them all. A lost wake is a deadlock, which loom reports.
+    fn deliver<F: Fence + 'static>(senders: usize) {
+        loom::model(move || {
+            let flag = Arc::new(SleepFlag::<Unpark, F>::new(Unpark(thread::current())));
+            // The queue as a release/acquire counter: a mutex would order the flag by itself and hide a missing fence.
+            let queue = Arc::new(AtomicUsize::new(0));
+            let threads: Vec<_> = (0..senders)
+                .map(|_| {
+                    let (flag, queue) = (Arc::clone(&flag), Arc::clone(&queue));
+                    thread::spawn(move || {
+                        queue.fetch_add(1, Ordering::Release);
+                        flag.ring();
+                    })
+                })
+                .collect();
+            let mut taken = 0;
+            while taken < senders {
+                flag.lie_down();
+                if queue.load(Ordering::Acquire) == taken {
+                    thread::park();
+                }
+                flag.get_up();
+                taken = queue.load(Ordering::Acquire);
+            }
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn no_wake_is_lost_with_one_sender() {
+        deliver::<SeqCstFence>(1);
+    }
+
+    #[test]
+    fn no_wake_is_lost_with_two_senders() {
+        deliver::<SeqCstFence>(2);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn a_wake_is_lost_without_the_fences() {
+        deliver::<NoFence>(1);
+    }
+}

@@ -1,0 +1,284 @@
+//! The engine: the loop, its turn, and the phases of a turn.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use crate::context::Context;
+use crate::dispatch::Dispatcher;
+use crate::doorbell::{Doorbell, Source};
+use crate::error::{Error, Result};
+use crate::handler::{Acceptor, Handler};
+use crate::key::{ConnectionKey, ServerKey};
+use crate::limits;
+use crate::net::address::ToAddress;
+use crate::options::EngineOptions;
+use crate::poll::Poller;
+use crate::remote::Remote;
+
+/// A single-threaded event loop with its channels and timers.
+///
+/// An engine stays on the thread that made it; [`Remote`] reaches it from others.
+///
+/// # Examples
+///
+/// ```
+/// use pants_engine::{Connection, Engine, Handler};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+///         connection.write(data);
+///     }
+/// }
+///
+/// let mut engine = Engine::new()?;
+/// let server = engine.listen("127.0.0.1:0", |_peer| Echo)?;
+/// println!("listening on {}", engine.context().server_address(server).unwrap());
+/// # engine.context().stop();
+/// engine.start()?;
+/// # pants_engine::Result::Ok(())
+/// ```
+#[derive(Debug)]
+pub struct Engine {
+    poller: Poller,
+    dispatcher: Dispatcher,
+    sources: Sources,
+    doorbell: Doorbell,
+    turn: Turn,
+}
+
+/// Where other threads' work comes from; the engine's own inbox is the first.
+struct Sources(Vec<Box<dyn Source>>);
+
+/// How far the present turn has come, so that it goes on behind a callback that panicked.
+#[derive(Debug, Default)]
+struct Turn {
+    source: usize,
+    timer_budget: usize,
+    event: usize,
+    next_turn_left: usize,
+    every_turn: usize,
+    ready_left: Option<usize>,
+}
+
+impl Engine {
+    /// An engine with default options.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system refuses its epoll instance or its eventfd.
+    pub fn new() -> Result<Self> {
+        Self::with_options(EngineOptions::default())
+    }
+
+    /// An engine with these options.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn with_options(options: EngineOptions) -> Result<Self> {
+        let (poller, registrar, waker) = Poller::new().map_err(Error::Create)?;
+        let doorbell = Doorbell::new(waker);
+        let (remote, inbox) = Remote::new(doorbell.clone());
+        let dispatcher = Dispatcher::new(Context::new(registrar, options, remote));
+        Ok(Self { poller, dispatcher, sources: Sources(vec![Box::new(inbox)]), doorbell, turn: Turn::default() })
+    }
+
+    /// What callbacks see of this engine, to set it up before it starts.
+    pub fn context(&mut self) -> &mut Context {
+        &mut self.dispatcher.context
+    }
+
+    /// Starts a server; see [`Context::listen_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::listen_with`].
+    pub fn listen(&mut self, address: impl ToAddress, acceptor: impl Acceptor) -> Result<ServerKey> {
+        self.context().listen(address, acceptor)
+    }
+
+    /// Begins to connect; see [`Context::connect_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::connect_with`].
+    pub fn connect(&mut self, address: std::net::SocketAddr, handler: impl Handler) -> Result<ConnectionKey> {
+        self.context().connect(address, handler)
+    }
+
+    /// A handle to this engine that other threads can use.
+    pub fn remote(&self) -> Remote {
+        self.dispatcher.context.remote()
+    }
+
+    /// What wakes this engine when a [`Source`] has been filled.
+    pub fn doorbell(&self) -> Doorbell {
+        self.doorbell.clone()
+    }
+
+    /// Adds a source of work. It is drained in every turn, and looked at before every sleep.
+    pub fn add_source(&mut self, source: impl Source + 'static) {
+        self.sources.0.push(Box::new(source));
+    }
+
+    /// Runs until [`Context::stop`], or until a [drain](Context::drain) has ended. Then every connection and server that
+    /// is left is closed. The engine may be started again.
+    ///
+    /// # Errors
+    ///
+    /// If waiting for events fails, which leaves the engine as it is.
+    pub fn start(&mut self) -> Result<()> {
+        while !self.dispatcher.context.stopping && !self.dispatcher.context.is_drained() {
+            self.turn(None)?;
+        }
+        self.close_all();
+        Ok(())
+    }
+
+    /// One turn: sleeps until there is something to do, at most for `timeout` (`None`: for as long as it takes), and does
+    /// it. Returns whether the engine is to go on; `false` after [`Context::stop`] or at the end of a drain.
+    ///
+    /// For a loop of one's own, which sleeps elsewhere: it waits until [`as_fd`](AsFd::as_fd) is readable or
+    /// [`next_deadline`](Self::next_deadline) has come, and polls with a timeout of zero.
+    ///
+    /// # Errors
+    ///
+    /// If waiting for events fails.
+    pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
+        self.turn(timeout)?;
+        // The caller may sleep now: whoever rings from here on must wake it.
+        self.doorbell.lie_down();
+        Ok(!self.dispatcher.context.stopping && !self.dispatcher.context.is_drained())
+    }
+
+    /// When to [`poll`](Self::poll) next though no event has come; `None` for not before one. It is in the past, or now,
+    /// when work is left over.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if !self.sources.are_empty() {
+            return Some(Instant::now());
+        }
+        let sleep = self.dispatcher.context.time_to_sleep();
+        (sleep < limits::LONGEST_SLEEP).then(|| Instant::now() + sleep)
+    }
+
+    /// Closes everything at once: connections with [`CloseReason::Stopped`](crate::CloseReason::Stopped), and servers.
+    pub fn close_all(&mut self) {
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.dispatcher.close_all())) {
+            self.dispatcher.contain(&*payload);
+        }
+        self.dispatcher.context.stopping = false;
+    }
+
+    /// One turn of the loop. A callback that panics ends its phase; the turn goes on behind it.
+    fn turn(&mut self, timeout: Option<Duration>) -> Result<()> {
+        self.sleep(timeout).map_err(Error::Poll)?;
+        let context = &mut self.dispatcher.context;
+        context.clock.read();
+        context.stats.turns += 1;
+        self.turn = Turn {
+            timer_budget: limits::TIMER_BUDGET,
+            next_turn_left: context.timers.next_turn_len(),
+            ..Turn::default()
+        };
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.phases())) {
+            self.dispatcher.contain(&*payload);
+        }
+        Ok(())
+    }
+
+    fn phases(&mut self) {
+        self.drain_sources();
+        self.run_expired_timers();
+        self.handle_events();
+        self.run_next_turn_timers();
+        self.run_every_turn_timers();
+        self.drive_leftovers();
+    }
+
+    fn sleep(&mut self, timeout: Option<Duration>) -> std::io::Result<()> {
+        let own = self.dispatcher.context.time_to_sleep();
+        let mut sleep = timeout.map_or(own, |timeout| timeout.min(own));
+        if !sleep.is_zero() {
+            self.doorbell.lie_down();
+            if !self.sources.are_empty() {
+                sleep = Duration::ZERO;
+            }
+        }
+        let result = self.poller.wait(Some(sleep));
+        self.doorbell.get_up();
+        result
+    }
+
+    fn drain_sources(&mut self) {
+        while let Some(source) = self.sources.0.get_mut(self.turn.source) {
+            let delivered = source.drain(&mut self.dispatcher.context, limits::SOURCE_BUDGET);
+            self.dispatcher.context.stats.messages += delivered as u64;
+            self.turn.source += 1;
+        }
+        self.dispatcher.context.flush_outbox();
+    }
+
+    fn run_expired_timers(&mut self) {
+        while self.turn.timer_budget > 0 {
+            let now = self.dispatcher.context.clock.tick();
+            let Some(timer) = self.dispatcher.context.timers.pop(now) else { return };
+            self.turn.timer_budget -= 1;
+            self.dispatcher.run_timer(timer);
+        }
+    }
+
+    fn handle_events(&mut self) {
+        for event in self.poller.events_from(self.turn.event) {
+            self.turn.event += 1;
+            if let Some((key, readiness)) = event {
+                self.dispatcher.handle_event(key, readiness);
+            }
+        }
+    }
+
+    fn run_next_turn_timers(&mut self) {
+        while self.turn.next_turn_left > 0 {
+            self.turn.next_turn_left -= 1;
+            if let Some(timer) = self.dispatcher.context.timers.pop_next_turn() {
+                self.dispatcher.run_timer(timer);
+            }
+        }
+    }
+
+    fn run_every_turn_timers(&mut self) {
+        while let Some(timer) = self.dispatcher.context.timers.every_turn_at(self.turn.every_turn) {
+            self.turn.every_turn += 1;
+            self.dispatcher.run_timer(timer);
+        }
+    }
+
+    fn drive_leftovers(&mut self) {
+        let ready = self.dispatcher.context.ready.len();
+        let left = self.turn.ready_left.get_or_insert(ready);
+        while *left > 0 {
+            *left -= 1;
+            self.dispatcher.drive_next_ready();
+        }
+    }
+}
+
+impl AsFd for Engine {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+}
+
+impl Sources {
+    fn are_empty(&self) -> bool {
+        self.0.iter().all(|source| source.is_empty())
+    }
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Sources").field(&self.0.len()).finish()
+    }
+}

@@ -1,0 +1,65 @@
+//! The engine's error: which operation failed, on what address, and why.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::net::address::AddressError;
+
+/// The result of the engine's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong in an engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An address could not be understood.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// An option has a value that cannot be, or two contradict each other.
+    #[error("options: {0}")]
+    Options(&'static str),
+    /// The operating system refused the engine's poller or its waker.
+    #[error("cannot create the engine: {0}")]
+    Create(#[source] io::Error),
+    /// Waiting for events failed.
+    #[error("cannot wait for events: {0}")]
+    Poll(#[source] io::Error),
+    /// A server could not be bound to its address or could not listen there.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A server failed to accept a connection; the server goes on.
+    #[error("cannot accept on {address}: {source}")]
+    Accept {
+        /// Where the server listens.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A connection could not be made.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// What it was to reach.
+        address: SocketAddr,
+        /// What the operating system said; [`io::ErrorKind::TimedOut`] when the connect timeout passed.
+        source: io::Error,
+    },
+    /// An established connection failed.
+    #[error("connection with {peer}: {source}")]
+    Connection {
+        /// The other end.
+        peer: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A cycle was asked for with an interval of zero.
+    #[error("a cycle's interval must be longer than zero")]
+    ZeroInterval,
+    /// A server's key that names no server that waits to be opened.
+    #[error("there is no such server, or it is open already")]
+    NoServer,
+}

@@ -1,0 +1,116 @@
+//! The dispatcher's part for timers: what happens when one fires.
+
+use std::mem;
+use std::time::Duration;
+
+use crate::clock::Tick;
+use crate::context::Running;
+use crate::dispatch::Dispatcher;
+use crate::key::{Key, TimerKey};
+use crate::slots::{Cycle, HandlerTask, Task};
+
+impl Dispatcher {
+    /// Runs a timer that is due; one that was cancelled meanwhile is skipped.
+    pub(crate) fn run_timer(&mut self, timer: TimerKey) {
+        let Some(task) = self.context.timers.get_mut(timer) else { return };
+        let task = mem::replace(task, Task::Running);
+        self.context.stats.timers_fired += 1;
+        self.context.running = Running::Timer(timer);
+        match task {
+            Task::Once(run) => {
+                self.context.timers.remove(timer);
+                run(&mut self.context);
+            }
+            Task::EveryTurn(mut run) => {
+                run(&mut self.context);
+                self.put_back(timer, Task::EveryTurn(run));
+            }
+            Task::Cycle(cycle) => self.run_cycle(timer, cycle),
+            Task::Handler(task) => {
+                self.context.timers.remove(timer);
+                self.run_handler_timer(timer, *task);
+            }
+            Task::ConnectionDeadline(key) => {
+                self.put_back(timer, Task::ConnectionDeadline(key));
+                self.check_deadline(key);
+            }
+            Task::AcceptAgain(key) => {
+                self.context.timers.remove(timer);
+                self.accept_again(key);
+            }
+            Task::DrainDeadline { last } => {
+                self.context.timers.remove(timer);
+                self.handle_drain_deadline(last);
+            }
+            Task::Running => {}
+        }
+        self.context.flush_outbox();
+        self.context.running = Running::Nobody;
+    }
+
+    /// Returns whether the timer is still wanted: it may have cancelled itself.
+    fn put_back(&mut self, timer: TimerKey, task: Task) -> bool {
+        match self.context.timers.get_mut(timer) {
+            Some(slot) => {
+                *slot = task;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn run_cycle(&mut self, timer: TimerKey, mut cycle: Box<Cycle>) {
+        (cycle.run)(&mut self.context);
+        let now = self.context.clock.since_origin(self.context.clock.now());
+        cycle.due = next_due(cycle.due, cycle.interval, now);
+        let tick = Tick::at_or_after(cycle.due);
+        if self.put_back(timer, Task::Cycle(cycle)) {
+            self.context.timers.arm(timer, tick);
+        }
+    }
+
+    fn run_handler_timer(&mut self, timer: TimerKey, task: HandlerTask) {
+        let key = task.connection;
+        self.context.forget_handler_timer(key, timer);
+        self.context.running = Running::Connection(key);
+        self.call(key, task.run);
+        self.settle(key);
+    }
+
+    /// Half of a drain's time has passed, or all of it.
+    fn handle_drain_deadline(&mut self, last: bool) {
+        let now = self.context.clock.tick();
+        let Some(drain) = &mut self.context.drain else { return };
+        if last && now >= drain.deadline {
+            return self.close_all();
+        }
+        drain.impatient = true;
+        let keys: Vec<Key> = self.context.channels.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.context.schedule(key);
+        }
+    }
+}
+
+/// When a cycle that was due at `due` is due next: on its grid, and after `now`.
+fn next_due(due: Duration, interval: Duration, now: Duration) -> Duration {
+    let skipped = now.saturating_sub(due).as_nanos() / interval.as_nanos();
+    // Without skips the sum may be the end of time; with them it is at most an interval from now.
+    let skipped = interval.as_nanos().saturating_mul(skipped);
+    due.saturating_add(Duration::from_nanos(u64::try_from(skipped).unwrap_or(u64::MAX))).saturating_add(interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cycle_keeps_its_grid_and_skips_what_it_missed() {
+        let millis = Duration::from_millis;
+        assert_eq!(next_due(millis(10), millis(10), millis(10)), millis(20));
+        assert_eq!(next_due(millis(10), millis(10), millis(19)), millis(20));
+        assert_eq!(next_due(millis(10), millis(10), millis(20)), millis(30));
+        assert_eq!(next_due(millis(10), millis(10), millis(57)), millis(60));
+        assert_eq!(next_due(Duration::MAX, Duration::MAX, millis(1)), Duration::MAX);
+    }
+}

@@ -1,0 +1,187 @@
+//! The traits that a program implements: what happens on a connection, and who handles an accepted one.
+//!
+//! Callbacks never nest: what a handler asks for takes effect after it returns, or is itself no callback. A callback that
+//! panics ends its connection with [`CloseReason::Panicked`] and nothing else.
+
+use std::any::Any;
+use std::net::SocketAddr;
+
+use crate::channel::state::CloseReason;
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::error::Error;
+
+/// What happens on one connection. Only [`on_read`](Self::on_read) must be written.
+///
+/// A handler is plain state of the engine's own thread: it may hold an `Rc`. One without fields costs no memory.
+/// The callbacks come in this order: [`on_connect`](Self::on_connect) once, then any of the others, then
+/// [`on_close`](Self::on_close) once. A client whose connection is not made gets
+/// [`on_connect_error`](Self::on_connect_error) instead, alone.
+///
+/// # Examples
+///
+/// ```
+/// use pants_engine::{Connection, Handler};
+///
+/// /// Counts what it is sent, and says how much it was when the peer is done.
+/// struct Count(usize);
+///
+/// impl Handler for Count {
+///     fn on_read(&mut self, _connection: &mut Connection<'_>, data: &[u8]) {
+///         self.0 += data.len();
+///     }
+///
+///     fn on_end(&mut self, connection: &mut Connection<'_>) {
+///         connection.write(format!("{} bytes\n", self.0).as_bytes());
+///         connection.close();
+///     }
+/// }
+/// ```
+pub trait Handler: Any {
+    /// The connection is made: a server has accepted it, or a client's attempt has succeeded.
+    fn on_connect(&mut self, connection: &mut Connection<'_>) {
+        let _ = connection;
+    }
+
+    /// Bytes have come: at least one, at most 64 KiB, as they were in the kernel's buffer. The slice is the engine's read
+    /// buffer; what is to be kept must be copied.
+    fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]);
+
+    /// Everything written has been handed to the kernel. A handler that produces much writes its next piece here.
+    fn on_write(&mut self, connection: &mut Connection<'_>) {
+        let _ = connection;
+    }
+
+    /// The peer has sent FIN: no more bytes will come, though it may still read. By default the connection
+    /// [closes](Connection::close): what is queued leaves, then FIN.
+    fn on_end(&mut self, connection: &mut Connection<'_>) {
+        connection.close();
+    }
+
+    /// The engine [drains](Context::drain), and nothing more waits to be read here. By default the connection
+    /// [closes](Connection::close). A handler that still owes an answer closes it later, before the drain's deadline.
+    fn on_drain(&mut self, connection: &mut Connection<'_>) {
+        connection.close();
+    }
+
+    /// More was written than [`write_cap`](crate::ConnectionOptions::write_cap) allows. The write was refused as a whole;
+    /// after this the connection is reset.
+    fn on_overflow_error(&mut self, connection: &mut Connection<'_>) {
+        let _ = connection;
+    }
+
+    /// The connection has failed, other than by the peer's reset: [`on_close`](Self::on_close) follows.
+    fn on_error(&mut self, connection: &mut Connection<'_>, error: &Error) {
+        let _ = (connection, error);
+    }
+
+    /// A client's connection was not made. No other callback came before, and none follows.
+    fn on_connect_error(&mut self, context: &mut Context, error: &Error) {
+        let _ = (context, error);
+    }
+
+    /// The connection is closed, for `reason`. It still has its key and addresses; writing does nothing. Comes once, and
+    /// nothing comes after it.
+    fn on_close(&mut self, connection: &mut Connection<'_>, reason: CloseReason) {
+        let _ = (connection, reason);
+    }
+
+    /// What messages about this handler call it.
+    #[doc(hidden)]
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
+}
+
+/// Says who handles the connections of one server. A closure `FnMut(SocketAddr) -> impl Handler` is one.
+///
+/// # Examples
+///
+/// ```
+/// use pants_engine::{Acceptor, Connection, Handler};
+/// use std::net::SocketAddr;
+///
+/// struct OnlyLocal;
+/// struct Echo;
+///
+/// impl Acceptor for OnlyLocal {
+///     type Handler = Echo;
+///
+///     fn on_accept(&mut self, peer: SocketAddr) -> Option<Echo> {
+///         peer.ip().is_loopback().then_some(Echo)
+///     }
+/// }
+///
+/// impl Handler for Echo {
+///     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+///         connection.write(data);
+///     }
+/// }
+///
+/// let mut engine = pants_engine::Engine::new()?;
+/// engine.listen("127.0.0.1:0", OnlyLocal)?;
+/// # pants_engine::Result::Ok(())
+/// ```
+pub trait Acceptor: 'static {
+    /// What handles a connection.
+    type Handler: Handler;
+
+    /// A connection has come from `peer`: who handles it? `None` closes it at once. A panic here costs that connection.
+    fn on_accept(&mut self, peer: SocketAddr) -> Option<Self::Handler>;
+
+    /// The server listens at `address` from now on.
+    fn on_listen(&mut self, address: SocketAddr) {
+        let _ = address;
+    }
+
+    /// Accepting has failed; the server tries again. At most once a second.
+    fn on_error(&mut self, error: &Error) {
+        let _ = error;
+    }
+
+    /// The server is closed; its connections may still be open.
+    fn on_close(&mut self) {}
+}
+
+impl<F, H> Acceptor for F
+where
+    F: FnMut(SocketAddr) -> H + 'static,
+    H: Handler,
+{
+    type Handler = H;
+
+    fn on_accept(&mut self, peer: SocketAddr) -> Option<H> {
+        Some(self(peer))
+    }
+}
+
+/// An acceptor whose handlers' type is forgotten.
+pub(crate) trait AnyAcceptor {
+    fn on_accept(&mut self, peer: SocketAddr) -> Option<Box<dyn Handler>>;
+    fn on_listen(&mut self, address: SocketAddr);
+    fn on_error(&mut self, error: &Error);
+    fn on_close(&mut self);
+    fn type_name(&self) -> &'static str;
+}
+
+impl<A: Acceptor> AnyAcceptor for A {
+    fn on_accept(&mut self, peer: SocketAddr) -> Option<Box<dyn Handler>> {
+        Acceptor::on_accept(self, peer).map(|handler| Box::new(handler) as Box<dyn Handler>)
+    }
+
+    fn on_listen(&mut self, address: SocketAddr) {
+        Acceptor::on_listen(self, address);
+    }
+
+    fn on_error(&mut self, error: &Error) {
+        Acceptor::on_error(self, error);
+    }
+
+    fn on_close(&mut self) {
+        Acceptor::on_close(self);
+    }
+
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<A>()
+    }
+}

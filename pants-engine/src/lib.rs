@@ -1,0 +1,75 @@
+//! A single-threaded, callback-driven network engine for Linux.
+//!
+//! An [`Engine`] watches channels (TCP servers, their connections, and clients) and timers, and calls a program's
+//! [`Handler`]s. It is edge-triggered, keeps one read buffer for all connections, allocates nothing per message, and makes
+//! one `recv` and one `send` for a request and its reply.
+//!
+//! What it does not do: it starts no threads, parses no protocol, resolves no names, and has no futures. Threads, pinning
+//! and a bus between engines are `pants-shard`'s.
+//!
+//! ```no_run
+//! use pants_engine::{Connection, Engine, Handler};
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+//!         connection.write(data);
+//!     }
+//! }
+//!
+//! fn main() -> pants_engine::Result<()> {
+//!     let mut engine = Engine::new()?;
+//!     engine.listen(4040, |_peer| Echo)?;
+//!     engine.start()
+//! }
+//! ```
+//!
+//! # Contents
+//!
+//! * The loop: [`Engine`], and what callbacks see of it, [`Context`].
+//! * Callbacks: [`Handler`] for a connection, [`Acceptor`] for a server.
+//! * Channels: [`Connection`], [`CloseReason`], reached by [`ConnectionKey`] and [`ServerKey`].
+//! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::cycle`], [`Connection::defer`].
+//! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`].
+//! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`].
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod buffer;
+mod channel;
+mod clock;
+mod connection;
+mod context;
+mod dispatch;
+mod doorbell;
+mod engine;
+mod error;
+mod fire;
+mod handler;
+mod key;
+mod limits;
+mod net;
+mod options;
+mod poll;
+mod remote;
+mod slab;
+mod slots;
+mod stats;
+mod sync;
+mod timers;
+mod transport;
+
+pub use crate::channel::state::CloseReason;
+pub use crate::connection::Connection;
+pub use crate::context::Context;
+pub use crate::doorbell::{Doorbell, Source};
+pub use crate::engine::Engine;
+pub use crate::error::{Error, Result};
+pub use crate::handler::{Acceptor, Handler};
+pub use crate::key::{ConnectionKey, ServerKey, TimerKey};
+pub use crate::net::address::{Address, AddressError, ToAddress};
+pub use crate::options::{ConnectionOptions, EngineOptions, ServerOptions};
+pub use crate::remote::{Remote, SendError};
+pub use crate::stats::Stats;

@@ -1,0 +1,81 @@
+//! Every bound of the engine, in one place, with the relations between them checked at compile time.
+
+use std::time::Duration;
+
+/// The engine's one read buffer: what a single `recv` can bring, in bytes.
+pub(crate) const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// What one connection may read in a turn before the others have theirs, in bytes.
+pub(crate) const READ_BUDGET_BYTES: usize = 4 * READ_BUFFER_BYTES;
+
+/// What one connection may write from its queue in a turn before the others have theirs, in bytes.
+pub(crate) const WRITE_BUDGET_BYTES: usize = 1024 * 1024;
+
+/// How often `on_write` may write more within one turn of its connection.
+pub(crate) const ON_WRITE_ROUNDS_MAX: usize = 16;
+
+/// Connections one server accepts in a turn.
+pub(crate) const ACCEPT_BUDGET: usize = 64;
+
+/// Messages each source (inbox, lanes) delivers in a turn.
+pub(crate) const SOURCE_BUDGET: usize = 256;
+
+/// Expired timers run in a turn; the rest run in the next one.
+pub(crate) const TIMER_BUDGET: usize = 4096;
+
+/// Events taken from the kernel in a turn.
+pub(crate) const EVENTS_MAX: usize = 1024;
+
+/// Small writes of one callback are gathered up to this many bytes; a larger one goes straight to the socket.
+pub(crate) const OUTBOX_BYTES: usize = 16 * 1024;
+
+/// The grain of a connection's write queue, in bytes: small writes share a chunk.
+pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
+
+/// Slices in one `sendmsg`. The kernel takes 1,024 (`IOV_MAX`, sysconf(3)); 64 chunks already fill a send buffer.
+pub(crate) const SLICES_MAX: usize = 64;
+
+/// Messages the engine's own inbox holds before it says it is full.
+pub(crate) const INBOX_MAX: usize = 1024;
+
+/// Default of [`ConnectionOptions::write_high_water`](crate::ConnectionOptions::write_high_water), in bytes.
+pub(crate) const WRITE_HIGH_WATER_BYTES: usize = 256 * 1024;
+
+/// Default of [`ConnectionOptions::write_low_water`](crate::ConnectionOptions::write_low_water), in bytes.
+pub(crate) const WRITE_LOW_WATER_BYTES: usize = 64 * 1024;
+
+/// Default of [`ConnectionOptions::write_cap`](crate::ConnectionOptions::write_cap), in bytes.
+pub(crate) const WRITE_CAP_BYTES: usize = 16 * 1024 * 1024;
+
+/// Default of [`ServerOptions::backlog`](crate::ServerOptions::backlog): the kernel's own bound since Linux 5.4,
+/// `net.core.somaxconn` (listen(2)).
+pub(crate) const BACKLOG: u32 = 4096;
+
+/// How long a closed connection waits for its peer's FIN, discarding input, before its descriptor is freed.
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
+
+/// The first pause after `accept` ran out of descriptors; it doubles from one attempt to the next.
+pub(crate) const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// The longest pause between attempts to accept without descriptors, and how long such a shortage is suffered before the
+/// connections that wait are turned away.
+pub(crate) const ACCEPT_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// The same complaint is logged at most this often.
+pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Default of [`EngineOptions::longest_turn`](crate::EngineOptions::longest_turn), as in the Python framework.
+pub(crate) const LONGEST_TURN: Duration = Duration::from_millis(200);
+
+/// A sleep that would end within this time is measured from a fresh reading of the clock, not from the turn's.
+pub(crate) const FRESH_CLOCK_WITHIN: Duration = Duration::from_millis(250);
+
+/// The longest the engine sleeps in one go, well inside what `epoll_wait` can count (2³¹ ms).
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
+
+const _: () = assert!(READ_BUFFER_BYTES <= READ_BUDGET_BYTES);
+const _: () = assert!(OUTBOX_BYTES <= WRITE_LOW_WATER_BYTES);
+const _: () = assert!(WRITE_LOW_WATER_BYTES < WRITE_HIGH_WATER_BYTES && WRITE_HIGH_WATER_BYTES <= WRITE_CAP_BYTES);
+const _: () = assert!(READ_BUDGET_BYTES <= WRITE_CAP_BYTES - WRITE_HIGH_WATER_BYTES);
+const _: () = assert!(SLICES_MAX <= 1024);
+const _: () = assert!(LONGEST_SLEEP.as_millis() < i32::MAX as u128);

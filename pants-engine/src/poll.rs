@@ -1,0 +1,109 @@
+//! The poller: the only file that names mio.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+
+use crate::doorbell::Wake;
+use crate::key::Key;
+use crate::limits;
+
+/// The doorbell's token. No key has it: a slab retires a slot before its index gets this far.
+const WAKER: Token = Token(usize::MAX);
+
+/// The engine's epoll instance and the events of the present turn.
+#[derive(Debug)]
+pub(crate) struct Poller {
+    poll: mio::Poll,
+    events: mio::Events,
+}
+
+/// Registers descriptors with the engine's poller.
+#[derive(Debug)]
+pub(crate) struct Registrar(mio::Registry);
+
+/// Ends the engine's sleep, from any thread.
+#[derive(Debug)]
+pub(crate) struct PollWaker(mio::Waker);
+
+/// What an event says about a channel. Edge-triggered: it is said once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Readiness {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer has sent FIN, or both directions are shut.
+    pub(crate) read_closed: bool,
+    pub(crate) error: bool,
+    /// TCP urgent data is on its way.
+    pub(crate) urgent: bool,
+}
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<(Self, Registrar, PollWaker)> {
+        let poll = mio::Poll::new()?;
+        let registrar = Registrar(poll.registry().try_clone()?);
+        let waker = PollWaker(mio::Waker::new(poll.registry(), WAKER)?);
+        Ok((Self { poll, events: mio::Events::with_capacity(limits::EVENTS_MAX) }, registrar, waker))
+    }
+
+    /// Waits for events, a wake or the end of `timeout`; a signal ends the wait too.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
+    }
+
+    /// The events of the present turn from the one at `position` on; `None` stands for a wake.
+    #[inline]
+    pub(crate) fn events_from(&self, position: usize) -> impl Iterator<Item = Option<(Key, Readiness)>> + '_ {
+        self.events.iter().skip(position).map(|event| {
+            if event.token() == WAKER {
+                return None;
+            }
+            let read_closed = event.is_read_closed();
+            let readiness = Readiness {
+                readable: event.is_readable() || read_closed,
+                writable: event.is_writable(),
+                read_closed,
+                error: event.is_error(),
+                urgent: event.is_priority(),
+            };
+            Some((Key::from_token(event.token().0), readiness))
+        })
+    }
+}
+
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.registry().as_fd()
+    }
+}
+
+impl Registrar {
+    /// Registers a stream once and for all: edge-triggered, both directions, urgent data too.
+    pub(crate) fn register_stream(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
+        self.register(fd, key, Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY)
+    }
+
+    /// Registers a listening socket, edge-triggered.
+    pub(crate) fn register_listener(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
+        self.register(fd, key, Interest::READABLE)
+    }
+
+    fn register(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
+        self.0.register(&mut SourceFd(&fd.as_raw_fd()), Token(key.to_token()), interest)
+    }
+}
+
+impl Wake for PollWaker {
+    fn wake(&self) {
+        // An eventfd's write fails only when the descriptor is gone, which the engine that owns it outlives.
+        if let Err(error) = self.0.wake() {
+            tracing::error!(%error, "an engine could not be woken");
+        }
+    }
+}

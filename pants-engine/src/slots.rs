@@ -1,0 +1,122 @@
+//! What an engine keeps of each channel and timer: the channel's state, joined with whose callbacks it has.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::channel::server::Server;
+use crate::channel::stream::Stream;
+use crate::clock::Tick;
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::handler::{AnyAcceptor, Handler};
+use crate::key::{Key, ServerKey, TimerKey};
+
+/// One channel of the engine.
+#[derive(Debug)]
+pub(crate) enum Channel {
+    Connection(ConnectionSlot),
+    Server(Box<ServerSlot>),
+}
+
+pub(crate) struct ConnectionSlot {
+    pub(crate) stream: Stream,
+    /// `None` while one of its callbacks runs.
+    pub(crate) handler: Option<Box<dyn Handler>>,
+    /// Whose connection it is; `None` for a client's.
+    pub(crate) server: Option<ServerKey>,
+    /// The timer of its nearest timeout.
+    pub(crate) deadline_timer: Option<TimerKey>,
+    /// The handler's own timers that have not fired.
+    pub(crate) timers: Option<Box<Vec<TimerKey>>>,
+    /// It waits in the engine's list of channels to be driven.
+    pub(crate) scheduled: bool,
+    /// The engine drains, and the handler has not been told.
+    pub(crate) drain_due: bool,
+    /// Its last callback has begun.
+    pub(crate) ended: bool,
+}
+
+pub(crate) struct ServerSlot {
+    pub(crate) server: Server,
+    /// `None` while one of its callbacks runs.
+    pub(crate) acceptor: Option<Box<dyn AnyAcceptor>>,
+    pub(crate) scheduled: bool,
+}
+
+/// What a timer does.
+pub(crate) enum Task {
+    Once(Box<dyn FnOnce(&mut Context)>),
+    EveryTurn(Box<dyn FnMut(&mut Context)>),
+    Cycle(Box<Cycle>),
+    Handler(Box<HandlerTask>),
+    /// Looks after a connection's timeouts.
+    ConnectionDeadline(Key),
+    /// Ends a server's pause.
+    AcceptAgain(Key),
+    /// The first or the last warning of a drain.
+    DrainDeadline {
+        last: bool,
+    },
+    /// Its closure is on the stack.
+    Running,
+}
+
+pub(crate) struct Cycle {
+    /// When it was last due, in nanoseconds since the engine's origin: ticks would let a cycle of 1.5 ms drift.
+    pub(crate) due: Duration,
+    pub(crate) interval: Duration,
+    pub(crate) run: Box<dyn FnMut(&mut Context)>,
+}
+
+pub(crate) struct HandlerTask {
+    pub(crate) connection: Key,
+    pub(crate) run: HandlerClosure,
+}
+
+/// A connection timer's closure; it knows the handler's type.
+pub(crate) type HandlerClosure = Box<dyn FnOnce(&mut dyn Handler, &mut Connection<'_>)>;
+
+/// A drain in progress.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drain {
+    /// Connections are told even if they are not quiet.
+    pub(crate) impatient: bool,
+    /// When those that remain are closed.
+    pub(crate) deadline: Tick,
+}
+
+impl ConnectionSlot {
+    pub(crate) fn new(stream: Stream, handler: Box<dyn Handler>, server: Option<ServerKey>) -> Self {
+        Self {
+            stream,
+            handler: Some(handler),
+            server,
+            deadline_timer: None,
+            timers: None,
+            scheduled: false,
+            drain_due: false,
+            ended: false,
+        }
+    }
+}
+
+impl fmt::Debug for ConnectionSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionSlot").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ServerSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerSlot").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").finish_non_exhaustive()
+    }
+}
+
+const _: () = assert!(size_of::<ConnectionSlot>() <= 168, "an idle connection has 256 bytes, its timer included");
+const _: () = assert!(size_of::<Task>() <= 24);

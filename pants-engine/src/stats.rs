@@ -1,0 +1,50 @@
+//! What an engine has done since it was made: plain integers of its own thread.
+
+/// Counters of one engine. They only grow, but for the two that say "open" or "pending".
+///
+/// # Examples
+///
+/// ```
+/// let mut engine = pants_engine::Engine::new()?;
+/// let key = engine.listen(("127.0.0.1".parse::<std::net::IpAddr>().unwrap(), 0), |_peer| Echo)?;
+/// assert_eq!(engine.context().stats().connections_accepted, 0);
+/// # struct Echo;
+/// # impl pants_engine::Handler for Echo {
+/// #     fn on_read(&mut self, _: &mut pants_engine::Connection<'_>, _: &[u8]) {}
+/// # }
+/// # pants_engine::Result::Ok(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Connections accepted by servers.
+    pub connections_accepted: u64,
+    /// Connections refused by an acceptor, or turned away for want of descriptors.
+    pub connections_refused: u64,
+    /// Connections that clients began.
+    pub connections_started: u64,
+    /// Connections that have closed, for whatever reason.
+    pub connections_closed: u64,
+    /// Connections open now, those still connecting included.
+    pub connections_open: u64,
+    /// Failed calls of `accept`.
+    pub accept_errors: u64,
+    /// Calls of `recv` that brought bytes.
+    pub reads: u64,
+    /// Calls of `send` that took bytes.
+    pub writes: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes the kernel took for sending.
+    pub bytes_out: u64,
+    /// Timers that have fired.
+    pub timers_fired: u64,
+    /// Timers pending now, those of connections' timeouts included.
+    pub timers_pending: u64,
+    /// Items delivered from other threads.
+    pub messages: u64,
+    /// Callbacks that have panicked.
+    pub panics: u64,
+}

@@ -1,0 +1,57 @@
+//! The seam between a stream and its socket: what turns the handler's bytes into the socket's.
+//!
+//! There is one transport now, plain bytes. TLS will be the second; a stream calls nothing of its socket but this.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+use crate::net::socket::Socket;
+
+#[derive(Debug)]
+pub(crate) enum Transport {
+    /// The handler's bytes are the socket's.
+    Plain(Socket),
+}
+
+impl Transport {
+    #[inline]
+    pub(crate) fn recv(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        match self {
+            Self::Plain(socket) => socket.recv(buffer),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        match self {
+            Self::Plain(socket) => socket.send(bytes),
+        }
+    }
+
+    pub(crate) fn send_vectored(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        match self {
+            Self::Plain(socket) => socket.send_vectored(slices),
+        }
+    }
+
+    /// Tells the peer that no more bytes will come.
+    pub(crate) fn shutdown_write(&mut self) -> Result<(), Errno> {
+        match self {
+            Self::Plain(socket) => socket.shutdown_write(),
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+        }
+    }
+}
+
+impl AsFd for Transport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket().as_fd()
+    }
+}

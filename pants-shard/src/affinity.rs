@@ -1,0 +1,61 @@
+//! The edge to the scheduler: which CPUs this process may use, and pinning a thread to one of them.
+
+use std::io;
+
+use core_affinity::CoreId;
+
+use crate::placement::CpuId;
+
+/// The CPUs that the calling thread may run on; at least one.
+///
+/// On a machine with more than 1,024 CPUs the kernel refuses to write libc's fixed-size set; then the first ones are
+/// assumed, and `pin` reports it if that is wrong.
+pub(crate) fn allowed() -> Vec<usize> {
+    match core_affinity::get_core_ids() {
+        Some(cores) if !cores.is_empty() => cores.into_iter().map(|core| core.id).collect(),
+        _ => (0..quota().clamp(1, CpuId::LIMIT)).collect(),
+    }
+}
+
+/// How many CPUs the calling thread may keep busy: its affinity and its cgroup's quota, whichever is less.
+pub(crate) fn quota() -> usize {
+    num_cpus::get()
+}
+
+/// Pins the calling thread to one CPU.
+///
+/// Threads that it starts later inherit the pin. libc's `CPU_SET` aborts on an id past its set, which is why a `CpuId`
+/// cannot hold one.
+pub(crate) fn pin(cpu: CpuId) -> io::Result<()> {
+    if core_affinity::set_for_current(CoreId { id: cpu.get() }) { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_pinned_thread_may_use_that_cpu_only() {
+        for id in allowed() {
+            let cpu = CpuId::new(id).unwrap();
+            let seen = thread::spawn(move || pin(cpu).map(|()| allowed())).join().unwrap();
+            assert_eq!(seen.unwrap(), [id]);
+        }
+    }
+
+    #[test]
+    fn a_cpu_that_the_machine_lacks_is_an_error_and_not_an_abort() {
+        let last = CpuId::LIMIT - 1;
+        if !allowed().contains(&last) {
+            let result = thread::spawn(move || pin(CpuId::new(last).unwrap())).join().unwrap();
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+    }
+
+    #[test]
+    fn the_quota_is_at_least_one_and_never_more_than_what_is_allowed() {
+        assert!((1..=allowed().len()).contains(&quota()));
+    }
+}

@@ -1,0 +1,490 @@
+//! How each setting's value is read and written; pure.
+//!
+//! A string that spells a value is taken for that value, so that files, variables and flags share these readers. Each
+//! reader's error is the end of a line that begins with the place and the key.
+
+use std::time::Duration;
+
+use pants_engine::Address;
+use toml::Value;
+
+use crate::placement::{CpuId, Shards};
+
+/// The longest that a drain may take.
+const MAX_DRAIN: Duration = Duration::from_secs(60 * 60);
+/// The shortest timeout: what the poller can tell apart.
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// The longest timeout: ten years, which is as good as none and cannot overflow a clock.
+const MAX_TIMEOUT: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+const MIN_SIZE: u64 = 4 << 10;
+const MAX_SIZE: u64 = 1 << 30;
+/// More has no use: Linux cuts a backlog down to `net.core.somaxconn`, 4096 by default; see `listen(2)`.
+const MAX_BACKLOG: i64 = 65_535;
+
+/// Units of time in nanoseconds, longest first.
+const TIME_UNITS: [(&str, u64); 7] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+
+/// Units of size in bytes, largest first.
+const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+pub(super) fn listen(value: &Value) -> Result<Vec<Address>, String> {
+    let addresses: Vec<Address> = match value {
+        Value::String(text) => text.split(',').map(|part| address(part.trim())).collect::<Result<_, _>>()?,
+        Value::Integer(port) => vec![address(&port.to_string())?],
+        Value::Array(items) => items
+            .iter()
+            .map(|item| match item {
+                Value::String(text) => address(text),
+                Value::Integer(port) => address(&port.to_string()),
+                other => Err(format!("expected an address or a port in the array, found {}", describe(other))),
+            })
+            .collect::<Result<_, _>>()?,
+        other => {
+            let found = describe(other);
+            return Err(format!(
+                "expected an address such as \"127.0.0.1:4040\", a port or an array of them, found {found}"
+            ));
+        }
+    };
+    if addresses.is_empty() {
+        return Err("must name at least one address".to_owned());
+    }
+    match addresses.iter().enumerate().find(|(index, address)| addresses[..*index].contains(address)) {
+        // With SO_REUSEPORT the second one would bind and take half of the connections.
+        Some((_, twice)) if !is_port_zero(twice) => Err(format!("{twice} is listed twice; name each address once")),
+        _ => Ok(addresses),
+    }
+}
+
+pub(super) fn shards(value: &Value) -> Result<Shards, String> {
+    match value {
+        Value::String(text) => text.trim().parse().map_err(message),
+        Value::Integer(count) => count.to_string().parse().map_err(message),
+        other => Err(format!("expected \"auto\" or an integer, found {}", describe(other))),
+    }
+}
+
+/// Reads a list of CPUs; `None` stands for all of them. Whether they exist is for the placement to say.
+pub(super) fn cpus(value: &Value) -> Result<Option<Vec<usize>>, String> {
+    let wrong = |other| format!("expected CPU numbers such as [0, 1], \"0-3,8\" or \"all\", found {}", describe(other));
+    let cpu = |item: &Value| item.as_integer().and_then(|id| usize::try_from(id).ok());
+    match value {
+        Value::String(text) if text.trim() == "all" => Ok(None),
+        Value::String(text) => {
+            let mut cpus = Vec::new();
+            for part in text.split(',') {
+                let (first, last) = cpu_range(part.trim()).ok_or_else(|| wrong(value))?;
+                // Past the limit one stand-in is enough for the refusal that follows, however long the range.
+                cpus.extend(first..=last.min(first.max(CpuId::LIMIT)));
+            }
+            Ok(Some(cpus))
+        }
+        Value::Array(items) => {
+            items.iter().map(|item| cpu(item).ok_or_else(|| wrong(item))).collect::<Result<_, _>>().map(Some)
+        }
+        other => cpu(other).map(|cpu| Some(vec![cpu])).ok_or_else(|| wrong(other)),
+    }
+}
+
+pub(super) fn boolean(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Boolean(value) => Ok(*value),
+        Value::String(text) if text.trim() == "true" => Ok(true),
+        Value::String(text) if text.trim() == "false" => Ok(false),
+        other => Err(format!("expected true or false, found {}", describe(other))),
+    }
+}
+
+pub(super) fn drain_timeout(value: &Value) -> Result<Duration, String> {
+    let duration = value
+        .as_str()
+        .and_then(|text| parse_duration(text.trim()))
+        .ok_or_else(|| format!("expected a duration such as \"10s\" or \"500ms\", found {}", describe(value)))?;
+    if duration > MAX_DRAIN {
+        return Err(format!("must be at most {}, not {}", format_duration(MAX_DRAIN), show(value)));
+    }
+    Ok(duration)
+}
+
+/// Reads a timeout that `"off"` disables.
+pub(super) fn timeout(value: &Value) -> Result<Option<Duration>, String> {
+    let text = value.as_str().map(str::trim);
+    if text == Some("off") {
+        return Ok(None);
+    }
+    let duration = text
+        .and_then(parse_duration)
+        .ok_or_else(|| format!("expected a duration such as \"30s\" or \"off\", found {}", describe(value)))?;
+    if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&duration) {
+        let (min, max) = (format_duration(MIN_TIMEOUT), format_duration(MAX_TIMEOUT));
+        return Err(format!("must be {min} to {max} or \"off\", not {}", show(value)));
+    }
+    Ok(Some(duration))
+}
+
+pub(super) fn size(value: &Value) -> Result<usize, String> {
+    let size = match value {
+        // A negative size is a number all the same: it is out of range, not of the wrong kind.
+        Value::Integer(size) => Some(u64::try_from(*size).unwrap_or(0)),
+        Value::String(text) => parse_size(text.trim()),
+        _ => None,
+    };
+    let size = size
+        .ok_or_else(|| format!("expected a size in bytes such as \"256KiB\" or 262144, found {}", describe(value)))?;
+    if !(MIN_SIZE..=MAX_SIZE).contains(&size) {
+        return Err(format!("must be {} to {}, not {}", format_size(MIN_SIZE), format_size(MAX_SIZE), show(value)));
+    }
+    usize::try_from(size).map_err(message)
+}
+
+/// Reads the most connections that a shard may have; `None` stands for no limit.
+pub(super) fn max_connections(value: &Value) -> Result<Option<usize>, String> {
+    if value.as_str().map(str::trim) == Some("unlimited") {
+        return Ok(None);
+    }
+    match integer(value).map(usize::try_from) {
+        None => Err(format!("expected an integer or \"unlimited\", found {}", describe(value))),
+        Some(Ok(count)) if count > 0 => Ok(Some(count)),
+        Some(_) => Err(format!("must be at least 1 or \"unlimited\", not {}", show(value))),
+    }
+}
+
+pub(super) fn backlog(value: &Value) -> Result<u32, String> {
+    match integer(value) {
+        None => Err(format!("expected an integer, found {}", describe(value))),
+        Some(count) => u32::try_from(count)
+            .ok()
+            .filter(|_| (1..=MAX_BACKLOG).contains(&count))
+            .ok_or_else(|| format!("must be 1 to {MAX_BACKLOG}, not {count}")),
+    }
+}
+
+/// Writes a duration, exactly, in the longest unit that divides it.
+pub(super) fn format_duration(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    if nanos == 0 {
+        return "0s".to_owned();
+    }
+    let (unit, length) = longest_divisor(&TIME_UNITS, |length| nanos.is_multiple_of(u128::from(length)));
+    format!("{}{unit}", nanos / u128::from(length))
+}
+
+/// Writes a size, exactly, in the largest unit that divides it.
+pub(super) fn format_size(size: u64) -> String {
+    if size == 0 {
+        return "0B".to_owned();
+    }
+    let (unit, length) = longest_divisor(&SIZE_UNITS, |length| size.is_multiple_of(length));
+    format!("{}{unit}", size / length)
+}
+
+fn longest_divisor(units: &[(&'static str, u64)], divides: impl Fn(u64) -> bool) -> (&'static str, u64) {
+    units.iter().copied().find(|(_, length)| divides(*length)).expect("the last unit is 1, which divides all")
+}
+
+/// Reads a whole number and its unit; one too long to hold becomes the longest there is, for a range check to refuse.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let (count, unit) = split_unit(text)?;
+    let (_, nanos) = TIME_UNITS.into_iter().find(|(name, _)| *name == unit)?;
+    Some(Duration::from_nanos(count.saturating_mul(nanos)))
+}
+
+/// Reads a whole number with a unit or, for bytes, without.
+fn parse_size(text: &str) -> Option<u64> {
+    let (count, unit) = split_unit(text)?;
+    let unit = if unit.is_empty() { "B" } else { unit };
+    let (_, bytes) = SIZE_UNITS.into_iter().find(|(name, _)| *name == unit)?;
+    Some(count.saturating_mul(bytes))
+}
+
+fn split_unit(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    // Digits fail to parse only when there are none or too many.
+    (!digits.is_empty()).then(|| (digits.parse().unwrap_or(u64::MAX), unit))
+}
+
+fn cpu_range(text: &str) -> Option<(usize, usize)> {
+    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    let (first, last) = match text.split_once('-') {
+        Some((first, last)) => (number(first)?, number(last)?),
+        None => (number(text)?, number(text)?),
+    };
+    (first <= last).then_some((first, last))
+}
+
+fn integer(value: &Value) -> Option<i64> {
+    value.as_integer().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    text.parse().map_err(message)
+}
+
+fn is_port_zero(address: &Address) -> bool {
+    matches!(address, Address::Port(0)) || matches!(address, Address::Socket(socket) if socket.port() == 0)
+}
+
+/// Shows a value that is of the right kind, but out of range.
+fn show(value: &Value) -> String {
+    match value {
+        Value::Integer(value) => value.to_string(),
+        other => describe(other),
+    }
+}
+
+/// Names a value that was found where another kind was expected.
+fn describe(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{text:?}"),
+        Value::Integer(value) => format!("integer {value}"),
+        Value::Float(value) => format!("float {value}"),
+        Value::Boolean(value) => format!("boolean {value}"),
+        Value::Datetime(value) => format!("date {value}"),
+        Value::Array(_) => "an array".to_owned(),
+        Value::Table(_) => "a table".to_owned(),
+    }
+}
+
+fn message(error: impl ToString) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::String(text.to_owned())
+    }
+
+    /// The value on the right of an equals sign in a file.
+    fn toml(source: &str) -> Value {
+        toml::from_str::<toml::Table>(&format!("key = {source}")).unwrap()["key"].clone()
+    }
+
+    #[test]
+    fn every_unit_of_time_is_read() {
+        for (source, nanos) in [
+            ("7ns", 7),
+            ("7us", 7_000),
+            ("7ms", 7_000_000),
+            ("7s", 7_000_000_000),
+            ("7m", 420_000_000_000),
+            ("7h", 25_200_000_000_000),
+            ("7d", 604_800_000_000_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(parse_duration(source), Some(Duration::from_nanos(nanos)), "{source}");
+        }
+        for source in ["", "7", "s", "7 s", "-7s", "1.5s", "7S", "7sec", "\u{663}s"] {
+            assert_eq!(parse_duration(source), None, "{source}");
+        }
+    }
+
+    #[test]
+    fn every_unit_of_size_is_read() {
+        for (source, bytes) in [("7", 7), ("7B", 7), ("7KiB", 7168), ("7MiB", 7_340_032), ("7GiB", 7_516_192_768)] {
+            assert_eq!(parse_size(source), Some(bytes), "{source}");
+        }
+        for source in ["", "KiB", "7KB", "7kib", "7 KiB", "-7", "1.5MiB"] {
+            assert_eq!(parse_size(source), None, "{source}");
+        }
+    }
+
+    #[test]
+    fn durations_and_sizes_are_written_in_the_longest_unit_that_divides_them() {
+        for text in ["0s", "1ns", "1001us", "1500ms", "90s", "61m", "25h", "3650d"] {
+            assert_eq!(format_duration(parse_duration(text).unwrap()), text);
+        }
+        assert_eq!(format_duration(Duration::from_secs(600)), "10m");
+        for text in ["0B", "1023B", "1KiB", "1025KiB", "16MiB", "1GiB"] {
+            assert_eq!(format_size(parse_size(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn a_number_too_long_to_hold_is_out_of_range_and_does_not_wrap() {
+        let long = "99999999999999999999999";
+        assert_eq!(
+            timeout(&text(&format!("{long}s"))),
+            Err(format!("must be 1ms to 3650d or \"off\", not \"{long}s\""))
+        );
+        assert_eq!(size(&text(long)), Err(format!("must be 4KiB to 1GiB, not \"{long}\"")));
+        assert_eq!(backlog(&text(long)), Err(format!("expected an integer, found \"{long}\"")));
+    }
+
+    #[test]
+    fn addresses_are_read_from_text_ports_and_arrays() {
+        let addresses = |list: &[&str]| Ok(list.iter().map(|text| text.parse().unwrap()).collect());
+        assert_eq!(listen(&text("4040, [::1]:1")), addresses(&["4040", "[::1]:1"]));
+        assert_eq!(listen(&toml("4040")), addresses(&["4040"]));
+        assert_eq!(listen(&toml("['127.0.0.1:1', 2]")), addresses(&["127.0.0.1:1", "2"]));
+        assert_eq!(listen(&toml("[0, 0, '[::1]:0', '[::1]:0']")), addresses(&["0", "0", "[::1]:0", "[::1]:0"]));
+    }
+
+    #[test]
+    fn wrong_addresses_are_told_apart() {
+        for (value, error) in [
+            ("[]", "must name at least one address"),
+            ("[1, 2, 1]", "1 is listed twice; name each address once"),
+            ("true", "expected an address such as \"127.0.0.1:4040\", a port or an array of them, found boolean true"),
+            ("[[1]]", "expected an address or a port in the array, found an array"),
+            ("70000", "address \"70000\": the port 70000 is out of range; it must be 0 to 65535"),
+            (
+                "'4040,'",
+                "address \"\": it is empty; write a port such as \"4040\" or an address such as \"127.0.0.1:4040\"",
+            ),
+        ] {
+            assert_eq!(listen(&toml(value)), Err(error.to_owned()));
+        }
+    }
+
+    #[test]
+    fn shards_are_auto_or_a_number() {
+        let four = Ok(Shards::Count(NonZeroUsize::new(4).unwrap()));
+        assert_eq!(shards(&toml("4")), four);
+        assert_eq!(shards(&text(" 4 ")), four);
+        assert_eq!(shards(&text("auto")), Ok(Shards::Auto));
+        for (value, error) in [
+            ("0", "must be at least 1 or \"auto\", not 0"),
+            ("2000", "must be at most 1024 or \"auto\", not 2000"),
+            ("'all'", "must be \"auto\" or a number from 1 to 1024, not \"all\""),
+            ("1.5", "expected \"auto\" or an integer, found float 1.5"),
+        ] {
+            assert_eq!(shards(&toml(value)), Err(error.to_owned()));
+        }
+    }
+
+    #[test]
+    fn cpus_are_numbers_ranges_or_all() {
+        for (value, list) in [
+            ("[]", vec![]),
+            ("[1, 0]", vec![1, 0]),
+            ("3", vec![3]),
+            ("'0,1'", vec![0, 1]),
+            ("'0-2, 8'", vec![0, 1, 2, 8]),
+            ("'5000-99999999999'", vec![5000]),
+        ] {
+            assert_eq!(cpus(&toml(value)), Ok(Some(list)), "{value}");
+        }
+        assert_eq!(cpus(&text("all")), Ok(None));
+        assert_eq!(cpus(&text("0-999999999999")).unwrap().unwrap().last(), Some(&1024));
+        for (value, found) in [
+            ("'2-1'", "\"2-1\""),
+            ("'1,'", "\"1,\""),
+            ("'+1'", "\"+1\""),
+            ("'-1'", "\"-1\""),
+            ("-1", "integer -1"),
+            ("[0, '1']", "\"1\""),
+            ("[0, -1]", "integer -1"),
+            ("1979-05-27", "date 1979-05-27"),
+        ] {
+            let error = format!("expected CPU numbers such as [0, 1], \"0-3,8\" or \"all\", found {found}");
+            assert_eq!(cpus(&toml(value)), Err(error));
+        }
+    }
+
+    #[test]
+    fn booleans_are_true_or_false() {
+        for value in [true, false] {
+            assert_eq!(boolean(&Value::Boolean(value)), Ok(value));
+            assert_eq!(boolean(&text(&value.to_string())), Ok(value));
+        }
+        assert_eq!(boolean(&toml("1")), Err("expected true or false, found integer 1".to_owned()));
+        assert_eq!(boolean(&text("yes")), Err("expected true or false, found \"yes\"".to_owned()));
+    }
+
+    #[test]
+    fn a_drain_timeout_is_at_most_an_hour_and_may_be_zero() {
+        assert_eq!(drain_timeout(&text("0s")), Ok(Duration::ZERO));
+        assert_eq!(drain_timeout(&text("60m")), Ok(MAX_DRAIN));
+        assert_eq!(drain_timeout(&text("61m")), Err("must be at most 1h, not \"61m\"".to_owned()));
+        assert_eq!(
+            drain_timeout(&text("off")),
+            Err("expected a duration such as \"10s\" or \"500ms\", found \"off\"".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_timeout_is_a_millisecond_to_ten_years_or_off() {
+        assert_eq!(timeout(&text("off")), Ok(None));
+        assert_eq!(timeout(&text("1ms")), Ok(Some(MIN_TIMEOUT)));
+        assert_eq!(timeout(&text("3650d")), Ok(Some(MAX_TIMEOUT)));
+        for out in ["0s", "999us", "3651d"] {
+            assert_eq!(timeout(&text(out)), Err(format!("must be 1ms to 3650d or \"off\", not {out:?}")));
+        }
+        assert_eq!(
+            timeout(&toml("5")),
+            Err("expected a duration such as \"30s\" or \"off\", found integer 5".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_size_is_a_number_or_text_within_its_range() {
+        assert_eq!(size(&toml("4096")), Ok(4096));
+        assert_eq!(size(&text("1GiB")), Ok(1 << 30));
+        assert_eq!(size(&toml("4095")), Err("must be 4KiB to 1GiB, not 4095".to_owned()));
+        assert_eq!(size(&toml("-1")), Err("must be 4KiB to 1GiB, not -1".to_owned()));
+        assert_eq!(size(&text("2GiB")), Err("must be 4KiB to 1GiB, not \"2GiB\"".to_owned()));
+        let error = "expected a size in bytes such as \"256KiB\" or 262144, found \"256KB\"";
+        assert_eq!(size(&text("256KB")), Err(error.to_owned()));
+    }
+
+    #[test]
+    fn counts_are_whole_and_within_their_range() {
+        assert_eq!(max_connections(&text("unlimited")), Ok(None));
+        assert_eq!(max_connections(&toml("1")), Ok(Some(1)));
+        assert_eq!(max_connections(&text("10")), Ok(Some(10)));
+        assert_eq!(max_connections(&toml("0")), Err("must be at least 1 or \"unlimited\", not 0".to_owned()));
+        assert_eq!(
+            max_connections(&toml("true")),
+            Err("expected an integer or \"unlimited\", found boolean true".to_owned())
+        );
+        assert_eq!((backlog(&toml("1")), backlog(&text("65535"))), (Ok(1), Ok(65_535)));
+        assert_eq!(backlog(&toml("0")), Err("must be 1 to 65535, not 0".to_owned()));
+        assert_eq!(backlog(&text("65536")), Err("must be 1 to 65535, not 65536".to_owned()));
+        assert_eq!(backlog(&toml("{}")), Err("expected an integer, found a table".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_reader_panic_or_its_error_span_lines(input in r"\PC*|[0-9\-,.:\ndhmsKiB]*") {
+            let value = text(&input);
+            let errors = [
+                listen(&value).err(),
+                shards(&value).err(),
+                cpus(&value).err(),
+                boolean(&value).err(),
+                drain_timeout(&value).err(),
+                timeout(&value).err(),
+                size(&value).err(),
+                max_connections(&value).err(),
+                backlog(&value).err(),
+            ];
+            for error in errors.into_iter().flatten() {
+                prop_assert!(!error.contains('\n'));
+            }
+        }
+
+        #[test]
+        fn every_duration_and_size_is_written_back(number: u64, scale in 0..7_usize) {
+            let nanos = number / TIME_UNITS[scale].1 * TIME_UNITS[scale].1;
+            let duration = Duration::from_nanos(nanos);
+            prop_assert_eq!(parse_duration(&format_duration(duration)), Some(duration));
+            prop_assert_eq!(parse_size(&format_size(number)), Some(number));
+        }
+    }
+}
