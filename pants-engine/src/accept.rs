@@ -46,14 +46,12 @@ impl Dispatcher {
         };
         let now = self.context.clock.tick();
         let Some(slot) = self.context.server_slot(key) else { return };
-        let mut stream = Stream::new(socket, peer, Rc::clone(&slot.server.connection_options), now);
-        if self.context.drain.is_some() {
-            stream.suspect_input();
-        }
-        let connection = match self.context.insert_connection(ConnectionSlot::new(stream, handler, Some(ServerKey(key)))) {
+        let stream = Stream::new(socket, peer, Rc::clone(&slot.server.connection_options), now);
+        let connection = match self.context.insert_connection(ConnectionSlot::new(stream, Some(ServerKey(key)))) {
             Ok(connection) => connection,
             Err(error) => return self.complain(key, Errno::from_io_error(&error).unwrap_or(Errno::NOMEM)),
         };
+        self.handlers.insert(connection, handler);
         if let Some(slot) = self.context.server_slot(key) {
             slot.server.connections += 1;
         }
@@ -112,10 +110,10 @@ impl Dispatcher {
     }
 
     fn with_acceptor<R>(&mut self, key: Key, f: impl FnOnce(&mut dyn AnyAcceptor) -> R) -> Option<R> {
-        self.active.acceptor = self.context.server_slot(key)?.acceptor.take();
-        let result = self.active.acceptor.as_mut().map(|acceptor| f(&mut **acceptor));
+        self.acceptor = self.context.server_slot(key)?.acceptor.take();
+        let result = self.acceptor.as_mut().map(|acceptor| f(&mut **acceptor));
         if let Some(slot) = self.context.server_slot(key) {
-            slot.acceptor = self.active.acceptor.take();
+            slot.acceptor = self.acceptor.take();
         }
         result
     }

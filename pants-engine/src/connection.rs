@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::channel::state::{CloseReason, Fin};
+use crate::channel::state::{CloseReason, Flags};
 use crate::context::{Context, Running};
 use crate::handler::Handler;
 use crate::key::{ConnectionKey, Key, ServerKey, TimerKey};
@@ -26,6 +26,8 @@ impl<'a> Connection<'a> {
     }
 
     fn slot(&mut self) -> &mut ConnectionSlot {
+        // What is changed here the dispatcher must look at.
+        self.context.outbox.shut();
         self.context.connection_slot(self.key).expect("a connection outlives the callbacks it is lent to")
     }
 
@@ -38,42 +40,32 @@ impl<'a> Connection<'a> {
     /// or the connection's end; nor when the queue would grow past
     /// [`write_cap`](crate::ConnectionOptions::write_cap), which ends the connection.
     pub fn write(&mut self, data: &[u8]) -> bool {
-        let Some(slot) = self.context.connection_slot(self.key) else { return false };
-        let stream = &mut slot.stream;
-        if !stream.accepts_output() {
-            return false;
-        }
-        if data.is_empty() {
-            return true;
-        }
-        if !stream.must_queue() && self.context.outbox.push(self.key, data) {
-            return true;
-        }
-        self.write_past_outbox(data)
+        self.context.outbox.push_if_open(self.key, data) || self.write_past_outbox(data)
     }
 
-    /// The outbox is full or another's, or the connection has a queue.
+    /// The outbox is full or another's, or the connection must be looked at before it may be written to.
     #[inline(never)]
     fn write_past_outbox(&mut self, data: &[u8]) -> bool {
+        let stream = &mut self.slot().stream;
+        if data.is_empty() || !stream.accepts_output() {
+            return stream.accepts_output();
+        }
+        if stream.can_send() && self.context.outbox.push(self.key, data) {
+            return true;
+        }
+        // Its own bytes before these, and another's out of the way.
         self.context.flush_outbox();
+        self.touch();
         let now = self.context.clock.tick();
         let Context { channels, outbox, stats, .. } = &mut *self.context;
         let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
         let stream = &mut slot.stream;
-        if !stream.accepts_output() {
-            return false;
+        if stream.queued().saturating_add(data.len()) > stream.options.write_cap {
+            stream.flags.set(Flags::OVERFLOWED);
+        } else if !stream.can_send() || !outbox.push(self.key, data) {
+            stream.send(data, now, stats);
         }
-        let taken = if stream.queued().saturating_add(data.len()) > stream.options.write_cap {
-            stream.overflowed = true;
-            false
-        } else {
-            if stream.must_queue() || !outbox.push(self.key, data) {
-                stream.send(data, now, stats);
-            }
-            true
-        };
-        self.touch();
-        taken
+        !stream.flags.any(Flags::OVERFLOWED.or(Flags::DOOMED))
     }
 
     /// Closes in good order: what was written leaves, then FIN; nothing more is read. When the peer's FIN has come too, or
@@ -83,10 +75,8 @@ impl<'a> Connection<'a> {
     /// destroys a reply that is still on its way (RFC 9112, section 9.6).
     pub fn close(&mut self) {
         let stream = &mut self.slot().stream;
-        stream.closing = true;
-        if stream.fin == Fin::No {
-            stream.fin = Fin::Wanted;
-        }
+        stream.flags.set(Flags::CLOSING);
+        stream.want_fin();
         self.touch();
     }
 
@@ -100,21 +90,18 @@ impl<'a> Connection<'a> {
     /// Sends FIN after what was written, and goes on reading: a half-close. When the peer has sent its own FIN,
     /// [`on_end`](Handler::on_end) comes and the connection closes.
     pub fn shutdown_write(&mut self) {
-        let stream = &mut self.slot().stream;
-        if stream.fin == Fin::No {
-            stream.fin = Fin::Wanted;
-        }
+        self.slot().stream.want_fin();
         self.touch();
     }
 
     /// Stops reading: not even the data at hand is followed by more. The kernel's buffer fills, and then the peer waits.
     pub fn pause_reading(&mut self) {
-        self.slot().stream.paused_by_user = true;
+        self.slot().stream.flags.set(Flags::PAUSED_BY_USER);
     }
 
     /// Goes on reading, from this turn or the next.
     pub fn resume_reading(&mut self) {
-        self.slot().stream.paused_by_user = false;
+        self.slot().stream.flags.clear(Flags::PAUSED_BY_USER);
         self.touch();
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::outbox::Outbox;
 use crate::channel::server::Server;
+use crate::channel::state::Flags;
 use crate::channel::stream::Stream;
 use crate::clock::{Clock, Tick};
 use crate::connection::Connection;
@@ -37,6 +38,8 @@ pub struct Context {
     pub(crate) outbox: Outbox,
     /// Channels that have work left though no event will say so. Each is here at most once.
     pub(crate) ready: VecDeque<Key>,
+    /// The handlers of connections that callbacks have begun, on their way to the dispatcher.
+    pub(crate) new_handlers: Vec<(Key, Box<dyn Handler>)>,
     /// Whose callback runs.
     pub(crate) running: Running,
     pub(crate) stopping: bool,
@@ -64,6 +67,7 @@ impl Context {
             stats: Stats::default(),
             outbox: Outbox::new(),
             ready: VecDeque::new(),
+            new_handlers: Vec::new(),
             running: Running::Nobody,
             stopping: false,
             drain: None,
@@ -200,8 +204,9 @@ impl Context {
         let socket = started.map_err(|source| Error::Connect { address, source })?;
         let stream = Stream::connecting(socket, address, Rc::new(options), self.clock.tick());
         let key = self
-            .insert_connection(ConnectionSlot::new(stream, Box::new(handler), None))
+            .insert_connection(ConnectionSlot::new(stream, None))
             .map_err(|source| Error::Connect { address, source })?;
+        self.new_handlers.push((key, Box::new(handler)));
         self.stats.connections_started += 1;
         Ok(ConnectionKey(key))
     }
@@ -210,7 +215,7 @@ impl Context {
     pub(crate) fn insert_connection(&mut self, slot: ConnectionSlot) -> std::io::Result<Key> {
         let key = self.channels.insert(Channel::Connection(slot));
         let Some(Channel::Connection(slot)) = self.channels.get_mut(key) else { unreachable!("it was just inserted") };
-        slot.drain_due = self.drain.is_some();
+        slot.stream.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE).when(self.drain.is_some()));
         let fd = std::os::fd::AsFd::as_fd(&slot.stream.transport);
         if let Err(error) = self.registrar.register_stream(fd, key) {
             self.channels.remove(key);
@@ -338,8 +343,7 @@ impl Context {
             for key in keys {
                 match self.channels.get_mut(key) {
                     Some(Channel::Connection(slot)) => {
-                        slot.drain_due = true;
-                        slot.stream.suspect_input();
+                        slot.stream.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE));
                     }
                     Some(Channel::Server(slot)) => slot.server.ready = true,
                     None => {}
@@ -388,11 +392,15 @@ impl Context {
 
     /// Sends what the outbox holds. What becomes of it is for the owner's next drive, unless that is running anyway.
     pub(crate) fn flush_outbox(&mut self) {
-        let Some(owner) = self.outbox.owner() else { return };
+        let owner = self.outbox.owner();
+        if owner == Key::NONE {
+            return;
+        }
         if let Some(Channel::Connection(slot)) = self.channels.get_mut(owner) {
             slot.stream.send(self.outbox.bytes(), self.clock.tick(), &mut self.stats);
         }
         self.outbox.clear();
+        self.outbox.shut();
         if self.running != Running::Connection(owner) {
             self.schedule(owner);
         }
@@ -401,7 +409,7 @@ impl Context {
     /// Sets a connection's one timer to its nearest deadline.
     pub(crate) fn rearm(&mut self, key: Key) {
         let Some(Channel::Connection(slot)) = self.channels.get_mut(key) else { return };
-        slot.stream.rearm_due = false;
+        slot.stream.flags.clear(Flags::REARM_DUE);
         match (slot.stream.next_deadline(), slot.deadline_timer) {
             // Deadlines that move back, as with every byte, wait until the timer fires.
             (Some((tick, _)), Some(timer)) if self.timers.deadline(timer).is_some_and(|armed| armed <= tick) => {}

@@ -1,19 +1,20 @@
 //! The dispatcher: drives connections, and is the only place from which callbacks are called.
 //!
-//! A callback gets its handler from `active` and the rest of the engine as a [`Context`], so that both can be used at once.
-//! When it panics its handler is still in `active`, and [`Dispatcher::contain`] closes its connection.
+//! Handlers are kept apart from the [`Context`], so that a callback can have both. What a callback leaves to be done, its
+//! connection's flags say; `settle` does it.
 
 use std::any::Any;
 use std::fmt;
 use std::io;
 use std::mem;
 
-use crate::channel::state::{CloseReason, Expiry};
+use crate::channel::state::{CloseReason, Expiry, Flags};
 use crate::channel::stream::Received;
 use crate::connection::Connection;
 use crate::context::{Context, Running};
 use crate::error::Error;
 use crate::handler::{AnyAcceptor, Handler};
+use crate::handlers::Handlers;
 use crate::key::Key;
 use crate::limits;
 use crate::poll::Readiness;
@@ -23,27 +24,41 @@ pub(crate) struct Dispatcher {
     pub(crate) context: Context,
     /// What every connection reads into.
     read_buffer: Box<[u8]>,
-    pub(crate) active: Active,
-}
-
-/// Whose callback runs, out of its slot for as long.
-#[derive(Default)]
-pub(crate) struct Active {
-    pub(crate) handler: Option<Box<dyn Handler>>,
+    pub(crate) handlers: Handlers,
+    /// The acceptor whose callback runs, out of its slot for as long.
     pub(crate) acceptor: Option<Box<dyn AnyAcceptor>>,
 }
 
 impl Dispatcher {
     pub(crate) fn new(context: Context) -> Self {
-        Self { context, read_buffer: vec![0; limits::READ_BUFFER_BYTES].into(), active: Active::default() }
+        let read_buffer = vec![0; limits::READ_BUFFER_BYTES].into();
+        Self { context, read_buffer, handlers: Handlers::default(), acceptor: None }
+    }
+
+    /// Takes over the handlers of connections that callbacks have begun. Needed before their channels are driven.
+    pub(crate) fn take_new_handlers(&mut self) {
+        for (key, handler) in self.context.new_handlers.drain(..) {
+            self.handlers.insert(key, handler);
+        }
     }
 
     /// Acts on an event. One for a channel that is gone, even since this batch was fetched, reaches nobody.
     #[inline]
     pub(crate) fn handle_event(&mut self, key: Key, readiness: Readiness) {
-        match self.context.channels.get_mut(key) {
+        let Context { channels, clock, stats, running, outbox, .. } = &mut self.context;
+        match channels.get_mut(key) {
             Some(Channel::Connection(slot)) => {
                 slot.stream.handle_readiness(readiness);
+                if slot.stream.has_only_input() {
+                    if let Received::Bytes(count) = slot.stream.recv(&mut self.read_buffer, clock.tick(), stats) {
+                        *running = Running::Connection(key);
+                        outbox.open_to(key);
+                        let alone = slot.stream.is_at_rest();
+                        if self.pass_message(key, count) && alone {
+                            return;
+                        }
+                    }
+                }
                 self.drive(key);
             }
             Some(Channel::Server(slot)) => {
@@ -52,6 +67,34 @@ impl Dispatcher {
             }
             None => {}
         }
+    }
+
+    /// The path of the usual event, in one pass: a message on a connection where nothing else is going on. Returns whether
+    /// it stayed at that; if not, the connection's flags say what is left to do.
+    #[inline(always)]
+    fn pass_message(&mut self, key: Key, count: usize) -> bool {
+        let Self { context, read_buffer, handlers, .. } = self;
+        let Some(handler) = handlers.get(key) else { return false };
+        handler.on_read(&mut Connection::new(context, key), &read_buffer[..count]);
+        if !context.outbox.is_open_to(key) {
+            return false;
+        }
+        if context.outbox.owner() == key {
+            let Some(Channel::Connection(slot)) = context.channels.get_mut(key) else { return false };
+            slot.stream.send(context.outbox.bytes(), context.clock.tick(), &mut context.stats);
+            context.outbox.clear();
+            if !slot.stream.only_on_write_is_due() {
+                return false;
+            }
+            slot.stream.flags.clear(Flags::ON_WRITE_DUE);
+            handler.on_write(&mut Connection::new(context, key));
+            if !context.outbox.is_open_to(key) || context.outbox.owner() == key {
+                return false;
+            }
+        }
+        context.outbox.shut();
+        context.running = Running::Nobody;
+        true
     }
 
     /// Drives the channel that has waited longest, if it is still there.
@@ -72,6 +115,7 @@ impl Dispatcher {
 
     /// Does for a connection all that its state allows: connects, writes, reads, closes.
     fn drive(&mut self, key: Key) {
+        self.context.outbox.shut();
         self.context.running = Running::Connection(key);
         if self.finish_connecting(key) && self.flush(key) && self.read(key) {
             self.after_read(key);
@@ -79,12 +123,11 @@ impl Dispatcher {
         self.context.running = Running::Nobody;
     }
 
-    // The steps of a drive. Each returns whether the next one makes sense: the connection is made, and still there.
+    // The steps of a drive. Each returns whether the next one makes sense.
 
-    #[inline]
     fn finish_connecting(&mut self, key: Key) -> bool {
         match self.context.connection_slot(key) {
-            Some(slot) if slot.stream.connecting => self.try_finish_connecting(key),
+            Some(slot) if slot.stream.flags.any(Flags::CONNECTING) => self.try_finish_connecting(key),
             Some(_) => true,
             None => false,
         }
@@ -93,7 +136,7 @@ impl Dispatcher {
     fn try_finish_connecting(&mut self, key: Key) -> bool {
         let now = self.context.clock.tick();
         let Some(slot) = self.context.connection_slot(key) else { return false };
-        if slot.stream.doom.is_some() {
+        if slot.stream.doomed().is_some() {
             return self.settle(key);
         }
         match slot.stream.take_connected(now) {
@@ -109,7 +152,6 @@ impl Dispatcher {
         }
     }
 
-    #[inline]
     fn flush(&mut self, key: Key) -> bool {
         let Context { channels, clock, stats, .. } = &mut self.context;
         let Some(Channel::Connection(slot)) = channels.get_mut(key) else { return false };
@@ -123,34 +165,33 @@ impl Dispatcher {
         self.settle(key)
     }
 
-    /// Reads until the kernel has no more, reading is paused, or the budget is used up.
-    #[inline]
+    /// Reads until the kernel has no more, reading is paused, or the budget is used up. Returns whether something is left
+    /// to be looked at after that.
     fn read(&mut self, key: Key) -> bool {
         let mut budget = limits::READ_BUDGET_BYTES;
         loop {
             let Context { channels, clock, stats, .. } = &mut self.context;
             let Some(Channel::Connection(slot)) = channels.get_mut(key) else { return false };
-            let stream = &mut slot.stream;
-            if !stream.wants_read() {
-                return true;
+            if !slot.stream.wants_read() {
+                return slot.stream.needs_settling();
             }
             if budget == 0 {
                 self.context.schedule(key);
                 return true;
             }
-            let discard = stream.closing;
-            match stream.recv(&mut self.read_buffer, clock.tick(), stats) {
-                Received::Bytes(count) => {
-                    budget = budget.saturating_sub(count);
-                    if !discard {
-                        let Self { context, active, read_buffer } = self;
-                        active.call(context, key, |handler, connection| {
-                            handler.on_read(connection, &read_buffer[..count]);
-                        });
-                    }
+            let discard = slot.stream.flags.any(Flags::CLOSING);
+            let received = slot.stream.recv(&mut self.read_buffer, clock.tick(), stats);
+            if let Received::Bytes(count) = received {
+                budget = budget.saturating_sub(count);
+            }
+            let Self { context, read_buffer, handlers, .. } = self;
+            if let Some(handler) = handlers.get(key).filter(|_| !discard) {
+                let connection = &mut Connection::new(context, key);
+                match received {
+                    Received::Bytes(count) => handler.on_read(connection, &read_buffer[..count]),
+                    Received::End => handler.on_end(connection),
+                    Received::Nothing => {}
                 }
-                Received::End if !discard => self.call(key, |handler, connection| handler.on_end(connection)),
-                Received::End | Received::Nothing => {}
             }
             if !self.settle(key) {
                 return false;
@@ -159,11 +200,10 @@ impl Dispatcher {
     }
 
     /// What is looked at when nothing more is to be read for now: errors that no call has returned, and a drain.
-    #[inline]
     fn after_read(&mut self, key: Key) {
         let Some(slot) = self.context.connection_slot(key) else { return };
         slot.stream.take_pending_error();
-        if slot.drain_due {
+        if slot.stream.flags.any(Flags::DRAIN_DUE) {
             self.tell_of_drain(key);
         }
         self.settle(key);
@@ -172,53 +212,40 @@ impl Dispatcher {
     fn tell_of_drain(&mut self, key: Key) {
         let impatient = self.context.drain.is_some_and(|drain| drain.impatient);
         let Some(slot) = self.context.connection_slot(key) else { return };
-        if slot.stream.doom.is_none() && (impatient || slot.stream.is_quiet()) {
-            slot.drain_due = false;
+        if slot.stream.doomed().is_none() && (impatient || slot.stream.is_quiet()) {
+            slot.stream.flags.clear(Flags::DRAIN_DUE);
             self.call(key, |handler, connection| handler.on_drain(connection));
         }
     }
 
     /// Carries out what the last callback, or the last call, left to be done. Returns whether the connection is still there.
-    #[inline]
     pub(crate) fn settle(&mut self, key: Key) -> bool {
-        self.context.flush_outbox();
         for _ in 0..limits::ON_WRITE_ROUNDS_MAX {
+            self.context.flush_outbox();
             let now = self.context.clock.tick();
             let Some(slot) = self.context.connection_slot(key) else { return false };
             let stream = &mut slot.stream;
-            if stream.wants_close() {
-                stream.handle_close(now);
-            }
+            stream.handle_close(now);
             if stream.is_settled() {
                 return true;
             }
-            if !self.settle_one(key) {
+            if stream.doomed().is_some() {
+                self.end(key);
                 return false;
             }
-            self.context.flush_outbox();
+            if stream.flags.any(Flags::OVERFLOWED) {
+                self.call(key, |handler, connection| handler.on_overflow_error(connection));
+                self.doom(key, CloseReason::Overflow);
+            } else if stream.flags.any(Flags::REARM_DUE) {
+                self.context.rearm(key);
+            } else {
+                stream.flags.clear(Flags::ON_WRITE_DUE);
+                self.call(key, |handler, connection| handler.on_write(connection));
+            }
         }
+        // It writes and writes: the others have their turn first.
+        self.context.flush_outbox();
         self.context.schedule(key);
-        true
-    }
-
-    /// The most urgent of what is left to be done.
-    #[inline]
-    fn settle_one(&mut self, key: Key) -> bool {
-        let Some(slot) = self.context.connection_slot(key) else { return false };
-        let stream = &mut slot.stream;
-        if stream.doom.is_some() {
-            self.end(key);
-            return false;
-        }
-        if stream.overflowed {
-            self.call(key, |handler, connection| handler.on_overflow_error(connection));
-            self.doom(key, CloseReason::Overflow);
-        } else if stream.rearm_due {
-            self.context.rearm(key);
-        } else {
-            stream.on_write_due = false;
-            self.call(key, |handler, connection| handler.on_write(connection));
-        }
         true
     }
 
@@ -247,8 +274,8 @@ impl Dispatcher {
     /// The last callbacks of a doomed connection; then it is gone.
     fn end(&mut self, key: Key) {
         let Some(slot) = self.context.connection_slot(key) else { return };
-        let reason = slot.stream.doom.unwrap_or(CloseReason::Finished);
-        if slot.stream.connecting {
+        let reason = slot.stream.doomed().unwrap_or(CloseReason::Finished);
+        if slot.stream.flags.any(Flags::CONNECTING) {
             return self.fail_to_connect(key, io::ErrorKind::ConnectionAborted.into());
         }
         if let (CloseReason::Failed(_), Some(errno)) = (reason, slot.stream.errno.take()) {
@@ -266,11 +293,9 @@ impl Dispatcher {
         let Some(slot) = self.context.connection_slot(key) else { return };
         let error = Error::Connect { address: slot.stream.peer, source };
         if !mem::replace(&mut slot.ended, true) {
-            self.active.handler = slot.handler.take();
-            if let Some(handler) = &mut self.active.handler {
+            if let Some(handler) = self.handlers.get(key) {
                 handler.on_connect_error(&mut self.context, &error);
             }
-            self.active.handler = None;
         }
         self.remove(key, CloseReason::Aborted);
     }
@@ -294,10 +319,13 @@ impl Dispatcher {
         }
         context.stats.connections_open -= 1;
         context.stats.connections_closed += 1;
+        // Last: what it owns may panic when it is dropped.
+        drop(self.handlers.remove(key));
     }
 
     /// Closes everything at once.
     pub(crate) fn close_all(&mut self) {
+        self.take_new_handlers();
         let keys: Vec<Key> = self.context.channels.iter().map(|(key, _)| key).collect();
         for key in keys {
             if self.context.connection_slot(key).is_some() {
@@ -313,7 +341,9 @@ impl Dispatcher {
 
     #[inline]
     pub(crate) fn call(&mut self, key: Key, f: impl FnOnce(&mut dyn Handler, &mut Connection<'_>)) {
-        self.active.call(&mut self.context, key, f);
+        if let Some(handler) = self.handlers.get(key) {
+            f(handler, &mut Connection::new(&mut self.context, key));
+        }
     }
 
     /// A callback has panicked: what it was is logged, what it belonged to is closed, and the loop goes on.
@@ -321,10 +351,11 @@ impl Dispatcher {
         let message = payload.downcast_ref::<&str>().copied();
         let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         self.context.stats.panics += 1;
+        self.context.outbox.shut();
         match mem::replace(&mut self.context.running, Running::Nobody) {
             Running::Connection(key) => self.contain_in_connection(key, message),
             Running::Server(key) => {
-                let acceptor = self.active.acceptor.take();
+                let acceptor = self.acceptor.take();
                 let name = acceptor.as_ref().map_or("unknown", |acceptor| acceptor.type_name());
                 tracing::error!(acceptor = name, "acceptor panicked: {message}; the connection at hand is lost");
                 if let Some(slot) = self.context.server_slot(key) {
@@ -344,33 +375,15 @@ impl Dispatcher {
     }
 
     fn contain_in_connection(&mut self, key: Key, message: &str) {
-        let handler = self.active.handler.take();
-        if self.context.outbox.owner() == Some(key) {
+        if self.context.outbox.owner() == key {
             self.context.outbox.clear();
         }
         let Some(slot) = self.context.connection_slot(key) else { return };
-        if handler.is_some() {
-            slot.handler = handler;
-        }
-        let name = slot.handler.as_ref().map_or("unknown", |handler| handler.type_name());
+        let name = self.handlers.get(key).map_or("unknown", |handler| handler.type_name());
         let peer = slot.stream.peer;
         tracing::error!(handler = name, %peer, "handler panicked: {message}; its connection is closed");
         slot.stream.doom(CloseReason::Panicked);
         self.context.schedule(key);
-    }
-}
-
-impl Active {
-    /// Calls a connection's handler, with the rest of the engine at its disposal.
-    #[inline]
-    fn call(&mut self, context: &mut Context, key: Key, f: impl FnOnce(&mut dyn Handler, &mut Connection<'_>)) {
-        let Some(slot) = context.connection_slot(key) else { return };
-        self.handler = slot.handler.take();
-        let Some(handler) = self.handler.as_deref_mut() else { return };
-        f(handler, &mut Connection::new(context, key));
-        if let Some(slot) = context.connection_slot(key) {
-            slot.handler = self.handler.take();
-        }
     }
 }
 

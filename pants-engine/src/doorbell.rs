@@ -39,7 +39,7 @@ pub trait Source {
 /// let engine = pants_engine::Engine::new()?;
 /// let doorbell = engine.doorbell();
 /// std::thread::spawn(move || doorbell.ring()).join().unwrap();
-/// # pants_engine::Result::Ok(())
+/// # Ok::<(), pants_engine::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Doorbell(Arc<SleepFlag<PollWaker, SeqCstFence>>);

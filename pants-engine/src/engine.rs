@@ -38,7 +38,7 @@ use crate::remote::Remote;
 /// println!("listening on {}", engine.context().server_address(server).unwrap());
 /// # engine.context().stop();
 /// engine.start()?;
-/// # pants_engine::Result::Ok(())
+/// # Ok::<(), pants_engine::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Engine {
@@ -256,6 +256,7 @@ impl Engine {
     }
 
     fn drive_leftovers(&mut self) {
+        self.dispatcher.take_new_handlers();
         let ready = self.dispatcher.context.ready.len();
         let left = self.turn.ready_left.get_or_insert(ready);
         while *left > 0 {

@@ -120,7 +120,7 @@ pub trait Handler: Any {
 ///
 /// let mut engine = pants_engine::Engine::new()?;
 /// engine.listen("127.0.0.1:0", OnlyLocal)?;
-/// # pants_engine::Result::Ok(())
+/// # Ok::<(), pants_engine::Error>(())
 /// ```
 pub trait Acceptor: 'static {
     /// What handles a connection.

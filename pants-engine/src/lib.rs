@@ -48,6 +48,7 @@ mod engine;
 mod error;
 mod fire;
 mod handler;
+mod handlers;
 mod key;
 mod limits;
 mod net;

@@ -14,7 +14,7 @@ use crate::limits;
 ///
 /// let engine = Engine::with_options(EngineOptions { abort_on_panic: true, ..EngineOptions::default() })?;
 /// # drop(engine);
-/// # pants_engine::Result::Ok(())
+/// # Ok::<(), pants_engine::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineOptions {

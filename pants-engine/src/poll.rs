@@ -11,8 +11,8 @@ use crate::doorbell::Wake;
 use crate::key::Key;
 use crate::limits;
 
-/// The doorbell's token. No key has it: a slab retires a slot before its index gets this far.
-const WAKER: Token = Token(usize::MAX);
+/// The doorbell's token: no channel has it.
+const WAKER: Token = Token(Key::NONE.to_token());
 
 /// The engine's epoll instance and the events of the present turn.
 #[derive(Debug)]
@@ -34,11 +34,22 @@ pub(crate) struct PollWaker(mio::Waker);
 pub(crate) struct Readiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// The peer has sent FIN, or both directions are shut.
-    pub(crate) read_closed: bool,
     pub(crate) error: bool,
-    /// TCP urgent data is on its way.
-    pub(crate) urgent: bool,
+    /// More than that bytes can pass: an error, the peer's FIN, both directions shut, or TCP urgent data.
+    pub(crate) special: bool,
+}
+
+impl Readiness {
+    #[inline]
+    fn of(event: &mio::event::Event) -> Self {
+        let closed = event.is_read_closed();
+        Self {
+            readable: event.is_readable() | closed,
+            writable: event.is_writable(),
+            error: event.is_error(),
+            special: closed | event.is_error() | event.is_priority(),
+        }
+    }
 }
 
 impl Poller {
@@ -60,20 +71,11 @@ impl Poller {
     /// The events of the present turn from the one at `position` on; `None` stands for a wake.
     #[inline]
     pub(crate) fn events_from(&self, position: usize) -> impl Iterator<Item = Option<(Key, Readiness)>> + '_ {
-        self.events.iter().skip(position).map(|event| {
-            if event.token() == WAKER {
-                return None;
-            }
-            let read_closed = event.is_read_closed();
-            let readiness = Readiness {
-                readable: event.is_readable() || read_closed,
-                writable: event.is_writable(),
-                read_closed,
-                error: event.is_error(),
-                urgent: event.is_priority(),
-            };
-            Some((Key::from_token(event.token().0), readiness))
-        })
+        let mut events = self.events.iter();
+        if let Some(last) = position.checked_sub(1) {
+            events.nth(last);
+        }
+        events.map(|event| (event.token() != WAKER).then(|| (Key::from_token(event.token().0), Readiness::of(event))))
     }
 }
 

@@ -23,7 +23,7 @@ type Work = Box<dyn FnOnce(&mut Context) + Send>;
 /// let thread = std::thread::spawn(move || remote.send(|context| context.stop()).is_ok());
 /// engine.start()?;
 /// assert!(thread.join().unwrap());
-/// # pants_engine::Result::Ok(())
+/// # Ok::<(), pants_engine::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Remote {

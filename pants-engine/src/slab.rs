@@ -48,7 +48,7 @@ impl<T> Slab<T> {
             let index = u32::try_from(self.slots.len()).ok().filter(|&index| index != NONE);
             let index = index.expect("a slab holds fewer than 2^32 - 1 values");
             self.slots.push(Slot { generation: 0, entry: Entry::Occupied(value) });
-            return Key { index, generation: 0 };
+            return Key::new(index, 0);
         }
         let index = self.free;
         let slot = &mut self.slots[index as usize];
@@ -56,35 +56,35 @@ impl<T> Slab<T> {
             self.free = next;
         }
         slot.entry = Entry::Occupied(value);
-        Key { index, generation: slot.generation }
+        Key::new(index, slot.generation)
     }
 
     #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        match self.slots.get(key.index as usize) {
-            Some(Slot { generation, entry: Entry::Occupied(value) }) if *generation == key.generation => Some(value),
+        match self.slots.get(key.index() as usize) {
+            Some(Slot { generation, entry: Entry::Occupied(value) }) if *generation == key.generation() => Some(value),
             _ => None,
         }
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        match self.slots.get_mut(key.index as usize) {
-            Some(Slot { generation, entry: Entry::Occupied(value) }) if *generation == key.generation => Some(value),
+        match self.slots.get_mut(key.index() as usize) {
+            Some(Slot { generation, entry: Entry::Occupied(value) }) if *generation == key.generation() => Some(value),
             _ => None,
         }
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
-        let slot = &mut self.slots[key.index as usize];
+        let slot = &mut self.slots[key.index() as usize];
         let entry = if slot.generation == u32::MAX {
             // Its generations are used up: the slot retires rather than give out a key twice.
             std::mem::replace(&mut slot.entry, Entry::Vacant { next: NONE })
         } else {
             slot.generation += 1;
             let entry = std::mem::replace(&mut slot.entry, Entry::Vacant { next: self.free });
-            self.free = key.index;
+            self.free = key.index();
             entry
         };
         self.len -= 1;
@@ -105,14 +105,14 @@ impl<T> Slab<T> {
     /// The present key of the value at `index`.
     pub(crate) fn key_at(&self, index: u32) -> Option<Key> {
         match self.slots.get(index as usize) {
-            Some(Slot { generation, entry: Entry::Occupied(_) }) => Some(Key { index, generation: *generation }),
+            Some(Slot { generation, entry: Entry::Occupied(_) }) => Some(Key::new(index, *generation)),
             _ => None,
         }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| match &slot.entry {
-            Entry::Occupied(value) => Some((Key { index: index as u32, generation: slot.generation }, value)),
+            Entry::Occupied(value) => Some((Key::new(index as u32, slot.generation), value)),
             Entry::Vacant { .. } => None,
         })
     }
@@ -129,7 +129,7 @@ mod tests {
         let first = slab.insert('a');
         assert_eq!(slab.remove(first), Some('a'));
         let second = slab.insert('b');
-        assert_eq!(first.index, second.index);
+        assert_eq!(first.index(), second.index());
         assert_eq!(slab.get(first), None);
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get(second), Some(&'b'));
@@ -141,9 +141,9 @@ mod tests {
         let mut slab = Slab::new();
         let key = slab.insert(1);
         slab.slots[0].generation = u32::MAX;
-        let last = Key { generation: u32::MAX, ..key };
+        let last = Key::new(key.index(), u32::MAX);
         assert_eq!(slab.remove(last), Some(1));
-        assert_eq!(slab.insert(2).index, 1);
+        assert_eq!(slab.insert(2).index(), 1);
         assert_eq!(slab.get(last), None);
     }
 
@@ -165,7 +165,7 @@ mod tests {
                 prop_assert_eq!(slab.iter().count(), model.len());
                 for (key, value) in &model {
                     prop_assert_eq!(slab.get(*key), Some(value));
-                    prop_assert_eq!(slab.key_at(key.index), Some(*key));
+                    prop_assert_eq!(slab.key_at(key.index()), Some(*key));
                 }
                 for key in &gone {
                     prop_assert_eq!(slab.get(*key), None);

@@ -1,4 +1,4 @@
-//! What an engine keeps of each channel and timer: the channel's state, joined with whose callbacks it has.
+//! What an engine keeps of each channel and timer: the channel's state, joined with whose it is.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,10 +18,9 @@ pub(crate) enum Channel {
     Server(Box<ServerSlot>),
 }
 
+#[derive(Debug)]
 pub(crate) struct ConnectionSlot {
     pub(crate) stream: Stream,
-    /// `None` while one of its callbacks runs.
-    pub(crate) handler: Option<Box<dyn Handler>>,
     /// Whose connection it is; `None` for a client's.
     pub(crate) server: Option<ServerKey>,
     /// The timer of its nearest timeout.
@@ -30,8 +29,6 @@ pub(crate) struct ConnectionSlot {
     pub(crate) timers: Option<Box<Vec<TimerKey>>>,
     /// It waits in the engine's list of channels to be driven.
     pub(crate) scheduled: bool,
-    /// The engine drains, and the handler has not been told.
-    pub(crate) drain_due: bool,
     /// Its last callback has begun.
     pub(crate) ended: bool,
 }
@@ -86,23 +83,15 @@ pub(crate) struct Drain {
 }
 
 impl ConnectionSlot {
-    pub(crate) fn new(stream: Stream, handler: Box<dyn Handler>, server: Option<ServerKey>) -> Self {
+    pub(crate) fn new(stream: Stream, server: Option<ServerKey>) -> Self {
         Self {
             stream,
-            handler: Some(handler),
             server,
             deadline_timer: None,
             timers: None,
             scheduled: false,
-            drain_due: false,
             ended: false,
         }
-    }
-}
-
-impl fmt::Debug for ConnectionSlot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectionSlot").field("stream", &self.stream).finish_non_exhaustive()
     }
 }
 
@@ -118,5 +107,5 @@ impl fmt::Debug for Task {
     }
 }
 
-const _: () = assert!(size_of::<ConnectionSlot>() <= 168, "an idle connection has 256 bytes, its timer included");
+const _: () = assert!(size_of::<ConnectionSlot>() <= 144, "an idle connection has 256 bytes, with its handler and its timer");
 const _: () = assert!(size_of::<Task>() <= 24);

@@ -12,7 +12,7 @@
 /// # impl pants_engine::Handler for Echo {
 /// #     fn on_read(&mut self, _: &mut pants_engine::Connection<'_>, _: &[u8]) {}
 /// # }
-/// # pants_engine::Result::Ok(())
+/// # Ok::<(), pants_engine::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -21,10 +21,6 @@ impl WriteQueue {
         self.len
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Appends `data`: small pieces fill up the last chunk, a large one becomes a chunk of its own.
     pub(crate) fn push(&mut self, mut data: &[u8]) {
         self.len += data.len();
@@ -119,7 +115,6 @@ mod tests {
                 queue.consume(take);
                 model.drain(..take);
                 prop_assert_eq!(queue.len(), model.len());
-                prop_assert_eq!(queue.is_empty(), model.is_empty());
                 prop_assert_eq!(&contents(&queue), &model);
                 let (slices, filled) = queue.slices();
                 let offered: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.iter().copied()).collect();

@@ -44,14 +44,75 @@ impl CloseReason {
     }
 }
 
-/// What has become of the outgoing direction.
+/// A stream's state, one bit a fact, so that a message's path tests many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fin {
-    /// Open for writing.
-    No,
+pub(crate) struct Flags(u32);
+
+impl Flags {
+    /// The kernel may hold input: an edge has come, and no read has come up short since.
+    pub(crate) const READABLE: Self = Self(1);
+    /// The kernel may take output: the last send was not cut short, or an edge has come since.
+    pub(crate) const WRITABLE: Self = Self(1 << 1);
+    /// A short read does not show that the input is used up: the peer has closed, or sent urgent data (epoll(7), tcp(7)).
+    pub(crate) const READ_UNTIL_BLOCKED: Self = Self(1 << 2);
+    /// `recv` has said 0.
+    pub(crate) const PEER_ENDED: Self = Self(1 << 3);
+    /// An event told of an error that no call has returned yet.
+    pub(crate) const ERROR_PENDING: Self = Self(1 << 4);
+    pub(crate) const PAUSED_BY_USER: Self = Self(1 << 5);
+    /// The write queue has passed the high-water mark, and has not come down to the low one.
+    pub(crate) const PAUSED_BY_ENGINE: Self = Self(1 << 6);
+    pub(crate) const CONNECTING: Self = Self(1 << 7);
+    /// `close` was called: input is discarded, and the connection ends when both directions have.
+    pub(crate) const CLOSING: Self = Self(1 << 8);
     /// FIN follows the queue; nothing more is written.
-    Wanted,
-    Sent,
+    pub(crate) const FIN_WANTED: Self = Self(1 << 9);
+    pub(crate) const FIN_SENT: Self = Self(1 << 10);
+    /// Everything written has left, and `on_write` has not been told.
+    pub(crate) const ON_WRITE_DUE: Self = Self(1 << 11);
+    /// A write was refused because the queue is full, and `on_overflow_error` has not been told.
+    pub(crate) const OVERFLOWED: Self = Self(1 << 12);
+    /// The deadline may have moved forward, and the timer has not been told.
+    pub(crate) const REARM_DUE: Self = Self(1 << 13);
+    /// There is a reason to close.
+    pub(crate) const DOOMED: Self = Self(1 << 14);
+    /// The engine drains, and the handler has not been told.
+    pub(crate) const DRAIN_DUE: Self = Self(1 << 15);
+    /// There are written bytes that the kernel has not taken.
+    pub(crate) const QUEUED: Self = Self(1 << 16);
+
+    pub(crate) const ALL: Self = Self(u32::MAX);
+
+    pub(crate) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// These if `condition` holds, otherwise none.
+    pub(crate) const fn when(self, condition: bool) -> Self {
+        Self(self.0 * condition as u32)
+    }
+
+    /// Those of `mask` that are set.
+    pub(crate) const fn of(self, mask: Self) -> Self {
+        Self(self.0 & mask.0)
+    }
+
+    /// Whether any of `mask` is set.
+    pub(crate) const fn any(self, mask: Self) -> bool {
+        self.0 & mask.0 != 0
+    }
+
+    pub(crate) const fn set(&mut self, mask: Self) {
+        self.0 |= mask.0;
+    }
+
+    pub(crate) const fn clear(&mut self, mask: Self) {
+        self.0 &= !mask.0;
+    }
 }
 
 /// What a stream is waiting for longest, when it has waited too long.

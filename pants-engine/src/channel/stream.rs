@@ -8,7 +8,7 @@ use std::rc::Rc;
 use rustix::io::Errno;
 
 use crate::buffer::write::WriteQueue;
-use crate::channel::state::{CloseReason, Expiry, Fin};
+use crate::channel::state::{CloseReason, Expiry, Flags};
 use crate::clock::Tick;
 use crate::limits;
 use crate::net::socket::Socket;
@@ -20,10 +20,11 @@ use crate::transport::Transport;
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) transport: Transport,
+    pub(crate) flags: Flags,
     /// The peer's address, kept here because the kernel forgets it after a reset.
     pub(crate) peer: SocketAddr,
     pub(crate) options: Rc<ConnectionOptions>,
-    /// What the kernel would not take. Invariant: `Some` exactly while there are such bytes.
+    /// What the kernel would not take. Invariant: `Some`, and not empty, exactly while `QUEUED` is set.
     queue: Option<Box<WriteQueue>>,
     /// When a byte last passed in either direction.
     pub(crate) active: Tick,
@@ -31,30 +32,8 @@ pub(crate) struct Stream {
     since: Tick,
     /// The error behind `CloseReason::Failed`.
     pub(crate) errno: Option<Errno>,
-    /// Why the connection must close. The first reason stays.
-    pub(crate) doom: Option<CloseReason>,
-    pub(crate) fin: Fin,
-    pub(crate) connecting: bool,
-    /// `close` was called: input is discarded, and the connection ends when both directions have.
-    pub(crate) closing: bool,
-    /// The kernel may hold input: an edge has come, and no read has come up short since.
-    readable: bool,
-    /// The kernel may take output: the last send was not cut short, or an edge has come since.
-    writable: bool,
-    /// A short read does not show that the input is used up: the peer has closed, or sent urgent data (epoll(7), tcp(7)).
-    read_until_blocked: bool,
-    /// `recv` has said 0.
-    pub(crate) peer_ended: bool,
-    /// An event told of an error that no call has returned yet.
-    error_pending: bool,
-    pub(crate) paused_by_user: bool,
-    paused_by_engine: bool,
-    /// Everything written has left, and `on_write` has not been told.
-    pub(crate) on_write_due: bool,
-    /// A write was refused because the queue is full, and `on_overflow_error` has not been told.
-    pub(crate) overflowed: bool,
-    /// The deadline may have moved forward, and the timer has not been told.
-    pub(crate) rearm_due: bool,
+    /// Why the connection must close; the first reason stays. Invariant: `Some` exactly while `DOOMED` is set.
+    doom: Option<CloseReason>,
 }
 
 /// What a `recv` brought.
@@ -68,47 +47,21 @@ pub(crate) enum Received {
 
 impl Stream {
     pub(crate) fn new(socket: Socket, peer: SocketAddr, options: Rc<ConnectionOptions>, now: Tick) -> Self {
-        Self {
-            transport: Transport::Plain(socket),
-            peer,
-            options,
-            queue: None,
-            active: now,
-            since: now,
-            errno: None,
-            doom: None,
-            fin: Fin::No,
-            connecting: false,
-            closing: false,
-            readable: false,
-            writable: true,
-            read_until_blocked: false,
-            peer_ended: false,
-            error_pending: false,
-            paused_by_user: false,
-            paused_by_engine: false,
-            on_write_due: false,
-            overflowed: false,
-            rearm_due: false,
-        }
+        let (transport, flags) = (Transport::Plain(socket), Flags::WRITABLE);
+        Self { transport, flags, peer, options, queue: None, active: now, since: now, errno: None, doom: None }
     }
 
     pub(crate) fn connecting(socket: Socket, peer: SocketAddr, options: Rc<ConnectionOptions>, now: Tick) -> Self {
-        Self { connecting: true, writable: false, ..Self::new(socket, peer, options, now) }
+        Self { flags: Flags::CONNECTING, ..Self::new(socket, peer, options, now) }
     }
 
     /// Takes note of an event.
     #[inline]
     pub(crate) fn handle_readiness(&mut self, readiness: Readiness) {
-        self.readable |= readiness.readable;
-        self.writable |= readiness.writable;
-        self.read_until_blocked |= readiness.read_closed | readiness.urgent | readiness.error;
-        self.error_pending |= readiness.error;
-    }
-
-    /// Looks for input without an event: after accepting, or to see whether a connection is quiet.
-    pub(crate) fn suspect_input(&mut self) {
-        self.readable = true;
+        self.flags.set(Flags::READABLE.when(readiness.readable).or(Flags::WRITABLE.when(readiness.writable)));
+        if readiness.special {
+            self.flags.set(Flags::READ_UNTIL_BLOCKED.or(Flags::ERROR_PENDING.when(readiness.error)));
+        }
     }
 
     /// Whether connecting has come to an end: `None` while it has not.
@@ -116,125 +69,148 @@ impl Stream {
         if let Some(error) = self.transport.socket().take_error() {
             return Some(Err(error));
         }
-        if !self.writable || !self.transport.socket().has_peer() {
+        if !self.flags.any(Flags::WRITABLE) || !self.transport.socket().has_peer() {
             return None;
         }
-        self.connecting = false;
-        self.error_pending = false;
+        self.flags.clear(Flags::CONNECTING.or(Flags::ERROR_PENDING));
+        self.flags.set(Flags::REARM_DUE);
         (self.active, self.since) = (now, now);
-        self.rearm_due = true;
         Some(Ok(()))
+    }
+
+    /// Whether input waits, and nothing else is going on.
+    #[inline]
+    pub(crate) fn has_only_input(&self) -> bool {
+        self.flags.of(Flags::ALL.without(Flags::WRITABLE)) == Flags::READABLE
+    }
+
+    /// Whether neither input nor anything else waits.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        !self.flags.any(Flags::ALL.without(Flags::WRITABLE))
     }
 
     /// Whether a read should be tried now.
     #[inline]
     pub(crate) fn wants_read(&self) -> bool {
-        self.readable
-            && !self.peer_ended
-            && !self.connecting
-            && self.doom.is_none()
-            && (self.closing || !(self.paused_by_user || self.paused_by_engine))
+        const NEVER: Flags = Flags::PEER_ENDED.or(Flags::CONNECTING).or(Flags::DOOMED);
+        const PAUSED: Flags = Flags::PAUSED_BY_USER.or(Flags::PAUSED_BY_ENGINE);
+        const ASKED: Flags = Flags::READABLE.or(NEVER).or(PAUSED);
+        match self.flags.of(ASKED) {
+            Flags::READABLE => true,
+            asked => asked.any(Flags::READABLE) && !asked.any(NEVER) && self.flags.any(Flags::CLOSING),
+        }
     }
 
     /// One `recv`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn recv(&mut self, buffer: &mut [u8], now: Tick, stats: &mut Stats) -> Received {
         match self.transport.recv(buffer) {
             Ok(0) => {
-                self.readable = false;
-                self.peer_ended = true;
+                self.flags.clear(Flags::READABLE);
+                self.flags.set(Flags::PEER_ENDED);
                 Received::End
             }
             Ok(count) => {
                 // A read that does not fill the buffer has emptied the socket (epoll(7)), with the exceptions noted above.
-                if count < buffer.len() && !self.read_until_blocked {
-                    self.readable = false;
+                if count < buffer.len() && !self.flags.any(Flags::READ_UNTIL_BLOCKED) {
+                    self.flags.clear(Flags::READABLE);
                 }
                 self.active = now;
                 stats.reads += 1;
                 stats.bytes_in += count as u64;
                 Received::Bytes(count)
             }
-            Err(Errno::AGAIN) => {
-                self.readable = false;
-                Received::Nothing
-            }
-            Err(Errno::INTR) => Received::Nothing,
             Err(errno) => {
-                self.fail(errno);
+                self.handle_recv_error(errno);
                 Received::Nothing
             }
         }
     }
 
+    #[cold]
+    fn handle_recv_error(&mut self, errno: Errno) {
+        match errno {
+            Errno::AGAIN => self.flags.clear(Flags::READABLE),
+            Errno::INTR => {}
+            errno => self.fail(errno),
+        }
+    }
+
     /// Whether bytes may still be written.
-    #[inline]
     pub(crate) fn accepts_output(&self) -> bool {
-        self.fin == Fin::No && self.doom.is_none() && !self.overflowed
+        !self.flags.any(MUTE)
     }
 
     pub(crate) fn queued(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
-    /// Whether written bytes go behind others, or must wait for the connection to be made.
+    /// Whether bytes may be written, and can go straight to the kernel: none wait, and the connection is made.
     #[inline]
-    pub(crate) fn must_queue(&self) -> bool {
-        self.queue.is_some() || self.connecting || !self.writable
+    pub(crate) fn can_send(&self) -> bool {
+        const ASKED: Flags = MUTE.or(Flags::QUEUED).or(Flags::CONNECTING).or(Flags::WRITABLE);
+        self.flags.of(ASKED) == Flags::WRITABLE
     }
 
     /// Sends `bytes`, and queues what the kernel will not take. A send that is cut short has asked the kernel for the next
     /// writable edge, as one that says `EAGAIN` has.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send(&mut self, bytes: &[u8], now: Tick, stats: &mut Stats) {
-        if self.must_queue() {
+        if !self.can_send() {
             return self.enqueue(bytes, now);
         }
-        loop {
-            match self.transport.send(bytes) {
-                Ok(count) => {
-                    stats.writes += 1;
-                    stats.bytes_out += count as u64;
-                    self.active = now;
-                    self.on_write_due = true;
-                    if count < bytes.len() {
-                        self.writable = false;
-                        self.enqueue(&bytes[count..], now);
-                    }
+        match self.transport.send(bytes) {
+            Ok(count) => {
+                stats.writes += 1;
+                stats.bytes_out += count as u64;
+                self.active = now;
+                self.flags.set(Flags::ON_WRITE_DUE);
+                if count < bytes.len() {
+                    self.flags.clear(Flags::WRITABLE);
+                    self.enqueue(&bytes[count..], now);
                 }
-                Err(Errno::AGAIN) => {
-                    self.writable = false;
-                    self.enqueue(bytes, now);
-                }
-                Err(Errno::INTR) => continue,
-                Err(errno) => self.fail(errno),
             }
-            return;
+            Err(errno) => self.handle_send_error(errno, bytes, now),
         }
     }
 
-    fn enqueue(&mut self, bytes: &[u8], now: Tick) {
-        let queue = self.queue.get_or_insert_with(|| {
-            self.since = now;
-            self.rearm_due = true;
-            Box::default()
-        });
-        queue.push(bytes);
-        if self.options.auto_pause && queue.len() > self.options.write_high_water {
-            self.paused_by_engine = true;
+    #[cold]
+    fn handle_send_error(&mut self, errno: Errno, bytes: &[u8], now: Tick) {
+        match errno {
+            Errno::AGAIN => {
+                self.flags.clear(Flags::WRITABLE);
+                self.enqueue(bytes, now);
+            }
+            // A non-blocking send is not interrupted; if it were, the next flush would send what is queued here.
+            Errno::INTR => self.enqueue(bytes, now),
+            errno => self.fail(errno),
         }
+    }
+
+    #[cold]
+    fn enqueue(&mut self, bytes: &[u8], now: Tick) {
+        let queue = self.queue.get_or_insert_default();
+        if !self.flags.any(Flags::QUEUED) {
+            self.flags.set(Flags::QUEUED.or(Flags::REARM_DUE));
+            self.since = now;
+        }
+        queue.push(bytes);
+        let congested = self.options.auto_pause && queue.len() > self.options.write_high_water;
+        self.flags.set(Flags::PAUSED_BY_ENGINE.when(congested));
     }
 
     /// Whether there are queued bytes that the kernel may take.
     #[inline]
     pub(crate) fn wants_flush(&self) -> bool {
-        self.writable && self.queue.is_some() && !self.connecting && self.doom.is_none()
+        const WANTED: Flags = Flags::QUEUED.or(Flags::WRITABLE);
+        self.flags.of(WANTED.or(Flags::CONNECTING).or(Flags::DOOMED)) == WANTED
     }
 
     /// Hands queued bytes to the kernel until it takes no more or the budget is used up.
     pub(crate) fn flush(&mut self, now: Tick, stats: &mut Stats) {
         let mut budget = limits::WRITE_BUDGET_BYTES;
-        while self.writable && budget > 0 {
+        while budget > 0 && self.wants_flush() {
             let Some(queue) = &mut self.queue else { return };
             let (slices, filled) = queue.slices();
             let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
@@ -244,11 +220,13 @@ impl Stream {
                     stats.writes += 1;
                     stats.bytes_out += count as u64;
                     (self.active, self.since) = (now, now);
-                    self.writable = count == offered;
+                    if count < offered {
+                        self.flags.clear(Flags::WRITABLE);
+                    }
                     budget = budget.saturating_sub(count);
                     self.after_flush();
                 }
-                Err(Errno::AGAIN) => self.writable = false,
+                Err(Errno::AGAIN) => self.flags.clear(Flags::WRITABLE),
                 Err(Errno::INTR) => {}
                 Err(errno) => return self.fail(errno),
             }
@@ -256,20 +234,26 @@ impl Stream {
     }
 
     fn after_flush(&mut self) {
-        let Some(queue) = &self.queue else { return };
-        if queue.len() <= self.options.write_low_water {
-            self.paused_by_engine = false;
+        let left = self.queued();
+        if left <= self.options.write_low_water {
+            self.flags.clear(Flags::PAUSED_BY_ENGINE);
         }
-        if queue.is_empty() {
+        if left == 0 {
             // The memory goes back: an idle connection keeps no buffer.
             self.queue = None;
-            self.on_write_due = true;
+            self.flags.clear(Flags::QUEUED);
+            self.flags.set(Flags::ON_WRITE_DUE);
         }
     }
 
     /// Records why the connection must close.
     pub(crate) fn doom(&mut self, reason: CloseReason) {
+        self.flags.set(Flags::DOOMED);
         self.doom.get_or_insert(reason);
+    }
+
+    pub(crate) fn doomed(&self) -> Option<CloseReason> {
+        self.doom
     }
 
     /// Records an error of a call. It is final: after a reset `send` says `EPIPE` and `recv` says 0, which is no end.
@@ -278,59 +262,80 @@ impl Stream {
         self.doom(CloseReason::from_errno(errno));
     }
 
-    /// Takes up an error that an event told of and no call will return, since nothing is read or written.
+    /// Takes up an error that an event told of and no call will return, since nothing is read.
     pub(crate) fn take_pending_error(&mut self) {
-        if self.error_pending && !self.wants_read() {
-            self.error_pending = false;
+        if self.flags.any(Flags::ERROR_PENDING) && !self.wants_read() {
+            self.flags.clear(Flags::ERROR_PENDING);
             if let Some(errno) = self.transport.socket().take_error().and_then(|error| error.raw_os_error()) {
                 self.fail(Errno::from_raw_os_error(errno));
             }
         }
     }
 
-    /// Whether [`handle_close`](Self::handle_close) has something to do.
-    #[inline]
-    pub(crate) fn wants_close(&self) -> bool {
-        self.fin != Fin::No && self.doom.is_none()
-    }
-
-    /// Whether nothing is left to be done before the next event.
-    #[inline]
-    pub(crate) fn is_settled(&self) -> bool {
-        let told = !self.on_write_due || self.queue.is_some();
-        told && self.doom.is_none() && !self.overflowed && !self.rearm_due
+    /// Stops output behind what is written so far.
+    pub(crate) fn want_fin(&mut self) {
+        let sent = self.flags.any(Flags::FIN_SENT);
+        self.flags.set(Flags::FIN_WANTED.when(!sent));
     }
 
     /// Takes closing a step further: FIN when the queue is empty, and the end when the peer's FIN is in too.
     pub(crate) fn handle_close(&mut self, now: Tick) {
-        if self.fin == Fin::Wanted && self.queue.is_none() && !self.connecting {
-            if let Err(errno) = self.transport.shutdown_write() {
-                // ENOTCONN: the peer has reset, and another call has taken the error.
-                return if errno == Errno::NOTCONN { self.doom(CloseReason::Reset) } else { self.fail(errno) };
+        const WAIT: Flags = Flags::QUEUED.or(Flags::CONNECTING).or(Flags::DOOMED);
+        if self.flags.any(Flags::FIN_WANTED) && !self.flags.any(WAIT) {
+            match self.transport.shutdown_write() {
+                Ok(()) => {
+                    self.flags.clear(Flags::FIN_WANTED);
+                    self.flags.set(Flags::FIN_SENT.or(Flags::REARM_DUE));
+                    self.since = now;
+                }
+                // The peer has reset, and another call has taken the error.
+                Err(Errno::NOTCONN) => self.doom(CloseReason::Reset),
+                Err(errno) => self.fail(errno),
             }
-            self.fin = Fin::Sent;
-            self.since = now;
-            self.rearm_due = true;
         }
-        if self.fin == Fin::Sent && self.peer_ended {
+        const BOTH: Flags = Flags::FIN_SENT.or(Flags::PEER_ENDED);
+        if self.flags.of(BOTH) == BOTH {
             self.doom(CloseReason::Finished);
         }
     }
 
+    /// Whether nothing is left to be done before the next event, closing apart.
+    #[inline]
+    pub(crate) fn is_settled(&self) -> bool {
+        const ON_WRITE: Flags = Flags::ON_WRITE_DUE.or(Flags::QUEUED);
+        !self.flags.any(URGENT) && self.flags.of(ON_WRITE) != Flags::ON_WRITE_DUE
+    }
+
+    /// Whether all that is left to be done is to tell the handler that everything has left.
+    #[inline]
+    pub(crate) fn only_on_write_is_due(&self) -> bool {
+        const ASKED: Flags = URGENT.or(ENDING).or(Flags::ON_WRITE_DUE).or(Flags::QUEUED);
+        self.flags.of(ASKED) == Flags::ON_WRITE_DUE
+    }
+
+    /// Whether a callback, or the end of reading, has left something that must be looked at.
+    #[inline]
+    pub(crate) fn needs_settling(&self) -> bool {
+        const MATTERS: Flags = Flags::ON_WRITE_DUE.or(Flags::ERROR_PENDING).or(Flags::DRAIN_DUE);
+        self.flags.any(URGENT.or(ENDING).or(MATTERS))
+    }
+
     /// Whether nothing is on its way in either direction, as far as this side can tell.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.queue.is_none() && !self.connecting && (!self.readable || self.paused_by_user)
+        let unread = self.flags.of(Flags::READABLE.or(Flags::PAUSED_BY_USER)) == Flags::READABLE;
+        !unread && !self.flags.any(Flags::QUEUED.or(Flags::CONNECTING))
     }
 
     /// The wait that ends first, and when.
     pub(crate) fn next_deadline(&self) -> Option<(Tick, Expiry)> {
         let options = &self.options;
         let after = |from: Tick, timeout: Option<_>, expiry| Some((from.after(timeout?), expiry));
-        if self.connecting {
+        if self.flags.any(Flags::CONNECTING) {
             return after(self.since, options.connect_timeout, Expiry::Connect);
         }
-        let linger = (self.closing && self.fin == Fin::Sent).then_some(limits::LINGER);
-        let stall = options.write_stall_timeout.filter(|_| self.queue.is_some());
+        const LINGERS: Flags = Flags::CLOSING.or(Flags::FIN_SENT);
+        let linger = (self.flags.of(LINGERS) == LINGERS).then_some(limits::LINGER);
+        let stall = options.write_stall_timeout.filter(|_| self.flags.any(Flags::QUEUED));
         let waits = [
             after(self.since, linger, Expiry::Linger),
             after(self.since, stall, Expiry::WriteStall),
@@ -339,6 +344,15 @@ impl Stream {
         waits.into_iter().flatten().min_by_key(|(tick, _)| *tick)
     }
 }
+
+/// What must be attended to before the next event.
+const URGENT: Flags = Flags::DOOMED.or(Flags::OVERFLOWED).or(Flags::REARM_DUE);
+
+/// What forbids writing.
+const MUTE: Flags = ENDING.or(Flags::DOOMED).or(Flags::OVERFLOWED);
+
+/// What makes closing go on.
+const ENDING: Flags = Flags::FIN_WANTED.or(Flags::FIN_SENT);
 
 #[cfg(test)]
 mod tests {
@@ -358,7 +372,7 @@ mod tests {
     fn a_short_read_ends_the_drain() {
         let (mut stream, mut peer) = pair(ConnectionOptions::default());
         peer.write_all(b"hello").unwrap();
-        stream.suspect_input();
+        stream.flags.set(Flags::READABLE);
         assert_eq!(stream.recv(&mut [0; 64], Tick(3), &mut Stats::default()), Received::Bytes(5));
         assert!(!stream.wants_read());
         assert_eq!(stream.active, Tick(3));
@@ -369,7 +383,7 @@ mod tests {
         let (mut stream, mut peer) = pair(ConnectionOptions::default());
         peer.write_all(b"hello").unwrap();
         drop(peer);
-        stream.handle_readiness(Readiness { readable: true, read_closed: true, ..Readiness::default() });
+        stream.handle_readiness(Readiness { readable: true, special: true, ..Readiness::default() });
         assert_eq!(stream.recv(&mut [0; 64], Tick(0), &mut Stats::default()), Received::Bytes(5));
         assert!(stream.wants_read());
         assert_eq!(stream.recv(&mut [0; 64], Tick(0), &mut Stats::default()), Received::End);
@@ -381,7 +395,7 @@ mod tests {
         let options = ConnectionOptions { write_high_water: 8192, write_low_water: 4096, ..ConnectionOptions::default() };
         let (mut stream, mut peer) = pair(options);
         let mut stats = Stats::default();
-        stream.suspect_input();
+        stream.flags.set(Flags::READABLE);
         let mut sent = 0;
         while stream.wants_read() {
             stream.send(&[1; 64 * 1024], Tick(0), &mut stats);
@@ -397,7 +411,7 @@ mod tests {
             stream.handle_readiness(Readiness { writable: true, ..Readiness::default() });
             stream.flush(Tick(0), &mut stats);
         }
-        assert!(stream.wants_read() && stream.on_write_due);
+        assert!(stream.wants_read() && stream.flags.any(Flags::ON_WRITE_DUE));
         assert_eq!(stats.bytes_out, sent as u64);
     }
 
@@ -414,7 +428,8 @@ mod tests {
         stream.enqueue(b"x", Tick(100));
         assert_eq!(stream.next_deadline(), Some((Tick(1100), Expiry::WriteStall)));
         stream.queue = None;
-        (stream.closing, stream.fin, stream.active) = (true, Fin::Sent, Tick(90_000));
+        stream.flags = Flags::CLOSING.or(Flags::FIN_SENT);
+        stream.active = Tick(90_000);
         assert_eq!(stream.next_deadline(), Some((Tick(5100), Expiry::Linger)));
     }
 }

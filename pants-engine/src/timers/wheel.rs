@@ -79,15 +79,15 @@ impl<T> Wheel<T> {
         if self.entries.get(key).is_none() {
             return;
         }
-        self.unlink(key.index);
+        self.unlink(key.index());
         let deadline = deadline.max(self.now.saturating_add(1));
-        self.entry(key.index).deadline = deadline;
-        self.link(key.index, self.place_of(deadline));
+        self.entry(key.index()).deadline = deadline;
+        self.link(key.index(), self.place_of(deadline));
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.entries.get(key)?;
-        self.unlink(key.index);
+        self.unlink(key.index());
         self.entries.remove(key).map(|entry| entry.value)
     }
 
