@@ -14,6 +14,11 @@ impl Tick {
         Self(u64::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX))
     }
 
+    /// How long it is from `time` until this tick: nothing when it has passed.
+    pub(crate) fn since(self, time: Duration) -> Duration {
+        Duration::from_millis(self.0).saturating_sub(time)
+    }
+
     /// The tick `delay` after this one, rounded up; a delay past the end of time is the end of time.
     pub(crate) fn after(self, delay: Duration) -> Self {
         let ticks = delay.as_nanos().div_ceil(TICK.as_nanos());
@@ -21,47 +26,42 @@ impl Tick {
     }
 }
 
-/// The time of the present turn, and conversions.
+/// The time of the present turn. Times are counted from the clock's origin, when the engine was made.
 #[derive(Debug)]
 pub(crate) struct Clock {
     origin: Instant,
-    now: Instant,
+    now: Duration,
     tick: Tick,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        let origin = Instant::now();
-        Self { origin, now: origin, tick: Tick(0) }
+        Self { origin: Instant::now(), now: Duration::ZERO, tick: Tick(0) }
     }
 
     /// Reads the system's clock; from now on this is the turn's time.
     pub(crate) fn read(&mut self) {
-        self.now = Instant::now();
-        let elapsed = self.now.duration_since(self.origin);
-        self.tick = Tick(elapsed.as_secs() * 1_000 + u64::from(elapsed.subsec_millis()));
+        self.now = self.fresh();
+        self.tick = Tick(self.now.as_secs() * 1_000 + u64::from(self.now.subsec_millis()));
     }
 
-    pub(crate) fn now(&self) -> Instant {
+    /// The system's clock at this moment.
+    pub(crate) fn fresh(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// When the turn began.
+    pub(crate) fn now(&self) -> Duration {
         self.now
+    }
+
+    /// When the turn began, as the rest of the world says it.
+    pub(crate) fn instant(&self) -> Instant {
+        self.origin + self.now
     }
 
     pub(crate) fn tick(&self) -> Tick {
         self.tick
-    }
-
-    pub(crate) fn since_origin(&self, instant: Instant) -> Duration {
-        instant.saturating_duration_since(self.origin)
-    }
-
-    /// The first tick that is not before `delay` has passed since `from`.
-    pub(crate) fn tick_after(&self, from: Instant, delay: Duration) -> Tick {
-        Tick::at_or_after(self.since_origin(from).saturating_add(delay))
-    }
-
-    /// How long it is from `from` until `tick`: zero when it has passed, and bounded so that no sleep is for ever.
-    pub(crate) fn until(&self, tick: Tick, from: Instant) -> Duration {
-        Duration::from_millis(tick.0).saturating_sub(self.since_origin(from))
     }
 }
 
@@ -70,9 +70,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delay_is_rounded_up_to_the_next_tick() {
-        let clock = Clock::new();
-        let at = |nanos| clock.tick_after(clock.origin, Duration::from_nanos(nanos));
+    fn a_time_is_rounded_up_to_the_next_tick() {
+        let at = |nanos| Tick::at_or_after(Duration::from_nanos(nanos));
         assert_eq!(at(0), Tick(0));
         assert_eq!(at(1), Tick(1));
         assert_eq!(at(1_000_000), Tick(1));
@@ -82,9 +81,18 @@ mod tests {
 
     #[test]
     fn the_longest_delay_is_the_end_of_time() {
-        let clock = Clock::new();
-        assert_eq!(clock.tick_after(clock.origin, Duration::MAX), Tick(u64::MAX));
+        assert_eq!(Tick::at_or_after(Duration::MAX), Tick(u64::MAX));
         assert_eq!(Tick(1).after(Duration::MAX), Tick(u64::MAX));
-        assert_eq!(clock.until(Tick(u64::MAX), clock.origin), Duration::from_millis(u64::MAX));
+        assert_eq!(Tick(u64::MAX).since(Duration::ZERO), Duration::from_millis(u64::MAX));
+        assert_eq!(Tick(1).since(Duration::from_secs(1)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_turns_time_is_that_of_the_system() {
+        let mut clock = Clock::new();
+        let before = Instant::now();
+        clock.read();
+        let after = Instant::now();
+        assert!(clock.instant() >= before && clock.instant() <= after);
     }
 }

@@ -27,7 +27,7 @@ impl<'a> Connection<'a> {
 
     fn slot(&mut self) -> &mut ConnectionSlot {
         // What is changed here the dispatcher must look at.
-        self.context.outbox.shut();
+        self.context.disturb();
         self.context.connection_slot(self.key).expect("a connection outlives the callbacks it is lent to")
     }
 
@@ -63,6 +63,7 @@ impl<'a> Connection<'a> {
         if stream.queued().saturating_add(data.len()) > stream.options.write_cap {
             stream.flags.set(Flags::OVERFLOWED);
         } else if !stream.can_send() || !outbox.push(self.key, data) {
+            stream.active = now;
             stream.send(data, now, stats);
         }
         !stream.flags.any(Flags::OVERFLOWED.or(Flags::DOOMED))
@@ -103,6 +104,14 @@ impl<'a> Connection<'a> {
     pub fn resume_reading(&mut self) {
         self.slot().stream.flags.clear(Flags::PAUSED_BY_USER);
         self.touch();
+    }
+
+    /// Says whether [`on_write`](Handler::on_write) need not be called on this connection any more. The default `on_write`
+    /// says so.
+    pub fn ignore_on_write(&mut self, ignore: bool) {
+        let flags = &mut self.slot().stream.flags;
+        flags.clear(Flags::ON_WRITE_UNHEARD);
+        flags.set(Flags::ON_WRITE_UNHEARD.when(ignore));
     }
 
     /// Bytes written that the kernel has not taken yet.

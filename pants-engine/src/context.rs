@@ -40,7 +40,7 @@ pub struct Context {
     pub(crate) ready: VecDeque<Key>,
     /// The handlers of connections that callbacks have begun, on their way to the dispatcher.
     pub(crate) new_handlers: Vec<(Key, Box<dyn Handler>)>,
-    /// Whose callback runs.
+    /// Whose callback runs, unless the outbox is open to a connection: then it is that.
     pub(crate) running: Running,
     pub(crate) stopping: bool,
     pub(crate) drain: Option<Drain>,
@@ -268,7 +268,7 @@ impl Context {
         if interval.is_zero() {
             return Err(Error::ZeroInterval);
         }
-        let due = self.clock.since_origin(Instant::now()).saturating_add(interval);
+        let due = self.clock.fresh().saturating_add(interval);
         let cycle = Cycle { due, interval, run: Box::new(f) };
         Ok(self.timers.insert(Tick::at_or_after(due), Task::Cycle(Box::new(cycle))))
     }
@@ -277,7 +277,7 @@ impl Context {
         if delay.is_zero() {
             return self.timers.insert_next_turn(task);
         }
-        self.timers.insert(self.clock.tick_after(Instant::now(), delay), task)
+        self.timers.insert(Tick::at_or_after(self.clock.fresh().saturating_add(delay)), task)
     }
 
     /// Cancels a timer and frees what it holds. Returns whether it was pending; one that has fired or was cancelled before
@@ -305,7 +305,7 @@ impl Context {
 
     /// When the present turn began, by the monotonic clock. All callbacks of a turn see the same time.
     pub fn now(&self) -> Instant {
-        self.clock.now()
+        self.clock.instant()
     }
 
     /// What the engine has done so far.
@@ -331,12 +331,12 @@ impl Context {
     /// deadline on connections that are still busy are told too; what remains at the deadline is closed. Then
     /// [`Engine::start`](crate::Engine::start) returns. A second call can only bring the deadline forward.
     pub fn drain(&mut self, deadline: Duration) {
-        let now = Instant::now();
-        let last = self.clock.tick_after(now, deadline);
+        let now = self.clock.fresh();
+        let last = Tick::at_or_after(now.saturating_add(deadline));
         let first = self.drain.is_none();
         let drain = self.drain.get_or_insert(Drain { impatient: false, deadline: last });
         drain.deadline = drain.deadline.min(last);
-        self.timers.insert(self.clock.tick_after(now, deadline / 2), Task::DrainDeadline { last: false });
+        self.timers.insert(Tick::at_or_after(now.saturating_add(deadline / 2)), Task::DrainDeadline { last: false });
         self.timers.insert(last, Task::DrainDeadline { last: true });
         if first {
             let keys: Vec<Key> = self.channels.iter().map(|(key, _)| key).collect();
@@ -390,17 +390,23 @@ impl Context {
         }
     }
 
+    /// Ends the short way of the connection whose callback runs: from here on its state must be looked at.
+    #[inline]
+    pub(crate) fn disturb(&mut self) {
+        if let Some(key) = self.outbox.shut() {
+            self.running = Running::Connection(key);
+        }
+    }
+
     /// Sends what the outbox holds. What becomes of it is for the owner's next drive, unless that is running anyway.
     pub(crate) fn flush_outbox(&mut self) {
-        let owner = self.outbox.owner();
-        if owner == Key::NONE {
-            return;
-        }
+        let Some(owner) = self.outbox.owner() else { return };
+        self.disturb();
         if let Some(Channel::Connection(slot)) = self.channels.get_mut(owner) {
+            slot.stream.active = self.clock.tick();
             slot.stream.send(self.outbox.bytes(), self.clock.tick(), &mut self.stats);
         }
         self.outbox.clear();
-        self.outbox.shut();
         if self.running != Running::Connection(owner) {
             self.schedule(owner);
         }
@@ -439,9 +445,9 @@ impl Context {
         }
         let bound = if self.timers.has_every_turn() { self.options.longest_turn } else { limits::LONGEST_SLEEP };
         let Some(next) = self.timers.next_tick() else { return bound };
-        let mut left = self.clock.until(next, self.clock.now());
+        let mut left = next.since(self.clock.now());
         if !left.is_zero() && left < limits::FRESH_CLOCK_WITHIN {
-            left = self.clock.until(next, Instant::now());
+            left = next.since(self.clock.fresh());
         }
         left.min(bound)
     }

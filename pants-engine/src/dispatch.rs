@@ -45,13 +45,12 @@ impl Dispatcher {
     /// Acts on an event. One for a channel that is gone, even since this batch was fetched, reaches nobody.
     #[inline]
     pub(crate) fn handle_event(&mut self, key: Key, readiness: Readiness) {
-        let Context { channels, clock, stats, running, outbox, .. } = &mut self.context;
+        let Context { channels, clock, stats, outbox, .. } = &mut self.context;
         match channels.get_mut(key) {
             Some(Channel::Connection(slot)) => {
-                slot.stream.handle_readiness(readiness);
+                slot.stream.flags.set_readiness(readiness);
                 if slot.stream.has_only_input() {
                     if let Received::Bytes(count) = slot.stream.recv(&mut self.read_buffer, clock.tick(), stats) {
-                        *running = Running::Connection(key);
                         outbox.open_to(key);
                         let alone = slot.stream.is_at_rest();
                         if self.pass_message(key, count) && alone {
@@ -79,21 +78,23 @@ impl Dispatcher {
         if !context.outbox.is_open_to(key) {
             return false;
         }
-        if context.outbox.owner() == key {
-            let Some(Channel::Connection(slot)) = context.channels.get_mut(key) else { return false };
+        if context.outbox.owner().is_some() {
+            // Nobody leaves within a callback: it is the one that was found valid.
+            let Some(Channel::Connection(slot)) = context.channels.at_mut(key.index()) else { return false };
             slot.stream.send(context.outbox.bytes(), context.clock.tick(), &mut context.stats);
             context.outbox.clear();
-            if !slot.stream.only_on_write_is_due() {
-                return false;
-            }
-            slot.stream.flags.clear(Flags::ON_WRITE_DUE);
-            handler.on_write(&mut Connection::new(context, key));
-            if !context.outbox.is_open_to(key) || context.outbox.owner() == key {
-                return false;
+            if !slot.stream.is_at_rest() {
+                if !slot.stream.only_on_write_is_due() {
+                    return false;
+                }
+                slot.stream.flags.clear(Flags::ON_WRITE_DUE);
+                handler.on_write(&mut Connection::new(context, key));
+                if !context.outbox.is_open_to(key) || context.outbox.owner().is_some() {
+                    return false;
+                }
             }
         }
         context.outbox.shut();
-        context.running = Running::Nobody;
         true
     }
 
@@ -351,7 +352,7 @@ impl Dispatcher {
         let message = payload.downcast_ref::<&str>().copied();
         let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         self.context.stats.panics += 1;
-        self.context.outbox.shut();
+        self.context.disturb();
         match mem::replace(&mut self.context.running, Running::Nobody) {
             Running::Connection(key) => self.contain_in_connection(key, message),
             Running::Server(key) => {
@@ -375,7 +376,7 @@ impl Dispatcher {
     }
 
     fn contain_in_connection(&mut self, key: Key, message: &str) {
-        if self.context.outbox.owner() == key {
+        if self.context.outbox.owner() == Some(key) {
             self.context.outbox.clear();
         }
         let Some(slot) = self.context.connection_slot(key) else { return };

@@ -55,6 +55,8 @@ struct Sources(Vec<Box<dyn Source>>);
 /// How far the present turn has come, so that it goes on behind a callback that panicked.
 #[derive(Debug, Default)]
 struct Turn {
+    /// The sources held something before the sleep, or somebody has rung.
+    sources_due: bool,
     source: usize,
     timer_budget: usize,
     event: usize,
@@ -174,11 +176,12 @@ impl Engine {
 
     /// One turn of the loop. A callback that panics ends its phase; the turn goes on behind it.
     fn turn(&mut self, timeout: Option<Duration>) -> Result<()> {
-        self.sleep(timeout).map_err(Error::Poll)?;
+        let sources_due = self.sleep(timeout).map_err(Error::Poll)?;
         let context = &mut self.dispatcher.context;
         context.clock.read();
         context.stats.turns += 1;
         self.turn = Turn {
+            sources_due,
             timer_budget: limits::TIMER_BUDGET,
             next_turn_left: context.timers.next_turn_len(),
             ..Turn::default()
@@ -190,29 +193,31 @@ impl Engine {
     }
 
     fn phases(&mut self) {
-        self.drain_sources();
         self.run_expired_timers();
         self.handle_events();
+        self.drain_sources();
         self.run_next_turn_timers();
         self.run_every_turn_timers();
         self.drive_leftovers();
     }
 
-    fn sleep(&mut self, timeout: Option<Duration>) -> std::io::Result<()> {
+    /// Waits for events, unless there is work. Returns whether the sources hold some of it.
+    fn sleep(&mut self, timeout: Option<Duration>) -> std::io::Result<bool> {
         let own = self.dispatcher.context.time_to_sleep();
-        let mut sleep = timeout.map_or(own, |timeout| timeout.min(own));
+        let sleep = timeout.map_or(own, |timeout| timeout.min(own));
         if !sleep.is_zero() {
             self.doorbell.lie_down();
-            if !self.sources.are_empty() {
-                sleep = Duration::ZERO;
-            }
         }
-        let result = self.poller.wait(Some(sleep));
+        let sources_due = !self.sources.are_empty();
+        let result = self.poller.wait(Some(if sources_due { Duration::ZERO } else { sleep }));
         self.doorbell.get_up();
-        result
+        result.map(|()| sources_due)
     }
 
     fn drain_sources(&mut self) {
+        if !self.turn.sources_due {
+            return;
+        }
         while let Some(source) = self.sources.0.get_mut(self.turn.source) {
             let delivered = source.drain(&mut self.dispatcher.context, limits::SOURCE_BUDGET);
             self.dispatcher.context.stats.messages += delivered as u64;
@@ -231,10 +236,11 @@ impl Engine {
     }
 
     fn handle_events(&mut self) {
-        for event in self.poller.events_from(self.turn.event) {
+        for (key, readiness) in self.poller.events_from(self.turn.event) {
             self.turn.event += 1;
-            if let Some((key, readiness)) = event {
-                self.dispatcher.handle_event(key, readiness);
+            match key {
+                Some(key) => self.dispatcher.handle_event(key, readiness),
+                None => self.turn.sources_due = true,
             }
         }
     }

@@ -61,8 +61,7 @@ impl Dispatcher {
 
     fn run_cycle(&mut self, timer: TimerKey, mut cycle: Box<Cycle>) {
         (cycle.run)(&mut self.context);
-        let now = self.context.clock.since_origin(self.context.clock.now());
-        cycle.due = next_due(cycle.due, cycle.interval, now);
+        cycle.due = next_due(cycle.due, cycle.interval, self.context.clock.now());
         let tick = Tick::at_or_after(cycle.due);
         if self.put_back(timer, Task::Cycle(cycle)) {
             self.context.timers.arm(timer, tick);

@@ -48,8 +48,12 @@ pub trait Handler: Any {
     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]);
 
     /// Everything written has been handed to the kernel. A handler that produces much writes its next piece here.
+    ///
+    /// The default does nothing, and spares its connection further calls: see
+    /// [`ignore_on_write`](Connection::ignore_on_write), which a handler that passes its callbacks on to others that change
+    /// undoes in its own `on_write`.
     fn on_write(&mut self, connection: &mut Connection<'_>) {
-        let _ = connection;
+        connection.ignore_on_write(true);
     }
 
     /// The peer has sent FIN: no more bytes will come, though it may still read. By default the connection

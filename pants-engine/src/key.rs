@@ -1,39 +1,45 @@
 //! Generational keys: what a channel or a timer is called, and what a poll token carries.
 
 use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64};
 
 /// Where a slot is and which of its tenants is meant.
 ///
 /// A slot counts its tenants, so a key outlives what it names without ever reaching the next tenant.
-/// One word, so that it is compared and passed as one: the generation above, the index below.
+/// One word, so that it is compared and passed as one: the generation above, the index below. Generations begin with 1, so
+/// that no key is zero, and an `Option` of one is a word too.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Key(u64);
+pub(crate) struct Key(NonZeroU64);
 
 // A key travels through the kernel as epoll's 64 bits of user data.
 const _: () = assert!(usize::BITS == 64, "pants needs a 64-bit target");
 
 impl Key {
-    /// Names nothing: a slab retires a slot before its generation, and refuses one before its index, gets this far.
-    pub(crate) const NONE: Self = Self(u64::MAX);
-
-    pub(crate) const fn new(index: u32, generation: u32) -> Self {
-        Self((generation as u64) << 32 | index as u64)
+    pub(crate) const fn new(index: u32, generation: NonZeroU32) -> Self {
+        match NonZeroU64::new((generation.get() as u64) << 32 | index as u64) {
+            Some(key) => Self(key),
+            None => unreachable!(),
+        }
     }
 
     pub(crate) const fn index(self) -> u32 {
-        self.0 as u32
+        self.0.get() as u32
     }
 
     pub(crate) const fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
+        (self.0.get() >> 32) as u32
     }
 
     pub(crate) const fn to_token(self) -> usize {
-        self.0 as usize
+        self.0.get() as usize
     }
 
-    pub(crate) const fn from_token(token: usize) -> Self {
-        Self(token as u64)
+    /// The key in a token; there is none in 0, which is the doorbell's.
+    pub(crate) const fn from_token(token: usize) -> Option<Self> {
+        match NonZeroU64::new(token as u64) {
+            Some(key) => Some(Self(key)),
+            None => None,
+        }
     }
 }
 
@@ -64,10 +70,12 @@ mod tests {
     #[test]
     fn a_key_survives_the_trip_through_a_token() {
         for index in [0, 1, u32::MAX - 1, u32::MAX] {
-            for generation in [0, 1, u32::MAX] {
-                let key = Key::from_token(Key::new(index, generation).to_token());
+            for generation in [1, 2, u32::MAX] {
+                let key = Key::new(index, NonZeroU32::new(generation).unwrap());
+                assert_eq!(Key::from_token(key.to_token()), Some(key));
                 assert_eq!((key.index(), key.generation()), (index, generation));
             }
         }
+        assert_eq!(Key::from_token(0), None);
     }
 }

@@ -11,8 +11,8 @@ use crate::doorbell::Wake;
 use crate::key::Key;
 use crate::limits;
 
-/// The doorbell's token: no channel has it.
-const WAKER: Token = Token(Key::NONE.to_token());
+/// The doorbell's token: no key has it.
+const WAKER: Token = Token(0);
 
 /// The engine's epoll instance and the events of the present turn.
 #[derive(Debug)]
@@ -30,25 +30,35 @@ pub(crate) struct Registrar(mio::Registry);
 pub(crate) struct PollWaker(mio::Waker);
 
 /// What an event says about a channel. Edge-triggered: it is said once.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Readiness {
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
-    pub(crate) error: bool,
-    /// More than that bytes can pass: an error, the peer's FIN, both directions shut, or TCP urgent data.
-    pub(crate) special: bool,
-}
+///
+/// Its bits are the low ones of a stream's flags, so that a stream takes note of an event with one instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Readiness(u32);
 
 impl Readiness {
+    pub(crate) const READABLE: Self = Self(1);
+    pub(crate) const WRITABLE: Self = Self(1 << 1);
+    /// More than that bytes can pass: an error, the peer's FIN, both directions shut, or TCP urgent data.
+    pub(crate) const SPECIAL: Self = Self(1 << 2);
+    pub(crate) const ERROR: Self = Self(1 << 3);
+
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
     #[inline]
     fn of(event: &mio::event::Event) -> Self {
+        let bits = event.is_readable() as u32 | (event.is_writable() as u32) << 1;
         let closed = event.is_read_closed();
-        Self {
-            readable: event.is_readable() | closed,
-            writable: event.is_writable(),
-            error: event.is_error(),
-            special: closed | event.is_error() | event.is_priority(),
+        if closed | event.is_error() | event.is_priority() {
+            return Self(bits | Self::of_special(event, closed));
         }
+        Self(bits)
+    }
+
+    #[cold]
+    fn of_special(event: &mio::event::Event, closed: bool) -> u32 {
+        Self::SPECIAL.0 | Self::READABLE.0 * closed as u32 | Self::ERROR.0 * event.is_error() as u32
     }
 }
 
@@ -68,14 +78,14 @@ impl Poller {
         }
     }
 
-    /// The events of the present turn from the one at `position` on; `None` stands for a wake.
+    /// The events of the present turn from the one at `position` on; one without a key is a wake.
     #[inline]
-    pub(crate) fn events_from(&self, position: usize) -> impl Iterator<Item = Option<(Key, Readiness)>> + '_ {
+    pub(crate) fn events_from(&self, position: usize) -> impl Iterator<Item = (Option<Key>, Readiness)> + '_ {
         let mut events = self.events.iter();
         if let Some(last) = position.checked_sub(1) {
             events.nth(last);
         }
-        events.map(|event| (event.token() != WAKER).then(|| (Key::from_token(event.token().0), Readiness::of(event))))
+        events.map(|event| (Key::from_token(event.token().0), Readiness::of(event)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! A slab whose keys carry a generation: a stale key misses, always.
 
+use std::num::NonZeroU32;
+
 use crate::key::Key;
 
 /// No slot: ends the free list.
@@ -18,7 +20,7 @@ pub(crate) struct Slab<T> {
 #[derive(Debug)]
 struct Slot<T> {
     /// Invariant: grows when a tenant leaves, and never wraps.
-    generation: u32,
+    generation: NonZeroU32,
     entry: Entry<T>,
 }
 
@@ -47,8 +49,9 @@ impl<T> Slab<T> {
         if self.free == NONE {
             let index = u32::try_from(self.slots.len()).ok().filter(|&index| index != NONE);
             let index = index.expect("a slab holds fewer than 2^32 - 1 values");
-            self.slots.push(Slot { generation: 0, entry: Entry::Occupied(value) });
-            return Key::new(index, 0);
+            let generation = NonZeroU32::MIN;
+            self.slots.push(Slot { generation, entry: Entry::Occupied(value) });
+            return Key::new(index, generation);
         }
         let index = self.free;
         let slot = &mut self.slots[index as usize];
@@ -62,7 +65,7 @@ impl<T> Slab<T> {
     #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
         match self.slots.get(key.index() as usize) {
-            Some(Slot { generation, entry: Entry::Occupied(value) }) if *generation == key.generation() => Some(value),
+            Some(Slot { generation, entry: Entry::Occupied(value) }) if generation.get() == key.generation() => Some(value),
             _ => None,
         }
     }
@@ -70,7 +73,7 @@ impl<T> Slab<T> {
     #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         match self.slots.get_mut(key.index() as usize) {
-            Some(Slot { generation, entry: Entry::Occupied(value) }) if *generation == key.generation() => Some(value),
+            Some(Slot { generation, entry: Entry::Occupied(value) }) if generation.get() == key.generation() => Some(value),
             _ => None,
         }
     }
@@ -78,14 +81,14 @@ impl<T> Slab<T> {
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         let slot = &mut self.slots[key.index() as usize];
-        let entry = if slot.generation == u32::MAX {
-            // Its generations are used up: the slot retires rather than give out a key twice.
-            std::mem::replace(&mut slot.entry, Entry::Vacant { next: NONE })
-        } else {
-            slot.generation += 1;
+        let entry = if let Some(next) = slot.generation.checked_add(1) {
+            slot.generation = next;
             let entry = std::mem::replace(&mut slot.entry, Entry::Vacant { next: self.free });
             self.free = key.index();
             entry
+        } else {
+            // Its generations are used up: the slot retires rather than give out a key twice.
+            std::mem::replace(&mut slot.entry, Entry::Vacant { next: NONE })
         };
         self.len -= 1;
         match entry {
@@ -140,8 +143,8 @@ mod tests {
     fn a_slot_whose_generations_are_used_up_retires() {
         let mut slab = Slab::new();
         let key = slab.insert(1);
-        slab.slots[0].generation = u32::MAX;
-        let last = Key::new(key.index(), u32::MAX);
+        slab.slots[0].generation = NonZeroU32::MAX;
+        let last = Key::new(key.index(), NonZeroU32::MAX);
         assert_eq!(slab.remove(last), Some(1));
         assert_eq!(slab.insert(2).index(), 1);
         assert_eq!(slab.get(last), None);

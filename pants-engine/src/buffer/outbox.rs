@@ -8,83 +8,91 @@ use crate::limits;
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    /// Invariant: `Key::NONE` exactly when `bytes` is empty.
-    owner: Key,
-    bytes: Vec<u8>,
+    /// Invariant: `None` exactly when `len` is 0.
+    owner: Option<Key>,
+    bytes: Box<[u8]>,
+    /// How many of `bytes` are filled.
+    len: usize,
     /// The connection that may write here without a look at its state: its callback runs, and has asked for nothing else.
-    /// Invariant: `owner` is this or `Key::NONE` while it is not `Key::NONE` itself.
-    open_to: Key,
+    /// Invariant: while it is `Some`, `owner` is the same or `None`.
+    open_to: Option<Key>,
 }
 
 impl Outbox {
     pub(crate) fn new() -> Self {
-        Self { owner: Key::NONE, bytes: Vec::with_capacity(limits::OUTBOX_BYTES), open_to: Key::NONE }
+        Self { owner: None, bytes: vec![0; limits::OUTBOX_BYTES].into(), len: 0, open_to: None }
     }
 
-    /// Whose bytes it holds; `Key::NONE` when there are none.
-    pub(crate) fn owner(&self) -> Key {
+    /// Whose bytes it holds; `None` when there are none.
+    pub(crate) fn owner(&self) -> Option<Key> {
         self.owner
     }
 
     /// How many bytes of `key` it holds.
     pub(crate) fn len_of(&self, key: Key) -> usize {
-        if self.owner == key { self.bytes.len() } else { 0 }
+        if self.owner == Some(key) { self.len } else { 0 }
     }
 
     /// Lets `key` write here without further questions, until anything else happens to it.
     #[inline]
     pub(crate) fn open_to(&mut self, key: Key) {
-        self.open_to = key;
+        self.open_to = Some(key);
     }
 
     #[inline]
     pub(crate) fn is_open_to(&self, key: Key) -> bool {
-        self.open_to == key
+        self.open_to == Some(key)
     }
 
-    /// Ends what [`open_to`](Self::open_to) began.
+    /// Ends what [`open_to`](Self::open_to) began; gives whom it was open to.
     #[inline]
-    pub(crate) fn shut(&mut self) {
-        self.open_to = Key::NONE;
+    pub(crate) fn shut(&mut self) -> Option<Key> {
+        self.open_to.take()
     }
 
     /// Adds `data` if the outbox is open to `key`, and it fits.
     #[inline]
     pub(crate) fn push_if_open(&mut self, key: Key, data: &[u8]) -> bool {
-        self.open_to == key && self.push(key, data)
+        self.open_to == Some(key) && self.append(key, data)
     }
 
     /// Adds `data` if it fits behind what `key` has here already; `false` if there is no room or another owner, or nothing
     /// to add.
-    #[inline]
     pub(crate) fn push(&mut self, key: Key, data: &[u8]) -> bool {
-        let fits = self.bytes.len() + data.len() <= limits::OUTBOX_BYTES;
-        if !fits || data.is_empty() || (self.owner != key && self.owner != Key::NONE) {
+        self.owner.is_none_or(|owner| owner == key) && self.append(key, data)
+    }
+
+    #[inline]
+    fn append(&mut self, key: Key, data: &[u8]) -> bool {
+        if data.is_empty() {
             return false;
         }
-        self.owner = key;
-        self.bytes.extend_from_slice(data);
+        let end = self.len + data.len();
+        let Some(room) = self.bytes.get_mut(self.len..end) else { return false };
+        room.copy_from_slice(data);
+        (self.owner, self.len) = (Some(key), end);
         true
     }
 
     /// The bytes to send; follow with [`clear`](Self::clear).
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[..self.len]
     }
 
     pub(crate) fn clear(&mut self) {
-        self.owner = Key::NONE;
-        self.bytes.clear();
+        self.owner = None;
+        self.len = 0;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::num::NonZeroU32;
 
     #[test]
     fn it_serves_one_owner_at_a_time_and_has_a_bound() {
-        let [one, two] = [0, 1].map(|index| Key::new(index, 0));
+        let [one, two] = [0, 1].map(|index| Key::new(index, NonZeroU32::MIN));
         let mut outbox = Outbox::new();
         assert!(outbox.push(one, b"ab"));
         assert!(!outbox.push(two, b"x"));
@@ -92,7 +100,7 @@ mod tests {
         assert!(!outbox.push(one, b"x"));
         assert_eq!((outbox.len_of(one), outbox.len_of(two)), (limits::OUTBOX_BYTES, 0));
         outbox.clear();
-        assert_eq!(outbox.owner(), Key::NONE);
+        assert_eq!(outbox.owner(), None);
         assert!(!outbox.push(two, b""));
         assert!(outbox.push(two, b"x"));
     }

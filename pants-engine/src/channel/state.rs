@@ -4,6 +4,8 @@ use std::io;
 
 use rustix::io::Errno;
 
+use crate::poll::Readiness;
+
 /// Why a connection has closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -50,15 +52,15 @@ pub(crate) struct Flags(u32);
 
 impl Flags {
     /// The kernel may hold input: an edge has come, and no read has come up short since.
-    pub(crate) const READABLE: Self = Self(1);
+    pub(crate) const READABLE: Self = Self(Readiness::READABLE.bits());
     /// The kernel may take output: the last send was not cut short, or an edge has come since.
-    pub(crate) const WRITABLE: Self = Self(1 << 1);
+    pub(crate) const WRITABLE: Self = Self(Readiness::WRITABLE.bits());
     /// A short read does not show that the input is used up: the peer has closed, or sent urgent data (epoll(7), tcp(7)).
-    pub(crate) const READ_UNTIL_BLOCKED: Self = Self(1 << 2);
-    /// `recv` has said 0.
-    pub(crate) const PEER_ENDED: Self = Self(1 << 3);
+    pub(crate) const READ_UNTIL_BLOCKED: Self = Self(Readiness::SPECIAL.bits());
     /// An event told of an error that no call has returned yet.
-    pub(crate) const ERROR_PENDING: Self = Self(1 << 4);
+    pub(crate) const ERROR_PENDING: Self = Self(Readiness::ERROR.bits());
+    /// `recv` has said 0.
+    pub(crate) const PEER_ENDED: Self = Self(1 << 4);
     pub(crate) const PAUSED_BY_USER: Self = Self(1 << 5);
     /// The write queue has passed the high-water mark, and has not come down to the low one.
     pub(crate) const PAUSED_BY_ENGINE: Self = Self(1 << 6);
@@ -80,15 +82,14 @@ impl Flags {
     pub(crate) const DRAIN_DUE: Self = Self(1 << 15);
     /// There are written bytes that the kernel has not taken.
     pub(crate) const QUEUED: Self = Self(1 << 16);
+    /// The handler has no `on_write` of its own.
+    pub(crate) const ON_WRITE_UNHEARD: Self = Self(1 << 17);
 
-    pub(crate) const ALL: Self = Self(u32::MAX);
+    /// What says of a connection at rest that something is going on.
+    pub(crate) const STIR: Self = Self(!(Self::WRITABLE.0 | Self::ON_WRITE_UNHEARD.0));
 
     pub(crate) const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
-    }
-
-    pub(crate) const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
     }
 
     /// These if `condition` holds, otherwise none.
@@ -104,6 +105,11 @@ impl Flags {
     /// Whether any of `mask` is set.
     pub(crate) const fn any(self, mask: Self) -> bool {
         self.0 & mask.0 != 0
+    }
+
+    /// Takes note of an event: its bits have their places here.
+    pub(crate) const fn set_readiness(&mut self, readiness: Readiness) {
+        self.0 |= readiness.bits();
     }
 
     pub(crate) const fn set(&mut self, mask: Self) {

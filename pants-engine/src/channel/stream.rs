@@ -13,7 +13,6 @@ use crate::clock::Tick;
 use crate::limits;
 use crate::net::socket::Socket;
 use crate::options::ConnectionOptions;
-use crate::poll::Readiness;
 use crate::stats::Stats;
 use crate::transport::Transport;
 
@@ -55,15 +54,6 @@ impl Stream {
         Self { flags: Flags::CONNECTING, ..Self::new(socket, peer, options, now) }
     }
 
-    /// Takes note of an event.
-    #[inline]
-    pub(crate) fn handle_readiness(&mut self, readiness: Readiness) {
-        self.flags.set(Flags::READABLE.when(readiness.readable).or(Flags::WRITABLE.when(readiness.writable)));
-        if readiness.special {
-            self.flags.set(Flags::READ_UNTIL_BLOCKED.or(Flags::ERROR_PENDING.when(readiness.error)));
-        }
-    }
-
     /// Whether connecting has come to an end: `None` while it has not.
     pub(crate) fn take_connected(&mut self, now: Tick) -> Option<Result<(), std::io::Error>> {
         if let Some(error) = self.transport.socket().take_error() {
@@ -81,13 +71,13 @@ impl Stream {
     /// Whether input waits, and nothing else is going on.
     #[inline]
     pub(crate) fn has_only_input(&self) -> bool {
-        self.flags.of(Flags::ALL.without(Flags::WRITABLE)) == Flags::READABLE
+        self.flags.of(Flags::STIR) == Flags::READABLE
     }
 
     /// Whether neither input nor anything else waits.
     #[inline]
     pub(crate) fn is_at_rest(&self) -> bool {
-        !self.flags.any(Flags::ALL.without(Flags::WRITABLE))
+        !self.flags.any(Flags::STIR)
     }
 
     /// Whether a read should be tried now.
@@ -154,7 +144,8 @@ impl Stream {
     }
 
     /// Sends `bytes`, and queues what the kernel will not take. A send that is cut short has asked the kernel for the next
-    /// writable edge, as one that says `EAGAIN` has.
+    /// writable edge, as one that says `EAGAIN` has. That it was `active` is for the caller to note: a reply comes in the
+    /// same turn as its request.
     #[inline(always)]
     pub(crate) fn send(&mut self, bytes: &[u8], now: Tick, stats: &mut Stats) {
         if !self.can_send() {
@@ -164,8 +155,7 @@ impl Stream {
             Ok(count) => {
                 stats.writes += 1;
                 stats.bytes_out += count as u64;
-                self.active = now;
-                self.flags.set(Flags::ON_WRITE_DUE);
+                self.note_all_left();
                 if count < bytes.len() {
                     self.flags.clear(Flags::WRITABLE);
                     self.enqueue(&bytes[count..], now);
@@ -242,6 +232,13 @@ impl Stream {
             // The memory goes back: an idle connection keeps no buffer.
             self.queue = None;
             self.flags.clear(Flags::QUEUED);
+            self.note_all_left();
+        }
+    }
+
+    #[inline]
+    fn note_all_left(&mut self) {
+        if !self.flags.any(Flags::ON_WRITE_UNHEARD) {
             self.flags.set(Flags::ON_WRITE_DUE);
         }
     }
@@ -357,6 +354,7 @@ const ENDING: Flags = Flags::FIN_WANTED.or(Flags::FIN_SENT);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::poll::Readiness;
     use std::io::{Read, Write};
     use std::time::Duration;
 
@@ -383,7 +381,8 @@ mod tests {
         let (mut stream, mut peer) = pair(ConnectionOptions::default());
         peer.write_all(b"hello").unwrap();
         drop(peer);
-        stream.handle_readiness(Readiness { readable: true, special: true, ..Readiness::default() });
+        stream.flags.set_readiness(Readiness::READABLE);
+        stream.flags.set_readiness(Readiness::SPECIAL);
         assert_eq!(stream.recv(&mut [0; 64], Tick(0), &mut Stats::default()), Received::Bytes(5));
         assert!(stream.wants_read());
         assert_eq!(stream.recv(&mut [0; 64], Tick(0), &mut Stats::default()), Received::End);
@@ -408,7 +407,7 @@ mod tests {
             let paused = stream.queued() > 4096;
             assert_eq!(stream.wants_read(), !paused);
             at += peer.read(&mut received[at..]).unwrap();
-            stream.handle_readiness(Readiness { writable: true, ..Readiness::default() });
+            stream.flags.set_readiness(Readiness::WRITABLE);
             stream.flush(Tick(0), &mut stats);
         }
         assert!(stream.wants_read() && stream.flags.any(Flags::ON_WRITE_DUE));

@@ -20,6 +20,8 @@ const NONE: u32 = u32::MAX;
 pub(crate) struct Wheel<T> {
     entries: Slab<Entry<T>>,
     levels: [Level; LEVELS],
+    /// Invariant: bit `l` is set when a slot of level `l` is occupied.
+    occupied: u16,
     /// The entries of the slot being handed out, first in first out.
     due: u32,
     /// Invariant: every linked entry outside `due` has a deadline past this tick.
@@ -54,7 +56,7 @@ enum Place {
 impl<T> Wheel<T> {
     pub(crate) fn new() -> Self {
         let levels = std::array::from_fn(|_| Level { occupied: 0, heads: [NONE; SLOTS] });
-        Self { entries: Slab::new(), levels, due: NONE, now: 0 }
+        Self { entries: Slab::new(), levels, occupied: 0, due: NONE, now: 0 }
     }
 
     /// The number of entries, armed or idle.
@@ -132,7 +134,10 @@ impl<T> Wheel<T> {
     /// An entry sits at the highest level in which its deadline differs from `now`, so a lower level is always earlier, and
     /// within a level the slots do not wrap.
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
-        let level = self.levels.iter().position(|level| level.occupied != 0)?;
+        if self.occupied == 0 {
+            return None;
+        }
+        let level = self.occupied.trailing_zeros() as usize;
         let slot = self.levels[level].occupied.trailing_zeros() as usize;
         let shift = level as u32 * SLOT_BITS;
         let above = u64::MAX << shift << SLOT_BITS;
@@ -176,6 +181,7 @@ impl<T> Wheel<T> {
             *self.head(place) = index;
             if let Place::Slot { level, slot } = place {
                 self.levels[level as usize].occupied |= 1 << slot;
+                self.occupied |= 1 << level;
             }
             (index, index)
         } else {
@@ -198,7 +204,11 @@ impl<T> Wheel<T> {
         if next == index {
             *self.head(place) = NONE;
             if let Place::Slot { level, slot } = place {
-                self.levels[level as usize].occupied &= !(1 << slot);
+                let slots = &mut self.levels[level as usize].occupied;
+                *slots &= !(1 << slot);
+                if *slots == 0 {
+                    self.occupied &= !(1 << level);
+                }
             }
             return;
         }
