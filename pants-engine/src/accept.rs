@@ -23,7 +23,9 @@ impl Dispatcher {
             let draining = self.context.drain.is_some();
             let Some(slot) = self.context.server_slot(key) else { return };
             if !slot.server.wants_accept() {
-                return if draining && !slot.server.ready { self.close_server(key) };
+                return if draining && !slot.server.ready {
+                    self.close_server(key)
+                };
             }
             match slot.server.accept() {
                 Accepted::Connection(socket, peer) => self.admit(key, socket, peer),
@@ -60,7 +62,7 @@ impl Dispatcher {
             self.context.schedule(connection);
         }
         self.context.running = Running::Connection(connection);
-        self.call(connection, |handler, connection| handler.on_connect(connection));
+        self.call(connection, super::handler::Handler::on_connect);
         self.settle(connection);
         self.context.running = Running::Nobody;
     }

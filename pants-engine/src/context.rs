@@ -122,6 +122,19 @@ impl Context {
         Ok(ServerKey(self.channels.insert(Channel::Server(Box::new(slot)))))
     }
 
+    /// Whether `address` is free: binds a socket there that shares with nobody, and lets it go.
+    ///
+    /// With `SO_REUSEPORT` a second program of the same user can bind a port that is in use, and takes a part of its
+    /// connections; this finds the first.
+    ///
+    /// # Errors
+    ///
+    /// If the address is not understood, or cannot be bound, with what the operating system said.
+    pub fn probe(&self, address: impl ToAddress) -> Result<()> {
+        let bound = Socket::bind_address(&address.to_address()?, false);
+        bound.map(drop).map_err(|(address, source)| Error::Listen { address, source })
+    }
+
     /// Lets a bound server listen and accept. Its [`on_listen`](Acceptor::on_listen) comes in the next turn.
     ///
     /// # Errors
@@ -157,10 +170,10 @@ impl Context {
     /// nothing.
     pub fn close_server(&mut self, key: ServerKey) {
         self.callback(move |context| {
-            if let Some(Channel::Server(slot)) = context.channels.remove(key.0) {
-                if let Some(mut acceptor) = slot.acceptor {
-                    acceptor.on_close();
-                }
+            if let Some(Channel::Server(slot)) = context.channels.remove(key.0)
+                && let Some(mut acceptor) = slot.acceptor
+            {
+                acceptor.on_close();
             }
         });
     }
@@ -293,12 +306,12 @@ impl Context {
     }
 
     pub(crate) fn forget_handler_timer(&mut self, connection: Key, timer: TimerKey) {
-        if let Some(slot) = self.connection_slot(connection) {
-            if let Some(timers) = &mut slot.timers {
-                timers.retain(|known| *known != timer);
-                if timers.is_empty() {
-                    slot.timers = None;
-                }
+        if let Some(slot) = self.connection_slot(connection)
+            && let Some(timers) = &mut slot.timers
+        {
+            timers.retain(|known| *known != timer);
+            if timers.is_empty() {
+                slot.timers = None;
             }
         }
     }

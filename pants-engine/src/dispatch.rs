@@ -49,13 +49,13 @@ impl Dispatcher {
         match channels.get_mut(key) {
             Some(Channel::Connection(slot)) => {
                 slot.stream.flags.set_readiness(readiness);
-                if slot.stream.has_only_input() {
-                    if let Received::Bytes(count) = slot.stream.recv(&mut self.read_buffer, clock.tick(), stats) {
-                        outbox.open_to(key);
-                        let alone = slot.stream.is_at_rest();
-                        if self.pass_message(key, count) && alone {
-                            return;
-                        }
+                if slot.stream.has_only_input()
+                    && let Received::Bytes(count) = slot.stream.recv(&mut self.read_buffer, clock.tick(), stats)
+                {
+                    outbox.open_to(key);
+                    let alone = slot.stream.is_at_rest();
+                    if self.pass_message(key, count) && alone {
+                        return;
                     }
                 }
                 self.drive(key);
@@ -143,7 +143,7 @@ impl Dispatcher {
         match slot.stream.take_connected(now) {
             None => false,
             Some(Ok(())) => {
-                self.call(key, |handler, connection| handler.on_connect(connection));
+                self.call(key, Handler::on_connect);
                 self.settle(key)
             }
             Some(Err(error)) => {
@@ -215,7 +215,7 @@ impl Dispatcher {
         let Some(slot) = self.context.connection_slot(key) else { return };
         if slot.stream.doomed().is_none() && (impatient || slot.stream.is_quiet()) {
             slot.stream.flags.clear(Flags::DRAIN_DUE);
-            self.call(key, |handler, connection| handler.on_drain(connection));
+            self.call(key, Handler::on_drain);
         }
     }
 
@@ -235,13 +235,13 @@ impl Dispatcher {
                 return false;
             }
             if stream.flags.any(Flags::OVERFLOWED) {
-                self.call(key, |handler, connection| handler.on_overflow_error(connection));
+                self.call(key, Handler::on_overflow_error);
                 self.doom(key, CloseReason::Overflow);
             } else if stream.flags.any(Flags::REARM_DUE) {
                 self.context.rearm(key);
             } else {
                 stream.flags.clear(Flags::ON_WRITE_DUE);
-                self.call(key, |handler, connection| handler.on_write(connection));
+                self.call(key, Handler::on_write);
             }
         }
         // It writes and writes: the others have their turn first.
@@ -293,10 +293,10 @@ impl Dispatcher {
     fn fail_to_connect(&mut self, key: Key, source: io::Error) {
         let Some(slot) = self.context.connection_slot(key) else { return };
         let error = Error::Connect { address: slot.stream.peer, source };
-        if !mem::replace(&mut slot.ended, true) {
-            if let Some(handler) = self.handlers.get(key) {
-                handler.on_connect_error(&mut self.context, &error);
-            }
+        if !mem::replace(&mut slot.ended, true)
+            && let Some(handler) = self.handlers.get(key)
+        {
+            handler.on_connect_error(&mut self.context, &error);
         }
         self.remove(key, CloseReason::Aborted);
     }

@@ -133,10 +133,20 @@ impl Engine {
     ///
     /// If waiting for events fails, which leaves the engine as it is.
     pub fn start(&mut self) -> Result<()> {
-        while !self.dispatcher.context.stopping && !self.dispatcher.context.is_drained() {
+        self.run_while(|context| !context.stopping && !context.is_drained())?;
+        self.close_all();
+        Ok(())
+    }
+
+    /// Runs for as long as `goes_on` says so; it is asked before every turn. Closes nothing at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn run_while(&mut self, mut goes_on: impl FnMut(&mut Context) -> bool) -> Result<()> {
+        while goes_on(&mut self.dispatcher.context) {
             self.turn(None)?;
         }
-        self.close_all();
         Ok(())
     }
 

@@ -58,7 +58,7 @@ impl Readiness {
 
     #[cold]
     fn of_special(event: &mio::event::Event, closed: bool) -> u32 {
-        Self::SPECIAL.0 | Self::READABLE.0 * closed as u32 | Self::ERROR.0 * event.is_error() as u32
+        Self::SPECIAL.0 | (Self::READABLE.0 * closed as u32) | (Self::ERROR.0 * event.is_error() as u32)
     }
 }
 

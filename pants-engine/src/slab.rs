@@ -65,7 +65,9 @@ impl<T> Slab<T> {
     #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
         match self.slots.get(key.index() as usize) {
-            Some(Slot { generation, entry: Entry::Occupied(value) }) if generation.get() == key.generation() => Some(value),
+            Some(Slot { generation, entry: Entry::Occupied(value) }) if generation.get() == key.generation() => {
+                Some(value)
+            }
             _ => None,
         }
     }
@@ -73,7 +75,9 @@ impl<T> Slab<T> {
     #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         match self.slots.get_mut(key.index() as usize) {
-            Some(Slot { generation, entry: Entry::Occupied(value) }) if generation.get() == key.generation() => Some(value),
+            Some(Slot { generation, entry: Entry::Occupied(value) }) if generation.get() == key.generation() => {
+                Some(value)
+            }
             _ => None,
         }
     }

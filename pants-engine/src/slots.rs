@@ -84,14 +84,7 @@ pub(crate) struct Drain {
 
 impl ConnectionSlot {
     pub(crate) fn new(stream: Stream, server: Option<ServerKey>) -> Self {
-        Self {
-            stream,
-            server,
-            deadline_timer: None,
-            timers: None,
-            scheduled: false,
-            ended: false,
-        }
+        Self { stream, server, deadline_timer: None, timers: None, scheduled: false, ended: false }
     }
 }
 
@@ -107,5 +100,6 @@ impl fmt::Debug for Task {
     }
 }
 
-const _: () = assert!(size_of::<ConnectionSlot>() <= 120, "an idle connection has 256 bytes, with its handler and its timer");
+const _: () =
+    assert!(size_of::<ConnectionSlot>() <= 120, "an idle connection has 256 bytes, with its handler and its timer");
 const _: () = assert!(size_of::<Task>() <= 24);

@@ -1,1 +1,10 @@
-//! x
+//! What the programs on pants have in common: their flags, their signals, their descriptors.
+//!
+//! A program's `main` fits the parts together; what each does is its own.
+
+#![forbid(unsafe_code)]
+
+pub mod descriptors;
+pub mod flags;
+pub mod log;
+pub mod signals;

@@ -1,1 +1,63 @@
-//! x
+//! Thread-per-core servers on [`pants_engine`]: one pinned thread, a shard, per CPU.
+//!
+//! A [`Runtime`] starts the shards of a [`Config`] and calls a set-up closure on each. Every shard has its own engine, its
+//! own `SO_REUSEPORT` listener at each address, and shares nothing with the others on the path of a message. A [`Bus`]
+//! carries work between them.
+//!
+//! What it does not do: it moves no connection from one shard to another, installs no logger, allocator or signal handler,
+//! and has no futures.
+//!
+//! ```no_run
+//! use pants_shard::{Config, Connection, Handler, Runtime};
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+//!         connection.write(data);
+//!     }
+//! }
+//!
+//! fn main() -> pants_shard::Result<()> {
+//!     Runtime::new(Config::load()?)?.run(|shard| {
+//!         shard.listen(4040, |_peer| Echo)?;
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! # Contents
+//!
+//! * [`Runtime`], [`Running`], [`StopHandle`] and [`Report`]: starting, stopping, what became of it.
+//! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see.
+//! * [`Bus`]: work between shards.
+//! * [`Config`], [`ConfigBuilder`], [`Flags`]: settings and where they come from; [`Placement`]: which shard runs where.
+//! * All of [`pants_engine`], re-exported.
+
+#![forbid(unsafe_code)]
+
+mod affinity;
+mod bus;
+mod config;
+mod error;
+mod listener;
+mod placement;
+mod runtime;
+mod seat;
+mod shard;
+mod shard_id;
+mod shutdown;
+mod startup;
+
+pub use pants_engine::{
+    Acceptor, Address, AddressError, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Engine,
+    EngineOptions, Handler, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress,
+};
+
+pub use crate::bus::{Bus, SendError};
+pub use crate::config::{Config, ConfigBuilder, ConfigError, Flags};
+pub use crate::error::{Error, Result};
+pub use crate::placement::{CpuId, Placement, PlacementError, Policy, Shards, place};
+pub use crate::runtime::{Report, Running, Runtime, StopHandle};
+pub use crate::shard::Shard;
+pub use crate::shard_id::ShardId;

@@ -391,7 +391,8 @@ mod tests {
 
     #[test]
     fn the_marks_pause_and_resume_reading() {
-        let options = ConnectionOptions { write_high_water: 8192, write_low_water: 4096, ..ConnectionOptions::default() };
+        let options =
+            ConnectionOptions { write_high_water: 8192, write_low_water: 4096, ..ConnectionOptions::default() };
         let (mut stream, mut peer) = pair(options);
         let mut stats = Stats::default();
         stream.flags.set(Flags::READABLE);

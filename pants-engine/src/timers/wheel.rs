@@ -50,7 +50,10 @@ enum Place {
     /// In no list: popped, or never armed.
     Idle,
     Due,
-    Slot { level: u8, slot: u8 },
+    Slot {
+        level: u8,
+        slot: u8,
+    },
 }
 
 impl<T> Wheel<T> {

@@ -204,9 +204,9 @@ mod tests {
             .drain_timeout(Duration::from_nanos(1))
             .idle_timeout(None)
             .write_stall_timeout(Some(Duration::from_millis(1500)))
-            .write_high_water(10_001)
-            .write_low_water(10_000)
-            .write_cap(10_002)
+            .write_high_water(20_001)
+            .write_low_water(20_000)
+            .write_cap(20_002)
             .max_connections(Some(7))
             .backlog(8)
             .nodelay(false)
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!((config.drain_timeout(), config.idle_timeout()), (Duration::from_nanos(1), None));
         assert_eq!(config.write_stall_timeout(), Some(Duration::from_millis(1500)));
         let marks = (config.write_low_water(), config.write_high_water(), config.write_cap());
-        assert_eq!(marks, (10_000, 10_001, 10_002));
+        assert_eq!(marks, (20_000, 20_001, 20_002));
         assert_eq!((config.max_connections(), config.backlog(), config.nodelay()), (Some(7), 8, false));
     }
 

@@ -12,7 +12,7 @@
 //! | `write_stall_timeout` | `"1m"` | closes a connection whose peer takes no data; as above |
 //! | `write_high_water` | `"256KiB"` | queued bytes above which a connection is not read |
 //! | `write_low_water` | `"64KiB"` | queued bytes below which it is read again; 4 KiB or more |
-//! | `write_cap` | `"16MiB"` | queued bytes that a connection may never pass; 1 GiB or less |
+//! | `write_cap` | `"16MiB"` | queued bytes that a connection may never pass; 16 KiB to 1 GiB |
 //! | `max_connections` | `"unlimited"` | the most connections of one shard; 1 or more |
 //! | `backlog` | `4096` | connections that the kernel holds until they are accepted; 1 to 65535 |
 //! | `nodelay` | `true` | whether small writes leave at once (`TCP_NODELAY`) |
@@ -29,7 +29,7 @@ mod value;
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use pants_engine::Address;
+use pants_engine::{Address, ConnectionOptions, ServerOptions};
 use toml::Value;
 
 use self::source::{Origin, Sourced};
@@ -174,6 +174,24 @@ impl Config {
     #[must_use]
     pub fn nodelay(&self) -> bool {
         self.nodelay.value
+    }
+
+    /// What a server's options are by this configuration.
+    pub fn server_options(&self) -> ServerOptions {
+        ServerOptions {
+            connection: ConnectionOptions {
+                idle_timeout: self.idle_timeout(),
+                write_stall_timeout: self.write_stall_timeout(),
+                write_high_water: self.write_high_water(),
+                write_low_water: self.write_low_water(),
+                write_cap: self.write_cap(),
+                nodelay: self.nodelay(),
+                ..ConnectionOptions::default()
+            },
+            max_connections: self.max_connections(),
+            backlog: self.backlog(),
+            ..ServerOptions::default()
+        }
     }
 
     /// Writes the effective configuration as TOML; a comment on each line says where the value was set.

@@ -45,7 +45,7 @@ impl Config {
             ),
             write_high_water: checked("write_high_water", raw.write_high_water, 256 << 10, value::size, found),
             write_low_water: checked("write_low_water", raw.write_low_water, 64 << 10, value::size, found),
-            write_cap: checked("write_cap", raw.write_cap, 16 << 20, value::size, found),
+            write_cap: checked("write_cap", raw.write_cap, 16 << 20, value::cap, found),
             max_connections: checked("max_connections", raw.max_connections, None, value::max_connections, found),
             backlog: checked("backlog", raw.backlog, 4096, value::backlog, found),
             nodelay: checked("nodelay", raw.nodelay, true, value::boolean, found),
@@ -226,9 +226,9 @@ mod tests {
     #[test]
     fn marks_may_touch_only_where_they_are_allowed_to() {
         let kib = |size: usize| format!("'{size}KiB'");
-        for low in 4..8 {
-            for high in 4..8 {
-                for cap in 4..8 {
+        for low in 16..20 {
+            for high in 16..20 {
+                for cap in 16..20 {
                     let (l, h, c) = (kib(low), kib(high), kib(cap));
                     let text = format!("write_low_water = {l}\nwrite_high_water = {h}\nwrite_cap = {c}");
                     let expected = usize::from(low >= high) + usize::from(high > cap);

@@ -145,6 +145,17 @@ pub(super) fn size(value: &Value) -> Result<usize, String> {
     usize::try_from(size).map_err(message)
 }
 
+/// Reads the cap, which has room for what the engine gathers before it sends.
+pub(super) fn cap(value: &Value) -> Result<usize, String> {
+    const MIN_CAP: usize = 16 << 10;
+    size(value).and_then(|size| {
+        if size >= MIN_CAP {
+            return Ok(size);
+        }
+        Err(format!("must be {} to {}, not {}", format_size(MIN_CAP as u64), format_size(MAX_SIZE), show(value)))
+    })
+}
+
 /// Reads the most connections that a shard may have; `None` stands for no limit.
 pub(super) fn max_connections(value: &Value) -> Result<Option<usize>, String> {
     if value.as_str().map(str::trim) == Some("unlimited") {

@@ -1,0 +1,52 @@
+//! The flags that every program on pants takes.
+
+use std::path::PathBuf;
+
+use pants_shard::{Config, ConfigError, Flags};
+
+/// Flags that choose and show the configuration. They beat the environment, which beats the file, which beats the defaults.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct CommonFlags {
+    /// Where to listen: an address with its port, or a port alone for all interfaces. Repeatable [default: 127.0.0.1:4040]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<String>,
+    /// How many shards, each a thread of its own: a number, or auto for one per CPU [default: auto]
+    #[arg(long, value_name = "N|auto")]
+    pub shards: Option<String>,
+    /// The CPUs to pin the shards to, in order, such as 0,1 or 0-3 [default: all that this process may use]
+    #[arg(long, value_name = "LIST")]
+    pub cpus: Option<String>,
+    /// Leave it to the kernel on which CPU a shard runs
+    #[arg(long)]
+    pub no_pin: bool,
+    /// Listen even if another program has the port, and share its connections
+    #[arg(long)]
+    pub share_port: bool,
+    /// Read the configuration from this file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Check the configuration, and exit
+    #[arg(long)]
+    pub check: bool,
+    /// Print the configuration and where each value comes from, and exit
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+impl CommonFlags {
+    /// The configuration that these flags, the environment and the file make.
+    ///
+    /// # Errors
+    ///
+    /// If any of them is wrong; the error has a line for each problem.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load_with(&Flags {
+            listen: self.listen.clone(),
+            shards: self.shards.clone(),
+            cpus: self.cpus.clone(),
+            no_pin: self.no_pin,
+            share_port: self.share_port,
+            config: self.config.clone(),
+        })
+    }
+}

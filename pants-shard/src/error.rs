@@ -1,0 +1,76 @@
+//! The shards' error: what failed, on which shard, and why.
+
+use std::io;
+
+use pants_engine::Address;
+
+use crate::config::ConfigError;
+use crate::placement::CpuId;
+use crate::shard_id::ShardId;
+
+/// The result of the runtime's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong in a runtime.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An engine refused.
+    #[error(transparent)]
+    Engine(#[from] pants_engine::Error),
+    /// One shard failed, which stopped them all.
+    #[error("{shard}: {source}")]
+    Shard {
+        /// The shard that failed first.
+        shard: ShardId,
+        /// What it failed of.
+        source: Box<Error>,
+    },
+    /// Another program listens at an address, and the configuration does not say that it may be shared.
+    #[error("cannot listen on {0}: another program listens there; stop it, choose another port, or set share_port")]
+    PortTaken(Address),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Spawn(#[source] io::Error),
+    /// A thread could not be pinned.
+    #[error("cannot pin the thread to CPU {cpu}: {source}")]
+    Pin {
+        /// The CPU it was to stay on.
+        cpu: CpuId,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The set-up closure, or the shard outside of any callback, panicked with this message.
+    #[error("panicked: {0}")]
+    Panicked(String),
+    /// [`Shard::listen`](crate::Shard::listen) was called after set-up.
+    #[error("a shard's listeners are declared in set-up")]
+    LateListen,
+    /// An error of the program's own set-up.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Wraps an error of the program's own, to be returned from set-up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let error = pants_shard::Error::other("the table of users is empty");
+    /// assert_eq!(error.to_string(), "the table of users is empty");
+    /// ```
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    let message = payload.downcast_ref::<&str>().copied();
+    let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    message.unwrap_or("no message").to_owned()
+}

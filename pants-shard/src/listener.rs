@@ -1,0 +1,80 @@
+//! The listeners of all shards at one address: which socket is bound first, and what the others bind to.
+
+use std::sync::{Mutex, PoisonError};
+
+use pants_engine::{Acceptor, Address, Context, ServerKey, ServerOptions};
+
+use crate::error::{Error, Result};
+
+/// The addresses that the shards have declared, shared by all. Port 0 is resolved once, by the shard that comes first.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerGroups(Mutex<Vec<Group>>);
+
+#[derive(Debug)]
+struct Group {
+    declared: Address,
+    /// How often the same shard had declared the same address before: port 0 may be asked for twice.
+    nth: usize,
+    resolved: Address,
+}
+
+/// What one shard has declared in its set-up.
+#[derive(Debug, Default)]
+pub(crate) struct Declared {
+    addresses: Vec<Address>,
+    servers: Vec<ServerKey>,
+}
+
+impl ListenerGroups {
+    /// Binds one shard's socket at `address`.
+    ///
+    /// `SO_REUSEPORT` would let a second program bind the same port and take a part of its connections. So whoever comes
+    /// first looks whether the port is free, unless `share` says that it need not be.
+    pub(crate) fn bind(
+        &self,
+        context: &mut Context,
+        declared: &mut Declared,
+        address: Address,
+        share: bool,
+        options: ServerOptions,
+        acceptor: impl Acceptor,
+    ) -> Result<ServerKey> {
+        let nth = declared.addresses.iter().filter(|known| **known == address).count();
+        let mut groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = groups.iter().find(|group| group.declared == address && group.nth == nth);
+        let key = if let Some(group) = known {
+            context.bind(&group.resolved, options, acceptor)?
+        } else {
+            if options.reuse_port && !share {
+                context.probe(&address).map_err(|error| port_taken(error, &address))?;
+            }
+            let key = context.bind(&address, options, acceptor).map_err(|error| port_taken(error, &address))?;
+            let bound = context.server_address(key).ok_or(pants_engine::Error::NoServer)?;
+            let resolved = match address {
+                Address::Port(_) => Address::Port(bound.port()),
+                _ => Address::Socket(bound),
+            };
+            groups.push(Group { declared: address.clone(), nth, resolved });
+            key
+        };
+        declared.addresses.push(address);
+        declared.servers.push(key);
+        Ok(key)
+    }
+}
+
+impl Declared {
+    /// The servers that wait to be opened, in the order of their declaration.
+    pub(crate) fn servers(self) -> impl Iterator<Item = ServerKey> {
+        self.servers.into_iter()
+    }
+}
+
+fn port_taken(error: pants_engine::Error, address: &Address) -> Error {
+    match error {
+        pants_engine::Error::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+            Error::PortTaken(address.clone())
+        }
+        error => error.into(),
+    }
+}

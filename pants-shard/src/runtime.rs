@@ -1,0 +1,203 @@
+//! The runtime: starts a thread for every shard, and sees them out again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use pants_engine::Stats;
+
+use crate::bus::lanes::make_lanes;
+use crate::config::Config;
+use crate::error::{Error, Result, panic_message};
+use crate::listener::ListenerGroups;
+use crate::placement::Placement;
+use crate::seat::{Seat, ShardReport};
+use crate::shard::Shard;
+use crate::shard_id::ShardId;
+use crate::shutdown::{Shutdown, Stage};
+use crate::startup::{Abandoned, Startup};
+
+/// The shards of a program, before they are started.
+///
+/// # Examples
+///
+/// ```
+/// use pants_shard::{Config, Connection, Handler, Runtime};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+///         connection.write(data);
+///     }
+/// }
+///
+/// let running = Runtime::new(Config::default())?.start(|shard| {
+///     shard.listen("127.0.0.1:0", |_peer| Echo)?;
+///     Ok(())
+/// })?;
+/// println!("listening on {}", running.addresses()[0]);
+/// running.drain();
+/// running.join()?;
+/// # Ok::<(), pants_shard::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Runtime {
+    config: Arc<Config>,
+}
+
+/// Shards that run.
+#[derive(Debug)]
+pub struct Running {
+    threads: Vec<JoinHandle<Result<ShardReport>>>,
+    startup: Arc<Startup>,
+    shutdown: Arc<Shutdown>,
+    config: Arc<Config>,
+}
+
+/// What became of a runtime.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// What each shard's engine has done, by shard.
+    pub shards: Vec<Stats>,
+    /// Messages on the bus that were accepted and did not run: 0 unless a shard failed.
+    pub undelivered: usize,
+}
+
+impl Runtime {
+    /// A runtime with this configuration.
+    ///
+    /// # Errors
+    ///
+    /// None at present; a configuration is valid.
+    pub fn new(config: Config) -> Result<Self> {
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Starts the shards, and waits for their end: `start`, then [`join`](Running::join).
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start) and [`join`](Running::join).
+    pub fn run<F>(self, set_up: F) -> Result<()>
+    where
+        F: Fn(&mut Shard<'_>) -> Result<()> + Send + Sync + 'static,
+    {
+        self.start(set_up)?.join().map(drop)
+    }
+
+    /// Starts a thread for every shard and calls `set_up` on each, one after the other in the order of the shards. When all
+    /// have set up, their servers listen, in the same order; then this returns.
+    ///
+    /// # Errors
+    ///
+    /// If a thread cannot be started or pinned, an engine cannot be made, a server cannot listen, or `set_up` fails or
+    /// panics. Every thread has ended by then, and the error names the shard.
+    pub fn start<F>(self, set_up: F) -> Result<Running>
+    where
+        F: Fn(&mut Shard<'_>) -> Result<()> + Send + Sync + 'static,
+    {
+        let shards = self.config.placement().len();
+        let startup = Arc::new(Startup::new(shards));
+        let shutdown = Arc::new(Shutdown::new(shards));
+        let groups = Arc::new(ListenerGroups::default());
+        let set_up = Arc::new(set_up);
+        let mut threads = Vec::with_capacity(shards);
+        for (index, (cpu, lanes)) in self.config.placement().iter().zip(make_lanes(shards)).enumerate() {
+            let seat = Seat {
+                id: ShardId::new(index),
+                cpu,
+                lanes,
+                config: Arc::clone(&self.config),
+                startup: Arc::clone(&startup),
+                shutdown: Arc::clone(&shutdown),
+                groups: Arc::clone(&groups),
+            };
+            let (id, set_up) = (seat.id, Arc::clone(&set_up));
+            match thread::Builder::new().name(id.to_string()).spawn(move || seat.occupy(&*set_up)) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    startup.fail(id, Error::Spawn(error));
+                    break;
+                }
+            }
+        }
+        let running = Running { threads, startup, shutdown, config: self.config };
+        if let Err(Abandoned) = running.startup.wait_until_open() {
+            running.shutdown.advance(Stage::Leaving);
+            let failure = running.startup.take_failure();
+            let joined = running.join();
+            return Err(failure.or(joined.err()).unwrap_or(Error::LateListen));
+        }
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// Where the servers listen, each address once, ports resolved.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.startup.addresses()
+    }
+
+    /// Which CPU each shard is pinned to.
+    pub fn placement(&self) -> &Placement {
+        self.config.placement()
+    }
+
+    /// A handle by which other threads, one that waits for signals say, end the runtime.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle(Arc::clone(&self.shutdown))
+    }
+
+    /// Ends service in good order, within the configuration's `drain_timeout`: servers take what is queued and close, what
+    /// is being answered is finished, and quiet connections are closed with FIN. Returns at once.
+    pub fn drain(&self) {
+        self.shutdown.advance(Stage::Draining);
+    }
+
+    /// Closes everything at once. Messages that were sent still run. Returns at once.
+    pub fn stop(&self) {
+        self.shutdown.advance(Stage::Stopping);
+    }
+
+    /// Waits until every shard has ended.
+    ///
+    /// # Errors
+    ///
+    /// If a shard failed, which stopped the others; the first one is named.
+    pub fn join(self) -> Result<Report> {
+        let mut report = Report::default();
+        let mut failure = None;
+        for (index, thread) in self.threads.into_iter().enumerate() {
+            let result = thread.join().unwrap_or_else(|payload| Err(Error::Panicked(panic_message(&*payload))));
+            match result {
+                Ok(shard) => {
+                    report.shards.push(shard.stats);
+                    report.undelivered += shard.undelivered;
+                }
+                Err(error) => {
+                    let error = Error::Shard { shard: ShardId::new(index), source: Box::new(error) };
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        failure.map_or(Ok(report), Err)
+    }
+}
+
+/// Ends a runtime from any thread; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct StopHandle(Arc<Shutdown>);
+
+impl StopHandle {
+    /// As [`Running::drain`].
+    pub fn drain(&self) {
+        self.0.advance(Stage::Draining);
+    }
+
+    /// As [`Running::stop`].
+    pub fn stop(&self) {
+        self.0.advance(Stage::Stopping);
+    }
+}

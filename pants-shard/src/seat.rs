@@ -1,0 +1,190 @@
+//! The life of one shard's thread: it sets up, serves, and leaves when all do.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use pants_engine::{Context, Engine, Stats};
+
+use crate::affinity;
+use crate::bus::Bus;
+use crate::bus::lanes::{Incoming, LaneEnds, Message, Outgoing};
+use crate::config::Config;
+use crate::error::{Error, Result, panic_message};
+use crate::listener::{Declared, ListenerGroups};
+use crate::placement::CpuId;
+use crate::shard::{Local, Shard};
+use crate::shard_id::ShardId;
+use crate::shutdown::{Shutdown, Stage, StageChanges};
+use crate::startup::{Abandoned, Startup};
+
+/// What a shard's thread is given.
+pub(crate) struct Seat {
+    pub(crate) id: ShardId,
+    pub(crate) cpu: Option<CpuId>,
+    pub(crate) lanes: LaneEnds,
+    pub(crate) config: Arc<Config>,
+    pub(crate) startup: Arc<Startup>,
+    pub(crate) shutdown: Arc<Shutdown>,
+    pub(crate) groups: Arc<ListenerGroups>,
+}
+
+/// What a shard leaves behind.
+#[derive(Debug, Default)]
+pub(crate) struct ShardReport {
+    pub(crate) stats: Stats,
+    pub(crate) undelivered: usize,
+}
+
+/// Why a shard does not come to serve.
+enum Unseated {
+    /// Another one has failed.
+    Abandoned,
+    Failed(Error),
+}
+
+/// How far a shard is on its way out.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    Serving,
+    Draining,
+    Stopping,
+    Drained,
+    Sealed,
+}
+
+impl Seat {
+    /// Runs the shard from its first step to its last. A failure before it serves is told to `startup`.
+    pub(crate) fn occupy<F>(self, set_up: &F) -> Result<ShardReport>
+    where
+        F: Fn(&mut Shard<'_>) -> Result<()>,
+    {
+        let (id, startup, shutdown) = (self.id, Arc::clone(&self.startup), Arc::clone(&self.shutdown));
+        let lanes = self.lanes.receivers.clone();
+        let begun = guarded(|| match self.begin(set_up) {
+            Ok(begun) => Ok(Some(begun)),
+            Err(Unseated::Abandoned) => Ok(None),
+            Err(Unseated::Failed(error)) => Err(error),
+        });
+        let (mut engine, local) = match begun {
+            Ok(Some(begun)) => begun,
+            Ok(None) => return Ok(ShardReport::default()),
+            Err(error) => {
+                startup.fail(id, error);
+                return Ok(ShardReport::default());
+            }
+        };
+        let served = guarded(|| serve(&mut engine, &local, &lanes));
+        if served.is_err() {
+            // The others must not wait for one that has gone.
+            shutdown.advance(Stage::Leaving);
+        }
+        engine.close_all();
+        let undelivered = lanes.iter().map(Receiver::len).sum();
+        served.map(|()| ShardReport { stats: engine.context().stats(), undelivered })
+    }
+
+    /// Everything before the first connection.
+    fn begin<F>(self, set_up: &F) -> Result<(Engine, Rc<Local>), Unseated>
+    where
+        F: Fn(&mut Shard<'_>) -> Result<()>,
+    {
+        if let Some(cpu) = self.cpu {
+            // First of all, so that the shard's memory is near its CPU.
+            affinity::pin(cpu).map_err(|source| Error::Pin { cpu, source })?;
+        }
+        let mut engine = Engine::new()?;
+        let doorbells = self.startup.exchange_doorbells(self.id, engine.doorbell())?;
+        self.shutdown.set_doorbells(doorbells.clone());
+        let lanes = self.lanes.senders.into_iter().zip(doorbells);
+        let lanes = lanes.map(|(sender, doorbell)| Outgoing { sender, doorbell }).collect();
+        let local = Rc::new(Local {
+            id: self.id,
+            shards: self.config.placement().len(),
+            bus: Bus::new(self.id, lanes),
+            config: self.config,
+            shutdown: Arc::clone(&self.shutdown),
+            groups: self.groups,
+            declared: RefCell::new(Some(Declared::default())),
+            states: RefCell::new(HashMap::new()),
+        });
+        engine.add_source(StageChanges::new(self.shutdown));
+        engine.add_source(Incoming::new(self.lanes.receivers, Rc::clone(&local)));
+
+        self.startup.wait_to_set_up(self.id)?;
+        set_up(&mut Shard::new(engine.context(), &local))?;
+        self.startup.step();
+
+        self.startup.wait_to_open(self.id)?;
+        let declared = local.declared.take().unwrap_or_default();
+        for server in declared.servers() {
+            engine.context().open(server)?;
+            if let Some(address) = engine.context().server_address(server) {
+                self.startup.note_address(address);
+            }
+        }
+        self.startup.step();
+        self.startup.wait_until_open()?;
+        Ok((engine, local))
+    }
+}
+
+/// Runs the engine until the runtime has ended.
+fn serve(engine: &mut Engine, local: &Local, lanes: &[Receiver<Box<dyn Message>>]) -> Result<()> {
+    let mut progress = Progress::Serving;
+    engine.run_while(|context| {
+        advance(&mut progress, context, local);
+        let leaves = progress == Progress::Sealed && local.shutdown.stage() == Stage::Leaving;
+        !(leaves && lanes.iter().all(Receiver::is_empty))
+    })?;
+    Ok(())
+}
+
+/// Follows the runtime's stage, as far as this shard can.
+fn advance(progress: &mut Progress, context: &mut Context, local: &Local) {
+    let shutdown = &local.shutdown;
+    if *progress == Progress::Serving && shutdown.stage() >= Stage::Draining {
+        *progress = Progress::Draining;
+        context.drain(local.config.drain_timeout());
+    }
+    if *progress == Progress::Draining && shutdown.stage() >= Stage::Stopping {
+        *progress = Progress::Stopping;
+        context.drain(Duration::ZERO);
+    }
+    if matches!(*progress, Progress::Draining | Progress::Stopping) && context.is_drained() {
+        *progress = Progress::Drained;
+        shutdown.arrive_drained();
+    }
+    if *progress == Progress::Drained && shutdown.stage() >= Stage::Sealing {
+        *progress = Progress::Sealed;
+        local.bus.seal();
+        shutdown.arrive_sealed();
+    }
+}
+
+/// Runs `f`, and makes an error of its panic.
+fn guarded<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| Err(Error::Panicked(panic_message(&*payload))))
+}
+
+impl From<Abandoned> for Unseated {
+    fn from(_: Abandoned) -> Self {
+        Self::Abandoned
+    }
+}
+
+impl From<Error> for Unseated {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<pants_engine::Error> for Unseated {
+    fn from(error: pants_engine::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}

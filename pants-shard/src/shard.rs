@@ -1,0 +1,172 @@
+//! One shard, as its set-up, its timers and the messages to it see it.
+
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pants_engine::{Acceptor, Context, ServerKey, ServerOptions, TimerKey, ToAddress};
+
+use crate::bus::Bus;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::listener::{Declared, ListenerGroups};
+use crate::shard_id::ShardId;
+use crate::shutdown::{Shutdown, Stage};
+
+/// A shard: its engine, its place among the others, and what the program keeps there.
+///
+/// It is there for as long as it is borrowed, and on its own thread only.
+pub struct Shard<'a> {
+    context: &'a mut Context,
+    local: &'a Rc<Local>,
+}
+
+/// What belongs to one shard beside its engine.
+pub(crate) struct Local {
+    pub(crate) id: ShardId,
+    pub(crate) shards: usize,
+    pub(crate) bus: Bus,
+    pub(crate) config: Arc<Config>,
+    pub(crate) shutdown: Arc<Shutdown>,
+    pub(crate) groups: Arc<ListenerGroups>,
+    /// `None` once set-up is over.
+    pub(crate) declared: RefCell<Option<Declared>>,
+    pub(crate) states: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
+}
+
+impl<'a> Shard<'a> {
+    pub(crate) fn new(context: &'a mut Context, local: &'a Rc<Local>) -> Self {
+        Self { context, local }
+    }
+
+    /// Which shard this is.
+    pub fn id(&self) -> ShardId {
+        self.local.id
+    }
+
+    /// How many shards the runtime has.
+    pub fn shards(&self) -> usize {
+        self.local.shards
+    }
+
+    /// The way to the other shards, for handlers to keep.
+    pub fn bus(&self) -> Bus {
+        self.local.bus.clone()
+    }
+
+    /// The runtime's configuration.
+    pub fn config(&self) -> &Config {
+        &self.local.config
+    }
+
+    /// This shard's engine.
+    pub fn context(&mut self) -> &mut Context {
+        self.context
+    }
+
+    /// Declares a server at `address` with the configuration's options; see [`listen_with`](Self::listen_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`listen_with`](Self::listen_with).
+    pub fn listen(&mut self, address: impl ToAddress, acceptor: impl Acceptor) -> Result<ServerKey> {
+        let options = self.config().server_options();
+        self.listen_with(address, options, acceptor)
+    }
+
+    /// Declares a server, in set-up: its socket is bound now, and listens when every shard has set up.
+    ///
+    /// Shards that declare the same address share it (`SO_REUSEPORT`), and the kernel spreads the connections over them by
+    /// a hash of their addresses and ports. Port 0 is resolved once, for all. With `share_port` off, an address at which
+    /// another program listens is refused.
+    ///
+    /// # Errors
+    ///
+    /// If the address is not understood or taken, the options contradict each other, or set-up is over.
+    pub fn listen_with(
+        &mut self,
+        address: impl ToAddress,
+        options: ServerOptions,
+        acceptor: impl Acceptor,
+    ) -> Result<ServerKey> {
+        let address = address.to_address().map_err(pants_engine::Error::from)?;
+        let share = self.local.config.share_port();
+        let options = ServerOptions { reuse_port: options.reuse_port || share || self.local.shards > 1, ..options };
+        let mut declared = self.local.declared.borrow_mut();
+        let declared = declared.as_mut().ok_or(Error::LateListen)?;
+        self.local.groups.bind(self.context, declared, address, share, options, acceptor)
+    }
+
+    /// The program's own state of type `T` on this shard, made by `T::default()` when first asked for. Work that comes from
+    /// other shards finds it here.
+    pub fn state<T: Default + 'static>(&self) -> Rc<T> {
+        if let Some(state) = self.local.states.borrow().get(&TypeId::of::<T>())
+            && let Ok(state) = Rc::clone(state).downcast()
+        {
+            return state;
+        }
+        // Not under the borrow: `default` is the program's own code.
+        let state = Rc::new(T::default());
+        self.set_state(Rc::clone(&state));
+        state
+    }
+
+    /// Puts the program's own state of type `T` in place of what was there.
+    pub fn set_state<T: 'static>(&self, state: Rc<T>) {
+        self.local.states.borrow_mut().insert(TypeId::of::<T>(), state);
+    }
+
+    /// Ends service of the whole runtime in good order, within the configuration's `drain_timeout`.
+    pub fn drain(&mut self) {
+        self.local.shutdown.advance(Stage::Draining);
+    }
+
+    /// Stops the whole runtime; connections are closed as they are. Messages that were sent still run.
+    pub fn stop(&mut self) {
+        self.local.shutdown.advance(Stage::Stopping);
+    }
+
+    /// As [`Context::callback`], with the shard.
+    pub fn callback(&mut self, f: impl FnOnce(&mut Shard<'_>) + 'static) -> TimerKey {
+        let local = Rc::clone(self.local);
+        self.context.callback(move |context| f(&mut Shard::new(context, &local)))
+    }
+
+    /// As [`Context::every_turn`], with the shard.
+    pub fn every_turn(&mut self, mut f: impl FnMut(&mut Shard<'_>) + 'static) -> TimerKey {
+        let local = Rc::clone(self.local);
+        self.context.every_turn(move |context| f(&mut Shard::new(context, &local)))
+    }
+
+    /// As [`Context::defer`], with the shard.
+    pub fn defer(&mut self, delay: Duration, f: impl FnOnce(&mut Shard<'_>) + 'static) -> TimerKey {
+        let local = Rc::clone(self.local);
+        self.context.defer(delay, move |context| f(&mut Shard::new(context, &local)))
+    }
+
+    /// As [`Context::defer_until`], with the shard.
+    pub fn defer_until(&mut self, instant: Instant, f: impl FnOnce(&mut Shard<'_>) + 'static) -> TimerKey {
+        let local = Rc::clone(self.local);
+        self.context.defer_until(instant, move |context| f(&mut Shard::new(context, &local)))
+    }
+
+    /// As [`Context::cycle`], with the shard.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::cycle`].
+    pub fn cycle(&mut self, interval: Duration, mut f: impl FnMut(&mut Shard<'_>) + 'static) -> Result<TimerKey> {
+        let local = Rc::clone(self.local);
+        Ok(self.context.cycle(interval, move |context| f(&mut Shard::new(context, &local)))?)
+    }
+}
+
+impl fmt::Debug for Shard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard").field("id", &self.local.id).field("context", &self.context).finish_non_exhaustive()
+    }
+}

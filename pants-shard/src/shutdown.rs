@@ -1,0 +1,125 @@
+//! The way out: every shard drains, then no shard sends, then every shard empties its lanes, then all leave.
+//!
+//! Each stage ends when the last shard has come to its end, so that no message is sent to a shard that has left. The stage
+//! is a [`Source`], since a shard that is about to sleep must not miss a change of it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use pants_engine::{Context, Doorbell, Source};
+
+/// How far the runtime is on its way out. Stages only grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Serving = 0,
+    /// Servers close and connections are ended in good order.
+    Draining = 1,
+    /// What is left is closed at once.
+    Stopping = 2,
+    /// Every shard has drained; none may send any more.
+    Sealing = 3,
+    /// No shard sends any more; what was sent is delivered.
+    Leaving = 4,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shutdown {
+    shards: usize,
+    stage: AtomicUsize,
+    drained: AtomicUsize,
+    sealed: AtomicUsize,
+    doorbells: OnceLock<Vec<Doorbell>>,
+}
+
+impl Shutdown {
+    pub(crate) fn new(shards: usize) -> Self {
+        Self {
+            shards,
+            stage: AtomicUsize::new(0),
+            drained: AtomicUsize::new(0),
+            sealed: AtomicUsize::new(0),
+            doorbells: OnceLock::new(),
+        }
+    }
+
+    /// Says whom to wake when the stage changes.
+    pub(crate) fn set_doorbells(&self, doorbells: Vec<Doorbell>) {
+        let _ = self.doorbells.set(doorbells);
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Acquire) {
+            0 => Stage::Serving,
+            1 => Stage::Draining,
+            2 => Stage::Stopping,
+            3 => Stage::Sealing,
+            _ => Stage::Leaving,
+        }
+    }
+
+    /// Asks for a stage; one that has passed already changes nothing.
+    pub(crate) fn advance(&self, stage: Stage) {
+        self.stage.fetch_max(stage as usize, Ordering::AcqRel);
+        for doorbell in self.doorbells.get().into_iter().flatten() {
+            doorbell.ring();
+        }
+    }
+
+    /// A shard has drained. The last one begins the next stage.
+    pub(crate) fn arrive_drained(&self) {
+        if self.drained.fetch_add(1, Ordering::AcqRel) + 1 == self.shards {
+            self.advance(Stage::Sealing);
+        }
+    }
+
+    /// A shard sends no more. The last one begins the next stage.
+    pub(crate) fn arrive_sealed(&self) {
+        if self.sealed.fetch_add(1, Ordering::AcqRel) + 1 == self.shards {
+            self.advance(Stage::Leaving);
+        }
+    }
+}
+
+/// Keeps a shard from sleeping over a change of the stage.
+#[derive(Debug)]
+pub(crate) struct StageChanges {
+    shutdown: Arc<Shutdown>,
+    seen: Stage,
+}
+
+impl StageChanges {
+    pub(crate) fn new(shutdown: Arc<Shutdown>) -> Self {
+        Self { shutdown, seen: Stage::Serving }
+    }
+}
+
+impl Source for StageChanges {
+    fn is_empty(&self) -> bool {
+        self.shutdown.stage() == self.seen
+    }
+
+    fn drain(&mut self, _context: &mut Context, _budget: usize) -> usize {
+        self.seen = self.shutdown.stage();
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_begins_when_the_last_shard_has_come_to_the_end_of_the_one_before() {
+        let shutdown = Shutdown::new(2);
+        shutdown.advance(Stage::Draining);
+        shutdown.arrive_drained();
+        assert_eq!(shutdown.stage(), Stage::Draining);
+        shutdown.arrive_drained();
+        assert_eq!(shutdown.stage(), Stage::Sealing);
+        shutdown.advance(Stage::Stopping);
+        assert_eq!(shutdown.stage(), Stage::Sealing);
+        shutdown.arrive_sealed();
+        shutdown.arrive_sealed();
+        assert_eq!(shutdown.stage(), Stage::Leaving);
+    }
+}
