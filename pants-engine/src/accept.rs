@@ -23,9 +23,11 @@ impl Dispatcher {
             let draining = self.context.drain.is_some();
             let Some(slot) = self.context.server_slot(key) else { return };
             if !slot.server.wants_accept() {
-                return if draining && !slot.server.ready {
-                    self.close_server(key)
-                };
+                let emptied = !slot.server.ready;
+                if draining && emptied {
+                    self.close_server(key);
+                }
+                return;
             }
             match slot.server.accept() {
                 Accepted::Connection(socket, peer) => self.admit(key, socket, peer),

@@ -56,15 +56,13 @@ impl<'a> Connection<'a> {
         // Its own bytes before these, and another's out of the way.
         self.context.flush_outbox();
         self.touch();
-        let now = self.context.clock.tick();
-        let Context { channels, outbox, stats, .. } = &mut *self.context;
+        let Context { channels, outbox, clock, stats, .. } = &mut *self.context;
         let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
         let stream = &mut slot.stream;
         if stream.queued().saturating_add(data.len()) > stream.options.write_cap {
             stream.flags.set(Flags::OVERFLOWED);
         } else if !stream.can_send() || !outbox.push(self.key, data) {
-            stream.active = now;
-            stream.send(data, now, stats);
+            stream.send(data, clock, stats);
         }
         !stream.flags.any(Flags::OVERFLOWED.or(Flags::DOOMED))
     }

@@ -416,8 +416,7 @@ impl Context {
         let Some(owner) = self.outbox.owner() else { return };
         self.disturb();
         if let Some(Channel::Connection(slot)) = self.channels.get_mut(owner) {
-            slot.stream.active = self.clock.tick();
-            slot.stream.send(self.outbox.bytes(), self.clock.tick(), &mut self.stats);
+            slot.stream.send(self.outbox.bytes(), &self.clock, &mut self.stats);
         }
         self.outbox.clear();
         if self.running != Running::Connection(owner) {

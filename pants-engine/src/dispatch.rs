@@ -50,7 +50,7 @@ impl Dispatcher {
             Some(Channel::Connection(slot)) => {
                 slot.stream.flags.set_readiness(readiness);
                 if slot.stream.has_only_input()
-                    && let Received::Bytes(count) = slot.stream.recv(&mut self.read_buffer, clock.tick(), stats)
+                    && let Received::Bytes(count) = slot.stream.recv(&mut self.read_buffer, clock, stats)
                 {
                     outbox.open_to(key);
                     let alone = slot.stream.is_at_rest();
@@ -81,9 +81,9 @@ impl Dispatcher {
         if context.outbox.owner().is_some() {
             // Nobody leaves within a callback: it is the one that was found valid.
             let Some(Channel::Connection(slot)) = context.channels.at_mut(key.index()) else { return false };
-            slot.stream.send(context.outbox.bytes(), context.clock.tick(), &mut context.stats);
+            let told = slot.stream.send_now(context.outbox.bytes(), &context.clock, &mut context.stats);
             context.outbox.clear();
-            if !slot.stream.is_at_rest() {
+            if !told {
                 if !slot.stream.only_on_write_is_due() {
                     return false;
                 }
@@ -181,7 +181,7 @@ impl Dispatcher {
                 return true;
             }
             let discard = slot.stream.flags.any(Flags::CLOSING);
-            let received = slot.stream.recv(&mut self.read_buffer, clock.tick(), stats);
+            let received = slot.stream.recv(&mut self.read_buffer, clock, stats);
             if let Received::Bytes(count) = received {
                 budget = budget.saturating_sub(count);
             }

@@ -69,8 +69,9 @@ impl Outbox {
         }
         let end = self.len + data.len();
         let Some(room) = self.bytes.get_mut(self.len..end) else { return false };
-        room.copy_from_slice(data);
         (self.owner, self.len) = (Some(key), end);
+        // Last, so that the handler's `write` ends in the copy.
+        room.copy_from_slice(data);
         true
     }
 

@@ -92,6 +92,10 @@ impl Flags {
         Self(self.0 | other.0)
     }
 
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// These if `condition` holds, otherwise none.
     pub(crate) const fn when(self, condition: bool) -> Self {
         Self(self.0 * condition as u32)

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::buffer::write::WriteQueue;
 use crate::channel::state::{CloseReason, Expiry, Flags};
-use crate::clock::Tick;
+use crate::clock::{Clock, Tick};
 use crate::limits;
 use crate::net::socket::Socket;
 use crate::options::ConnectionOptions;
@@ -94,19 +94,19 @@ impl Stream {
 
     /// One `recv`.
     #[inline(always)]
-    pub(crate) fn recv(&mut self, buffer: &mut [u8], now: Tick, stats: &mut Stats) -> Received {
+    pub(crate) fn recv(&mut self, buffer: &mut [u8], clock: &Clock, stats: &mut Stats) -> Received {
+        let flags = self.flags;
         match self.transport.recv(buffer) {
             Ok(0) => {
-                self.flags.clear(Flags::READABLE);
-                self.flags.set(Flags::PEER_ENDED);
+                self.flags = flags.without(Flags::READABLE).or(Flags::PEER_ENDED);
                 Received::End
             }
             Ok(count) => {
                 // A read that does not fill the buffer has emptied the socket (epoll(7)), with the exceptions noted above.
-                if count < buffer.len() && !self.flags.any(Flags::READ_UNTIL_BLOCKED) {
-                    self.flags.clear(Flags::READABLE);
+                if count < buffer.len() && !flags.any(Flags::READ_UNTIL_BLOCKED) {
+                    self.flags = flags.without(Flags::READABLE);
                 }
-                self.active = now;
+                self.active = clock.tick();
                 stats.reads += 1;
                 stats.bytes_in += count as u64;
                 Received::Bytes(count)
@@ -143,30 +143,37 @@ impl Stream {
         self.flags.of(ASKED) == Flags::WRITABLE
     }
 
-    /// Sends `bytes`, and queues what the kernel will not take. A send that is cut short has asked the kernel for the next
-    /// writable edge, as one that says `EAGAIN` has. That it was `active` is for the caller to note: a reply comes in the
-    /// same turn as its request.
-    #[inline(always)]
-    pub(crate) fn send(&mut self, bytes: &[u8], now: Tick, stats: &mut Stats) {
-        if !self.can_send() {
-            return self.enqueue(bytes, now);
-        }
-        match self.transport.send(bytes) {
-            Ok(count) => {
-                stats.writes += 1;
-                stats.bytes_out += count as u64;
-                self.note_all_left();
-                if count < bytes.len() {
-                    self.flags.clear(Flags::WRITABLE);
-                    self.enqueue(&bytes[count..], now);
-                }
-            }
-            Err(errno) => self.handle_send_error(errno, bytes, now),
+    /// Sends `bytes`, or queues them behind others.
+    pub(crate) fn send(&mut self, bytes: &[u8], clock: &Clock, stats: &mut Stats) {
+        self.active = clock.tick();
+        if self.can_send() {
+            self.send_now(bytes, clock, stats);
+        } else {
+            self.enqueue(bytes, self.active);
         }
     }
 
+    /// Sends `bytes`, of a stream that [can](Self::can_send), and queues what the kernel will not take. A send that is cut
+    /// short has asked the kernel for the next writable edge, as one that says `EAGAIN` has. Returns whether all has left,
+    /// and nobody wants to be told.
+    #[inline(always)]
+    pub(crate) fn send_now(&mut self, bytes: &[u8], clock: &Clock, stats: &mut Stats) -> bool {
+        let count = match self.transport.send(bytes) {
+            Ok(count) => count,
+            Err(errno) => return self.handle_send_error(errno, bytes, clock.tick()),
+        };
+        stats.writes += 1;
+        stats.bytes_out += count as u64;
+        if count < bytes.len() {
+            self.flags.clear(Flags::WRITABLE);
+            self.enqueue(&bytes[count..], clock.tick());
+            return false;
+        }
+        self.note_all_left()
+    }
+
     #[cold]
-    fn handle_send_error(&mut self, errno: Errno, bytes: &[u8], now: Tick) {
+    fn handle_send_error(&mut self, errno: Errno, bytes: &[u8], now: Tick) -> bool {
         match errno {
             Errno::AGAIN => {
                 self.flags.clear(Flags::WRITABLE);
@@ -176,6 +183,7 @@ impl Stream {
             Errno::INTR => self.enqueue(bytes, now),
             errno => self.fail(errno),
         }
+        false
     }
 
     #[cold]
@@ -236,11 +244,14 @@ impl Stream {
         }
     }
 
+    /// Returns whether nobody wants to be told.
     #[inline]
-    fn note_all_left(&mut self) {
-        if !self.flags.any(Flags::ON_WRITE_UNHEARD) {
+    fn note_all_left(&mut self) -> bool {
+        let unheard = self.flags.any(Flags::ON_WRITE_UNHEARD);
+        if !unheard {
             self.flags.set(Flags::ON_WRITE_DUE);
         }
+        unheard
     }
 
     /// Records why the connection must close.
@@ -371,9 +382,8 @@ mod tests {
         let (mut stream, mut peer) = pair(ConnectionOptions::default());
         peer.write_all(b"hello").unwrap();
         stream.flags.set(Flags::READABLE);
-        assert_eq!(stream.recv(&mut [0; 64], Tick(3), &mut Stats::default()), Received::Bytes(5));
+        assert_eq!(stream.recv(&mut [0; 64], &Clock::new(), &mut Stats::default()), Received::Bytes(5));
         assert!(!stream.wants_read());
-        assert_eq!(stream.active, Tick(3));
     }
 
     #[test]
@@ -383,9 +393,9 @@ mod tests {
         drop(peer);
         stream.flags.set_readiness(Readiness::READABLE);
         stream.flags.set_readiness(Readiness::SPECIAL);
-        assert_eq!(stream.recv(&mut [0; 64], Tick(0), &mut Stats::default()), Received::Bytes(5));
+        assert_eq!(stream.recv(&mut [0; 64], &Clock::new(), &mut Stats::default()), Received::Bytes(5));
         assert!(stream.wants_read());
-        assert_eq!(stream.recv(&mut [0; 64], Tick(0), &mut Stats::default()), Received::End);
+        assert_eq!(stream.recv(&mut [0; 64], &Clock::new(), &mut Stats::default()), Received::End);
         assert!(!stream.wants_read());
     }
 
@@ -398,7 +408,7 @@ mod tests {
         stream.flags.set(Flags::READABLE);
         let mut sent = 0;
         while stream.wants_read() {
-            stream.send(&[1; 64 * 1024], Tick(0), &mut stats);
+            stream.send(&[1; 64 * 1024], &Clock::new(), &mut stats);
             sent += 64 * 1024;
         }
         assert!(stream.queued() > 8192);
