@@ -9,6 +9,7 @@
 //! models at the end of this file check that, and that it fails with either fence removed.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::context::Context;
@@ -42,7 +43,7 @@ pub trait Source {
 /// # Ok::<(), pants_engine::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Doorbell(Arc<SleepFlag<PollWaker, SeqCstFence>>);
+pub struct Doorbell(Arc<SleepFlag<PollWaker, BothFences>>);
 
 impl Doorbell {
     pub(crate) fn new(waker: PollWaker) -> Self {
@@ -74,19 +75,21 @@ pub(crate) trait Wake {
     fn wake(&self);
 }
 
-/// The fence between a side's write and its read; the models take it away.
-pub(crate) trait Fence {
-    fn fence();
-}
+/// The fences between each side's write and its read; the models take one away.
+pub(crate) trait Fences {
+    fn of_sender() {
+        fence(Ordering::SeqCst);
+    }
 
-#[derive(Debug)]
-pub(crate) struct SeqCstFence;
-
-impl Fence for SeqCstFence {
-    fn fence() {
+    fn of_sleeper() {
         fence(Ordering::SeqCst);
     }
 }
+
+#[derive(Debug)]
+pub(crate) struct BothFences;
+
+impl Fences for BothFences {}
 
 /// The protocol itself. Alone on its cache lines, since the engine writes the flag around every sleep (128 bytes: the
 /// prefetcher of recent x86 processors fetches lines in pairs, as crossbeam's `CachePadded` notes).
@@ -94,17 +97,17 @@ impl Fence for SeqCstFence {
 struct SleepFlag<W, F> {
     asleep: AtomicBool,
     waker: W,
-    fence: std::marker::PhantomData<F>,
+    fences: PhantomData<F>,
 }
 
-impl<W: Wake, F: Fence> SleepFlag<W, F> {
+impl<W: Wake, F: Fences> SleepFlag<W, F> {
     fn new(waker: W) -> Self {
-        Self { asleep: AtomicBool::new(false), waker, fence: std::marker::PhantomData }
+        Self { asleep: AtomicBool::new(false), waker, fences: PhantomData }
     }
 
     /// After a push: wakes the sleeper, if it sleeps and nobody else has woken it.
     fn ring(&self) {
-        F::fence();
+        F::of_sender();
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
             self.waker.wake();
         }
@@ -112,8 +115,9 @@ impl<W: Wake, F: Fence> SleepFlag<W, F> {
 
     /// Announces a sleep. Every source must be looked at after this, and before the sleep.
     fn lie_down(&self) {
-        self.asleep.store(true, Ordering::Relaxed);
-        F::fence();
+        // A swap, not a store: it stands in one order with the senders' swaps, so that a late one cannot be taken for news.
+        self.asleep.swap(true, Ordering::Relaxed);
+        F::of_sleeper();
     }
 
     fn get_up(&self) {
@@ -135,14 +139,20 @@ mod models {
         }
     }
 
-    struct NoFence;
+    struct NoSenderFence;
 
-    impl Fence for NoFence {
-        fn fence() {}
+    impl Fences for NoSenderFence {
+        fn of_sender() {}
+    }
+
+    struct NoSleeperFence;
+
+    impl Fences for NoSleeperFence {
+        fn of_sleeper() {}
     }
 
     /// `senders` threads push one item each; the sleeper must see them all. A lost wake is a deadlock, which loom reports.
-    fn deliver<F: Fence + 'static>(senders: usize) {
+    fn deliver<F: Fences + 'static>(senders: usize) {
         loom::model(move || {
             let flag = Arc::new(SleepFlag::<Unpark, F>::new(Unpark(thread::current())));
             // The queue as a release/acquire counter: a mutex would order the flag by itself and hide a missing fence.
@@ -173,17 +183,23 @@ mod models {
 
     #[test]
     fn no_wake_is_lost_with_one_sender() {
-        deliver::<SeqCstFence>(1);
+        deliver::<BothFences>(1);
     }
 
     #[test]
     fn no_wake_is_lost_with_two_senders() {
-        deliver::<SeqCstFence>(2);
+        deliver::<BothFences>(2);
     }
 
     #[test]
     #[should_panic(expected = "deadlock")]
-    fn a_wake_is_lost_without_the_fences() {
-        deliver::<NoFence>(1);
+    fn a_wake_is_lost_without_the_senders_fence() {
+        deliver::<NoSenderFence>(1);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn a_wake_is_lost_without_the_sleepers_fence() {
+        deliver::<NoSleeperFence>(1);
     }
 }

@@ -61,3 +61,8 @@ pub use crate::placement::{CpuId, Placement, PlacementError, Policy, Shards, pla
 pub use crate::runtime::{Report, Running, Runtime, StopHandle};
 pub use crate::shard::Shard;
 pub use crate::shard_id::ShardId;
+
+/// The README's programs, compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
