@@ -66,6 +66,7 @@ impl Dispatcher {
         self.context.running = Running::Connection(connection);
         self.call(connection, super::handler::Handler::on_connect);
         self.settle(connection);
+        self.context.flush_outbox();
         self.context.running = Running::Nobody;
     }
 

@@ -3,7 +3,6 @@
 //! Handlers are kept apart from the [`Context`], so that a callback can have both. What a callback leaves to be done, its
 //! connection's flags say; `settle` does it.
 
-use std::any::Any;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -49,13 +48,17 @@ impl Dispatcher {
         match channels.get_mut(key) {
             Some(Channel::Connection(slot)) => {
                 slot.stream.flags.set_readiness(readiness);
-                if slot.stream.has_only_input()
-                    && let Received::Bytes(count) = slot.stream.recv(&mut self.read_buffer, clock, stats)
-                {
-                    outbox.open_to(key);
-                    let alone = slot.stream.is_at_rest();
-                    if self.pass_message(key, count) && alone {
-                        return;
+                if slot.stream.has_only_input() {
+                    match slot.stream.recv(&mut self.read_buffer, clock, stats) {
+                        Received::Bytes(count) => {
+                            outbox.open_to(key);
+                            let alone = slot.stream.is_at_rest();
+                            if self.pass_message(key, count) && alone {
+                                return;
+                            }
+                        }
+                        Received::End => self.end_input(key),
+                        Received::Nothing => {}
                     }
                 }
                 self.drive(key);
@@ -118,9 +121,12 @@ impl Dispatcher {
     fn drive(&mut self, key: Key) {
         self.context.outbox.shut();
         self.context.running = Running::Connection(key);
+        self.context.flush_outbox();
         if self.finish_connecting(key) && self.flush(key) && self.read(key) {
             self.after_read(key);
         }
+        // What the last callbacks wrote to other connections.
+        self.context.flush_outbox();
         self.context.running = Running::Nobody;
     }
 
@@ -185,19 +191,26 @@ impl Dispatcher {
             if let Received::Bytes(count) = received {
                 budget = budget.saturating_sub(count);
             }
-            let Self { context, read_buffer, handlers, .. } = self;
-            if let Some(handler) = handlers.get(key).filter(|_| !discard) {
-                let connection = &mut Connection::new(context, key);
-                match received {
-                    Received::Bytes(count) => handler.on_read(connection, &read_buffer[..count]),
-                    Received::End => handler.on_end(connection),
-                    Received::Nothing => {}
+            match received {
+                Received::Bytes(count) if !discard => {
+                    let Self { context, read_buffer, handlers, .. } = self;
+                    if let Some(handler) = handlers.get(key) {
+                        handler.on_read(&mut Connection::new(context, key), &read_buffer[..count]);
+                    }
                 }
+                Received::End if !discard => self.end_input(key),
+                _ => {}
             }
             if !self.settle(key) {
                 return false;
             }
         }
+    }
+
+    /// The peer has sent FIN.
+    fn end_input(&mut self, key: Key) {
+        self.context.running = Running::Connection(key);
+        self.call(key, Handler::on_end);
     }
 
     /// What is looked at when nothing more is to be read for now: errors that no call has returned, and a drain.
@@ -324,8 +337,9 @@ impl Dispatcher {
         drop(self.handlers.remove(key));
     }
 
-    /// Closes everything at once.
+    /// Closes everything at once. What callbacks begin meanwhile is refused, or there would be no end to it.
     pub(crate) fn close_all(&mut self) {
+        self.context.closing_all = true;
         self.take_new_handlers();
         let keys: Vec<Key> = self.context.channels.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -338,6 +352,7 @@ impl Dispatcher {
                 self.close_server(key);
             }
         }
+        self.context.closing_all = false;
     }
 
     #[inline]
@@ -345,46 +360,6 @@ impl Dispatcher {
         if let Some(handler) = self.handlers.get(key) {
             f(handler, &mut Connection::new(&mut self.context, key));
         }
-    }
-
-    /// A callback has panicked: what it was is logged, what it belonged to is closed, and the loop goes on.
-    pub(crate) fn contain(&mut self, payload: &(dyn Any + Send)) {
-        let message = payload.downcast_ref::<&str>().copied();
-        let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-        self.context.stats.panics += 1;
-        self.context.disturb();
-        match mem::replace(&mut self.context.running, Running::Nobody) {
-            Running::Connection(key) => self.contain_in_connection(key, message),
-            Running::Server(key) => {
-                let acceptor = self.acceptor.take();
-                let name = acceptor.as_ref().map_or("unknown", |acceptor| acceptor.type_name());
-                tracing::error!(acceptor = name, "acceptor panicked: {message}; the connection at hand is lost");
-                if let Some(slot) = self.context.server_slot(key) {
-                    slot.acceptor = acceptor;
-                }
-                self.context.schedule(key);
-            }
-            Running::Timer(timer) => {
-                tracing::error!("timer panicked: {message}; it is cancelled");
-                self.context.timers.remove(timer);
-            }
-            Running::Nobody => tracing::error!("message from another thread panicked: {message}"),
-        }
-        if self.context.options.abort_on_panic {
-            std::process::abort();
-        }
-    }
-
-    fn contain_in_connection(&mut self, key: Key, message: &str) {
-        if self.context.outbox.owner() == Some(key) {
-            self.context.outbox.clear();
-        }
-        let Some(slot) = self.context.connection_slot(key) else { return };
-        let name = self.handlers.get(key).map_or("unknown", |handler| handler.type_name());
-        let peer = slot.stream.peer;
-        tracing::error!(handler = name, %peer, "handler panicked: {message}; its connection is closed");
-        slot.stream.doom(CloseReason::Panicked);
-        self.context.schedule(key);
     }
 }
 

@@ -187,6 +187,7 @@ impl Engine {
     /// One turn of the loop. A callback that panics ends its phase; the turn goes on behind it.
     fn turn(&mut self, timeout: Option<Duration>) -> Result<()> {
         let sources_due = self.sleep(timeout).map_err(Error::Poll)?;
+        self.dispatcher.take_new_handlers();
         let context = &mut self.dispatcher.context;
         context.clock.read();
         context.stats.turns += 1;

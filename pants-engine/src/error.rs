@@ -56,6 +56,9 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The engine is closing every channel, and begins no new one.
+    #[error("the engine is stopping")]
+    Stopping,
     /// A cycle was asked for with an interval of zero.
     #[error("a cycle's interval must be longer than zero")]
     ZeroInterval,

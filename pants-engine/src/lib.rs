@@ -41,6 +41,7 @@ mod buffer;
 mod channel;
 mod clock;
 mod connection;
+mod contain;
 mod context;
 mod dispatch;
 mod doorbell;

@@ -48,7 +48,8 @@ pub(crate) enum Accepted {
     Nothing,
     /// This one was lost; the next may do.
     Lost(Errno),
-    /// The process, or the system, is out of descriptors or memory.
+    /// The process, or the system, is out of descriptors or memory, or there is another reason why the next attempt would
+    /// fail like this one.
     Exhausted(Errno),
 }
 
@@ -85,9 +86,8 @@ impl Server {
                 self.ready = false;
                 Accepted::Nothing
             }
-            Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => Accepted::Exhausted(errno),
-            // A connection that was aborted while it waited, or another error of the network that accept(2) says to retry.
-            Err(errno) => Accepted::Lost(errno),
+            Err(errno) if is_passing(errno) => Accepted::Lost(errno),
+            Err(errno) => Accepted::Exhausted(errno),
         }
     }
 
@@ -127,6 +127,25 @@ impl Server {
         }
         may
     }
+}
+
+/// Whether an error concerns one connection: it was aborted while it waited, or its network failed; accept(2) lists them
+/// and says to try again.
+fn is_passing(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::CONNABORTED
+            | Errno::INTR
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::NOPROTOOPT
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NONET
+            | Errno::OPNOTSUPP
+    )
 }
 
 fn open_spare() -> Option<File> {

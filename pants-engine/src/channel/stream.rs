@@ -136,10 +136,11 @@ impl Stream {
         self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
-    /// Whether bytes may be written, and can go straight to the kernel: none wait, and the connection is made.
+    /// Whether bytes can go straight to the kernel: none wait, and the connection is made. What was written before the
+    /// connection closed still goes.
     #[inline]
     pub(crate) fn can_send(&self) -> bool {
-        const ASKED: Flags = MUTE.or(Flags::QUEUED).or(Flags::CONNECTING).or(Flags::WRITABLE);
+        const ASKED: Flags = Flags::DOOMED.or(Flags::QUEUED).or(Flags::CONNECTING).or(Flags::WRITABLE);
         self.flags.of(ASKED) == Flags::WRITABLE
     }
 
@@ -148,7 +149,7 @@ impl Stream {
         self.active = clock.tick();
         if self.can_send() {
             self.send_now(bytes, clock, stats);
-        } else {
+        } else if self.doom.is_none() {
             self.enqueue(bytes, self.active);
         }
     }

@@ -1,0 +1,56 @@
+//! The dispatcher's part for panics: what they cost, and whom.
+
+use std::any::Any;
+use std::mem;
+
+use crate::channel::state::CloseReason;
+use crate::context::Running;
+use crate::dispatch::Dispatcher;
+use crate::key::Key;
+
+impl Dispatcher {
+    /// A callback has panicked: what it was is logged, what it belonged to is closed, and the loop goes on.
+    pub(crate) fn contain(&mut self, payload: &(dyn Any + Send)) {
+        let message = payload.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        self.context.stats.panics += 1;
+        self.context.disturb();
+        match mem::replace(&mut self.context.running, Running::Nobody) {
+            Running::Connection(key) => self.contain_in_connection(key, message),
+            Running::Server(key) => {
+                let acceptor = self.acceptor.take();
+                let name = acceptor.as_ref().map_or("unknown", |acceptor| acceptor.type_name());
+                tracing::error!(acceptor = name, "acceptor panicked: {message}; the connection at hand is lost");
+                if let Some(slot) = self.context.server_slot(key) {
+                    slot.acceptor = acceptor;
+                }
+                self.context.schedule(key);
+            }
+            Running::Timer(timer) => {
+                tracing::error!("timer panicked: {message}; it is cancelled");
+                self.context.timers.remove(timer);
+            }
+            Running::Nobody => tracing::error!("message from another thread panicked: {message}"),
+        }
+        if self.context.options.abort_on_panic {
+            std::process::abort();
+        }
+    }
+
+    fn contain_in_connection(&mut self, key: Key, message: &str) {
+        if self.context.outbox.owner() == Some(key) {
+            self.context.outbox.clear();
+        }
+        let Some(slot) = self.context.connection_slot(key) else { return };
+        let name = self.handlers.get(key).map_or("unknown", |handler| handler.type_name());
+        let peer = slot.stream.peer;
+        tracing::error!(handler = name, %peer, "handler panicked: {message}; its connection is closed");
+        slot.stream.doom(CloseReason::Panicked);
+        let server = slot.server;
+        self.context.schedule(key);
+        // It may have been about to accept more.
+        if let Some(server) = server {
+            self.context.schedule(server.0);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What a callback may ask of its engine: timers, other channels, listening, connecting, stopping.
+
+mod servers;
+mod upkeep;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::buffer::outbox::Outbox;
+use crate::channel::state::Flags;
+use crate::channel::stream::Stream;
+use crate::clock::{Clock, Tick};
+use crate::connection::Connection;
+use crate::error::{Error, Result};
+use crate::handler::Handler;
+use crate::key::{ConnectionKey, Key, TimerKey};
+use crate::net::socket::Socket;
+use crate::options::{ConnectionOptions, EngineOptions};
+use crate::poll::Registrar;
+use crate::remote::Remote;
+use crate::slab::Slab;
+use crate::slots::{Channel, ConnectionSlot, Cycle, Drain, Task};
+use crate::stats::Stats;
+use crate::timers::Timers;
+
+/// An engine, as its callbacks see it.
+///
+/// Nothing here runs a callback: what is asked for happens after the present callback has returned.
+pub struct Context {
+    pub(crate) registrar: Registrar,
+    pub(crate) channels: Slab<Channel>,
+    pub(crate) timers: Timers<Task>,
+    pub(crate) clock: Clock,
+    pub(crate) stats: Stats,
+    pub(crate) outbox: Outbox,
+    /// Channels that have work left though no event will say so. Each is here at most once.
+    pub(crate) ready: VecDeque<Key>,
+    /// The handlers of connections that callbacks have begun, on their way to the dispatcher.
+    pub(crate) new_handlers: Vec<(Key, Box<dyn Handler>)>,
+    /// Whose callback runs, unless the outbox is open to a connection: then it is that.
+    pub(crate) running: Running,
+    pub(crate) stopping: bool,
+    /// Every channel is being closed: no new ones.
+    pub(crate) closing_all: bool,
+    pub(crate) drain: Option<Drain>,
+    pub(crate) options: EngineOptions,
+    pub(crate) remote: Remote,
+}
+
+/// Whose callback runs: whom a panic is charged to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Running {
+    Nobody,
+    Connection(Key),
+    Server(Key),
+    Timer(TimerKey),
+}
+
+impl Context {
+    pub(crate) fn new(registrar: Registrar, options: EngineOptions, remote: Remote) -> Self {
+        Self {
+            registrar,
+            channels: Slab::new(),
+            timers: Timers::new(),
+            clock: Clock::new(),
+            stats: Stats::default(),
+            outbox: Outbox::new(),
+            ready: VecDeque::new(),
+            new_handlers: Vec::new(),
+            running: Running::Nobody,
+            stopping: false,
+            closing_all: false,
+            drain: None,
+            options,
+            remote,
+        }
+    }
+
+    /// Begins to connect to `address` with default options; see [`connect_with`](Self::connect_with).
+    pub fn connect(&mut self, address: SocketAddr, handler: impl Handler) -> Result<ConnectionKey> {
+        self.connect_with(address, ConnectionOptions::default(), handler)
+    }
+
+    /// Begins to connect to `address`; [`Handler::on_connect`] or [`Handler::on_connect_error`] says how it went. What is
+    /// written before that waits.
+    ///
+    /// # Errors
+    ///
+    /// If the options contradict each other or the operating system refuses at once, for example because descriptors have
+    /// run out. Then the handler is dropped and gets no callback.
+    pub fn connect_with(
+        &mut self,
+        address: SocketAddr,
+        options: ConnectionOptions,
+        handler: impl Handler,
+    ) -> Result<ConnectionKey> {
+        self.check_open()?;
+        options.check()?;
+        let nodelay = options.nodelay;
+        let started = Socket::connect(address).and_then(|socket| socket.set_nodelay(nodelay).map(|()| socket));
+        let socket = started.map_err(|source| Error::Connect { address, source })?;
+        let stream = Stream::connecting(socket, address, Rc::new(options), self.clock.tick());
+        let key = self
+            .insert_connection(ConnectionSlot::new(stream, None))
+            .map_err(|source| Error::Connect { address, source })?;
+        self.new_handlers.push((key, Box::new(handler)));
+        self.stats.connections_started += 1;
+        Ok(ConnectionKey(key))
+    }
+
+    /// A connection by its key, to write to it or close it; `None` when it has closed.
+    pub fn connection(&mut self, key: ConnectionKey) -> Option<Connection<'_>> {
+        match self.channels.get(key.0) {
+            Some(Channel::Connection(slot)) if !slot.ended => Some(Connection::new(self, key.0)),
+            _ => None,
+        }
+    }
+
+    /// Runs `f` in the next turn. The original's `callback`.
+    pub fn callback(&mut self, f: impl FnOnce(&mut Self) + 'static) -> TimerKey {
+        self.timers.insert_next_turn(Task::Once(Box::new(f)))
+    }
+
+    /// Runs `f` in every turn, the next one first; while it exists the engine sleeps no longer than
+    /// [`longest_turn`](EngineOptions::longest_turn). The original's `loop`, which is a keyword in Rust.
+    pub fn every_turn(&mut self, f: impl FnMut(&mut Self) + 'static) -> TimerKey {
+        self.timers.insert_every_turn(Task::EveryTurn(Box::new(f)))
+    }
+
+    /// Runs `f` when `delay` has passed since this call: never before, and as long after as the turn at hand takes, the
+    /// resolution being 1 ms. No delay means the next turn; one past the end of time never ends.
+    ///
+    /// Reads the clock, since the turn's own reading is older than the call.
+    pub fn defer(&mut self, delay: Duration, f: impl FnOnce(&mut Self) + 'static) -> TimerKey {
+        self.insert_after(delay, Task::Once(Box::new(f)))
+    }
+
+    /// Runs `f` at `instant`, or in the next turn if that has passed; otherwise as [`defer`](Self::defer).
+    pub fn defer_until(&mut self, instant: Instant, f: impl FnOnce(&mut Self) + 'static) -> TimerKey {
+        self.defer(instant.saturating_duration_since(Instant::now()), f)
+    }
+
+    /// Runs `f` every `interval`, for the first time when one has passed. The rate is fixed: lateness does not add up, and
+    /// what was missed altogether is skipped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ZeroInterval`] if `interval` is zero.
+    pub fn cycle(&mut self, interval: Duration, f: impl FnMut(&mut Self) + 'static) -> Result<TimerKey> {
+        if interval.is_zero() {
+            return Err(Error::ZeroInterval);
+        }
+        let due = self.clock.fresh().saturating_add(interval);
+        let cycle = Cycle { due, interval, run: Box::new(f) };
+        Ok(self.timers.insert(Tick::at_or_after(due), Task::Cycle(Box::new(cycle))))
+    }
+
+    /// Cancels a timer and frees what it holds. Returns whether it was pending; one that has fired or was cancelled before
+    /// is left alone. A repeating timer may cancel itself.
+    pub fn cancel(&mut self, timer: TimerKey) -> bool {
+        match self.timers.remove(timer) {
+            Some(Task::Handler(task)) => {
+                self.forget_handler_timer(task.connection, timer);
+                true
+            }
+            task => task.is_some(),
+        }
+    }
+
+    /// When the present turn began, by the monotonic clock. All callbacks of a turn see the same time.
+    pub fn now(&self) -> Instant {
+        self.clock.instant()
+    }
+
+    /// What the engine has done so far.
+    pub fn stats(&self) -> Stats {
+        Stats { timers_pending: self.timers.len() as u64, ..self.stats }
+    }
+
+    /// A handle to this engine that other threads can use.
+    pub fn remote(&self) -> Remote {
+        self.remote.clone()
+    }
+
+    /// Stops the engine after this turn: every connection is closed with
+    /// [`CloseReason::Stopped`](crate::CloseReason::Stopped), queued bytes or not.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Ends service in good order, within `deadline`.
+    ///
+    /// Servers accept what waits in their queues and close. Each connection is served until nothing more waits to be read
+    /// and is then told by [`Handler::on_drain`], which by default sends what is queued and then FIN. From half of the
+    /// deadline on connections that are still busy are told too; what remains at the deadline is closed. Then
+    /// [`Engine::start`](crate::Engine::start) returns. A second call can only bring the deadline forward.
+    pub fn drain(&mut self, deadline: Duration) {
+        let now = self.clock.fresh();
+        let last = Tick::at_or_after(now.saturating_add(deadline));
+        let first = self.drain.is_none();
+        let drain = self.drain.get_or_insert(Drain { impatient: false, deadline: last });
+        drain.deadline = drain.deadline.min(last);
+        self.timers.insert(Tick::at_or_after(now.saturating_add(deadline / 2)), Task::DrainDeadline { last: false });
+        self.timers.insert(last, Task::DrainDeadline { last: true });
+        if first {
+            let keys: Vec<Key> = self.channels.iter().map(|(key, _)| key).collect();
+            for key in keys {
+                match self.channels.get_mut(key) {
+                    Some(Channel::Connection(slot)) => {
+                        slot.stream.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE));
+                    }
+                    Some(Channel::Server(slot)) => slot.server.ready = true,
+                    None => {}
+                }
+                self.schedule(key);
+            }
+        }
+    }
+
+    /// Whether the engine drains.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// Whether the engine drains and no channel is left.
+    pub fn is_drained(&self) -> bool {
+        self.drain.is_some() && self.channels.len() == 0
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("channels", &self.channels.len()).field("stats", &self.stats()).finish()
+    }
+}

@@ -1,0 +1,134 @@
+//! The context's part for servers: binding, listening, closing.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use crate::channel::server::Server;
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::handler::Acceptor;
+use crate::key::{ConnectionKey, ServerKey};
+use crate::net::address::{Address, ToAddress};
+use crate::net::socket::Socket;
+use crate::options::ServerOptions;
+use crate::slots::{Channel, ServerSlot};
+
+impl Context {
+    /// Starts a server at `address` with default options; see [`listen_with`](Self::listen_with).
+    pub fn listen(&mut self, address: impl ToAddress, acceptor: impl Acceptor) -> Result<ServerKey> {
+        self.listen_with(address, ServerOptions::default(), acceptor)
+    }
+
+    /// Starts a server: binds, listens, and accepts from the next turn on.
+    ///
+    /// # Errors
+    ///
+    /// If the address is not understood, the options contradict each other, or the operating system refuses, for example
+    /// because the port is in use.
+    pub fn listen_with(
+        &mut self,
+        address: impl ToAddress,
+        options: ServerOptions,
+        acceptor: impl Acceptor,
+    ) -> Result<ServerKey> {
+        let key = self.bind(address, options, acceptor)?;
+        self.open(key).inspect_err(|_| drop(self.channels.remove(key.0)))?;
+        Ok(key)
+    }
+
+    /// Makes a server that is bound to its address but does not listen; [`open`](Self::open) makes it.
+    ///
+    /// In between, other sockets can be bound to the same address before any of them accepts.
+    ///
+    /// # Errors
+    ///
+    /// As [`listen_with`](Self::listen_with).
+    pub fn bind(
+        &mut self,
+        address: impl ToAddress,
+        options: ServerOptions,
+        acceptor: impl Acceptor,
+    ) -> Result<ServerKey> {
+        self.check_open()?;
+        options.check()?;
+        let address: Address = address.to_address()?;
+        let (socket, address) = Socket::bind_address(&address, options.reuse_port)
+            .map_err(|(address, source)| Error::Listen { address, source })?;
+        // Accepted sockets inherit it, which saves a system call each.
+        socket.set_nodelay(options.connection.nodelay).map_err(|source| Error::Listen { address, source })?;
+        let server = Server::new(socket, address, options);
+        let slot = ServerSlot { server, acceptor: Some(Box::new(acceptor)), scheduled: false };
+        Ok(ServerKey(self.channels.insert(Channel::Server(Box::new(slot)))))
+    }
+
+    /// Whether `address` is free: binds a socket there that shares with nobody, and lets it go.
+    ///
+    /// With `SO_REUSEPORT` a second program of the same user can bind a port that is in use, and takes a part of its
+    /// connections; this finds the first.
+    ///
+    /// # Errors
+    ///
+    /// If the address is not understood, or cannot be bound, with what the operating system said.
+    pub fn probe(&self, address: impl ToAddress) -> Result<()> {
+        let bound = Socket::bind_address(&address.to_address()?, false);
+        bound.map(drop).map_err(|(address, source)| Error::Listen { address, source })
+    }
+
+    /// Lets a bound server listen and accept. Its [`on_listen`](Acceptor::on_listen) comes in the next turn.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such server, it is open already, or the operating system refuses; then the server stays bound.
+    pub fn open(&mut self, key: ServerKey) -> Result<()> {
+        let Some(Channel::Server(slot)) = self.channels.get_mut(key.0) else { return Err(Error::NoServer) };
+        let server = &mut slot.server;
+        if server.open {
+            return Err(Error::NoServer);
+        }
+        let address = server.address;
+        server
+            .socket
+            .listen(server.options.backlog)
+            .and_then(|()| self.registrar.register_listener(server.socket.as_fd(), key.0))
+            .map_err(|source| Error::Listen { address, source })?;
+        server.open = true;
+        self.callback(move |context| context.announce(key));
+        Ok(())
+    }
+
+    fn announce(&mut self, key: ServerKey) {
+        if let Some(Channel::Server(slot)) = self.channels.get_mut(key.0) {
+            let address = slot.server.address;
+            if let Some(acceptor) = &mut slot.acceptor {
+                acceptor.on_listen(address);
+            }
+        }
+    }
+
+    /// Closes a server; its connections stay. [`Acceptor::on_close`] comes after the present callback. A stale key does
+    /// nothing.
+    pub fn close_server(&mut self, key: ServerKey) {
+        self.callback(move |context| {
+            if let Some(Channel::Server(slot)) = context.channels.remove(key.0)
+                && let Some(mut acceptor) = slot.acceptor
+            {
+                acceptor.on_close();
+            }
+        });
+    }
+
+    /// Where a server listens: the port it was given, if it asked for port 0.
+    pub fn server_address(&self, key: ServerKey) -> Option<SocketAddr> {
+        match self.channels.get(key.0) {
+            Some(Channel::Server(slot)) => Some(slot.server.address),
+            _ => None,
+        }
+    }
+
+    /// The connections of a server that are open now, in no particular order. Takes time in proportion to the engine's
+    /// channels.
+    pub fn connections(&self, key: ServerKey) -> Vec<ConnectionKey> {
+        let of_server = |channel: &Channel| matches!(channel, Channel::Connection(slot) if slot.server == Some(key));
+        self.channels.iter().filter(|(_, channel)| of_server(channel)).map(|(key, _)| ConnectionKey(key)).collect()
+    }
+}

@@ -1,0 +1,141 @@
+//! The context's upkeep: what the dispatcher and the callbacks' facades need of it, and programs do not see.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use crate::channel::state::Flags;
+use crate::clock::Tick;
+use crate::context::{Context, Running};
+use crate::error::{Error, Result};
+use crate::key::{Key, TimerKey};
+use crate::limits;
+use crate::slots::{Channel, ConnectionSlot, ServerSlot, Task};
+
+impl Context {
+    /// Refuses new channels while all are being closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closing_all { Err(Error::Stopping) } else { Ok(()) }
+    }
+
+    /// Adds a connection, registers its socket and arms its timeouts.
+    pub(crate) fn insert_connection(&mut self, slot: ConnectionSlot) -> io::Result<Key> {
+        let key = self.channels.insert(Channel::Connection(slot));
+        let Some(Channel::Connection(slot)) = self.channels.get_mut(key) else { unreachable!("it was just inserted") };
+        slot.stream.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE).when(self.drain.is_some()));
+        let fd = slot.stream.transport.as_fd();
+        if let Err(error) = self.registrar.register_stream(fd, key) {
+            self.channels.remove(key);
+            return Err(error);
+        }
+        self.stats.connections_open += 1;
+        self.rearm(key);
+        Ok(key)
+    }
+
+    pub(crate) fn insert_after(&mut self, delay: Duration, task: Task) -> TimerKey {
+        if delay.is_zero() {
+            return self.timers.insert_next_turn(task);
+        }
+        self.timers.insert(Tick::at_or_after(self.clock.fresh().saturating_add(delay)), task)
+    }
+
+    pub(crate) fn forget_handler_timer(&mut self, connection: Key, timer: TimerKey) {
+        if let Some(slot) = self.connection_slot(connection)
+            && let Some(timers) = &mut slot.timers
+        {
+            timers.retain(|known| *known != timer);
+            if timers.is_empty() {
+                slot.timers = None;
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn connection_slot(&mut self, key: Key) -> Option<&mut ConnectionSlot> {
+        match self.channels.get_mut(key) {
+            Some(Channel::Connection(slot)) => Some(slot),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn server_slot(&mut self, key: Key) -> Option<&mut ServerSlot> {
+        match self.channels.get_mut(key) {
+            Some(Channel::Server(slot)) => Some(slot),
+            _ => None,
+        }
+    }
+
+    /// Has a channel driven once more, in this turn or the next.
+    pub(crate) fn schedule(&mut self, key: Key) {
+        let scheduled = match self.channels.get_mut(key) {
+            Some(Channel::Connection(slot)) => &mut slot.scheduled,
+            Some(Channel::Server(slot)) => &mut slot.scheduled,
+            None => return,
+        };
+        if !std::mem::replace(scheduled, true) {
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Ends the short way of the connection whose callback runs: from here on its state must be looked at.
+    #[inline]
+    pub(crate) fn disturb(&mut self) {
+        if let Some(key) = self.outbox.shut() {
+            self.running = Running::Connection(key);
+        }
+    }
+
+    /// Sends what the outbox holds. What becomes of it is for the owner's next drive, unless that is running anyway.
+    pub(crate) fn flush_outbox(&mut self) {
+        let Some(owner) = self.outbox.owner() else { return };
+        self.disturb();
+        if let Some(Channel::Connection(slot)) = self.channels.get_mut(owner) {
+            slot.stream.send(self.outbox.bytes(), &self.clock, &mut self.stats);
+        }
+        self.outbox.clear();
+        if self.running != Running::Connection(owner) {
+            self.schedule(owner);
+        }
+    }
+
+    /// Sets a connection's one timer to its nearest deadline.
+    pub(crate) fn rearm(&mut self, key: Key) {
+        let Some(Channel::Connection(slot)) = self.channels.get_mut(key) else { return };
+        slot.stream.flags.clear(Flags::REARM_DUE);
+        match (slot.stream.next_deadline(), slot.deadline_timer) {
+            // Deadlines that move back, as with every byte, wait until the timer fires.
+            (Some((tick, _)), Some(timer)) if self.timers.deadline(timer).is_some_and(|armed| armed <= tick) => {}
+            (Some((tick, _)), Some(timer)) => self.timers.arm(timer, tick),
+            (Some((tick, _)), None) => {
+                slot.deadline_timer = Some(self.timers.insert(tick, Task::ConnectionDeadline(key)));
+            }
+            (None, Some(timer)) => {
+                slot.deadline_timer = None;
+                self.timers.remove(timer);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Whether there is something to do that no event will announce.
+    pub(crate) fn has_work(&self) -> bool {
+        self.stopping || !self.ready.is_empty() || self.timers.next_turn_len() > 0
+    }
+
+    /// How long the engine may sleep before one of its own timers needs it.
+    ///
+    /// Measured from the turn's reading of the clock, which is a little old; where that would matter it is read again.
+    pub(crate) fn time_to_sleep(&self) -> Duration {
+        if self.has_work() {
+            return Duration::ZERO;
+        }
+        let bound = if self.timers.has_every_turn() { self.options.longest_turn } else { limits::LONGEST_SLEEP };
+        let Some(next) = self.timers.next_tick() else { return bound };
+        let mut left = next.since(self.clock.now());
+        if !left.is_zero() && left < limits::FRESH_CLOCK_WITHIN {
+            left = next.since(self.clock.fresh());
+        }
+        left.min(bound)
+    }
+}
