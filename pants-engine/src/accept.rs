@@ -22,8 +22,12 @@ impl Dispatcher {
         for _ in 0..limits::ACCEPT_BUDGET {
             let draining = self.context.drain.is_some();
             let Some(slot) = self.context.server_slot(key) else { return };
+            if slot.server.open && !slot.server.announced {
+                self.announce(key);
+                continue;
+            }
             if !slot.server.wants_accept() {
-                let emptied = !slot.server.ready;
+                let emptied = !(slot.server.ready && slot.server.open);
                 if draining && emptied {
                     self.close_server(key);
                 }
@@ -37,6 +41,16 @@ impl Dispatcher {
             }
         }
         self.context.schedule(key);
+    }
+
+    /// Tells the acceptor that its server listens, before the first connection.
+    fn announce(&mut self, key: Key) {
+        let Some(slot) = self.context.server_slot(key) else { return };
+        slot.server.announced = true;
+        let address = slot.server.address;
+        self.context.running = Running::Server(key);
+        self.with_acceptor(key, |acceptor| acceptor.on_listen(address));
+        self.context.running = Running::Nobody;
     }
 
     /// Makes a connection of an accepted socket, if the acceptor wants it.

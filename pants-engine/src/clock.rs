@@ -19,9 +19,10 @@ impl Tick {
         Duration::from_millis(self.0).saturating_sub(time)
     }
 
-    /// The tick `delay` after this one, rounded up; a delay past the end of time is the end of time.
+    /// The first tick by which `delay` has surely passed since a moment of this one; a delay past the end of time is the end
+    /// of time.
     pub(crate) fn after(self, delay: Duration) -> Self {
-        let ticks = delay.as_nanos().div_ceil(TICK.as_nanos());
+        let ticks = delay.as_nanos().div_ceil(TICK.as_nanos()) + 1;
         Self(self.0.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX)))
     }
 }
@@ -76,7 +77,7 @@ mod tests {
         assert_eq!(at(1), Tick(1));
         assert_eq!(at(1_000_000), Tick(1));
         assert_eq!(at(1_000_001), Tick(2));
-        assert_eq!(Tick(5).after(Duration::from_micros(1)), Tick(6));
+        assert_eq!(Tick(5).after(Duration::from_micros(1)), Tick(7));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::mem;
 
-use crate::channel::state::CloseReason;
 use crate::context::Running;
 use crate::dispatch::Dispatcher;
 use crate::key::Key;
@@ -45,7 +44,7 @@ impl Dispatcher {
         let name = self.handlers.get(key).map_or("unknown", |handler| handler.type_name());
         let peer = slot.stream.peer;
         tracing::error!(handler = name, %peer, "handler panicked: {message}; its connection is closed");
-        slot.stream.doom(CloseReason::Panicked);
+        slot.stream.doom_panicked();
         let server = slot.server;
         self.context.schedule(key);
         // It may have been about to accept more.

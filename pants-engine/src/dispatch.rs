@@ -118,7 +118,7 @@ impl Dispatcher {
     }
 
     /// Does for a connection all that its state allows: connects, writes, reads, closes.
-    fn drive(&mut self, key: Key) {
+    pub(crate) fn drive(&mut self, key: Key) {
         self.context.outbox.shut();
         self.context.running = Running::Connection(key);
         self.context.flush_outbox();
@@ -226,7 +226,10 @@ impl Dispatcher {
     fn tell_of_drain(&mut self, key: Key) {
         let impatient = self.context.drain.is_some_and(|drain| drain.impatient);
         let Some(slot) = self.context.connection_slot(key) else { return };
-        if slot.stream.doomed().is_none() && (impatient || slot.stream.is_quiet()) {
+        if slot.stream.flags.any(Flags::CLOSING.or(Flags::DOOMED)) {
+            return;
+        }
+        if impatient || slot.stream.is_quiet() {
             slot.stream.flags.clear(Flags::DRAIN_DUE);
             self.call(key, Handler::on_drain);
         }
@@ -353,6 +356,7 @@ impl Dispatcher {
             }
         }
         self.context.closing_all = false;
+        self.context.drain = None;
     }
 
     #[inline]

@@ -101,8 +101,9 @@ struct SleepFlag<W, F> {
 }
 
 impl<W: Wake, F: Fences> SleepFlag<W, F> {
+    /// Asleep from the beginning: the first sleep may come before the first turn, in somebody else's loop.
     fn new(waker: W) -> Self {
-        Self { asleep: AtomicBool::new(false), waker, fences: PhantomData }
+        Self { asleep: AtomicBool::new(true), waker, fences: PhantomData }
     }
 
     /// After a push: wakes the sleeper, if it sleeps and nobody else has woken it.
@@ -155,6 +156,7 @@ mod models {
     fn deliver<F: Fences + 'static>(senders: usize) {
         loom::model(move || {
             let flag = Arc::new(SleepFlag::<Unpark, F>::new(Unpark(thread::current())));
+            flag.get_up();
             // The queue as a release/acquire counter: a mutex would order the flag by itself and hide a missing fence.
             let queue = Arc::new(AtomicUsize::new(0));
             let threads: Vec<_> = (0..senders)

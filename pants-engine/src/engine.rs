@@ -90,6 +90,8 @@ impl Engine {
 
     /// What callbacks see of this engine, to set it up before it starts.
     pub fn context(&mut self) -> &mut Context {
+        // The last turn may be long ago.
+        self.dispatcher.context.clock.read();
         &mut self.dispatcher.context
     }
 
@@ -172,8 +174,8 @@ impl Engine {
         if !self.sources.are_empty() {
             return Some(Instant::now());
         }
-        let sleep = self.dispatcher.context.time_to_sleep();
-        (sleep < limits::LONGEST_SLEEP).then(|| Instant::now() + sleep)
+        let context = &self.dispatcher.context;
+        context.has_deadline().then(|| Instant::now() + context.time_to_sleep())
     }
 
     /// Closes everything at once: connections with [`CloseReason::Stopped`](crate::CloseReason::Stopped), and servers.
@@ -186,11 +188,14 @@ impl Engine {
 
     /// One turn of the loop. A callback that panics ends its phase; the turn goes on behind it.
     fn turn(&mut self, timeout: Option<Duration>) -> Result<()> {
+        // What was written between turns.
+        self.dispatcher.context.flush_outbox();
         let sources_due = self.sleep(timeout).map_err(Error::Poll)?;
         self.dispatcher.take_new_handlers();
         let context = &mut self.dispatcher.context;
         context.clock.read();
         context.stats.turns += 1;
+        context.timers.begin_turn();
         self.turn = Turn {
             sources_due,
             timer_budget: limits::TIMER_BUDGET,

@@ -3,11 +3,12 @@
 use std::mem;
 use std::time::Duration;
 
+use crate::channel::state::CloseReason;
 use crate::clock::Tick;
 use crate::context::Running;
 use crate::dispatch::Dispatcher;
 use crate::key::{Key, TimerKey};
-use crate::slots::{Cycle, HandlerTask, Task};
+use crate::slots::{Channel, Cycle, HandlerTask, Task};
 
 impl Dispatcher {
     /// Runs a timer that is due; one that was cancelled meanwhile is skipped.
@@ -73,19 +74,26 @@ impl Dispatcher {
         self.context.forget_handler_timer(key, timer);
         self.context.running = Running::Connection(key);
         self.call(key, task.run);
-        self.settle(key);
+        if self.settle(key) {
+            // It may have resumed reading.
+            self.drive(key);
+        }
     }
 
     /// Half of a drain's time has passed, or all of it.
     fn handle_drain_deadline(&mut self, last: bool) {
         let now = self.context.clock.tick();
         let Some(drain) = &mut self.context.drain else { return };
-        if last && now >= drain.deadline {
-            return self.close_all();
-        }
-        drain.impatient = true;
+        drain.impatient |= now >= drain.half;
+        let over = last && now >= drain.deadline;
+        self.context.closing_all |= over;
         let keys: Vec<Key> = self.context.channels.iter().map(|(key, _)| key).collect();
         for key in keys {
+            match self.context.channels.get_mut(key) {
+                Some(Channel::Connection(slot)) if over => slot.stream.doom(CloseReason::Stopped),
+                Some(Channel::Server(slot)) if over => slot.server.open = false,
+                _ => {}
+            }
             self.context.schedule(key);
         }
     }

@@ -56,7 +56,8 @@ pub trait Handler: Any {
         connection.ignore_on_write(true);
     }
 
-    /// The peer has sent FIN: no more bytes will come, though it may still read. By default the connection
+    /// The peer has sent FIN: no more bytes will come, though it may still read. Comes after the last byte, and so, as
+    /// [`on_read`](Self::on_read), not while reading is paused. By default the connection
     /// [closes](Connection::close): what is queued leaves, then FIN.
     fn on_end(&mut self, connection: &mut Connection<'_>) {
         connection.close();

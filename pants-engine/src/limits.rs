@@ -5,10 +5,10 @@ use std::time::Duration;
 /// The engine's one read buffer: what a single `recv` can bring, in bytes.
 pub(crate) const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// What one connection may read in a turn before the others have theirs, in bytes.
+/// What one connection may read at a stretch before the others have their turn, in bytes.
 pub(crate) const READ_BUDGET_BYTES: usize = 4 * READ_BUFFER_BYTES;
 
-/// What one connection may write from its queue in a turn before the others have theirs, in bytes.
+/// What one connection may write from its queue at a stretch before the others have their turn, in bytes.
 pub(crate) const WRITE_BUDGET_BYTES: usize = 1024 * 1024;
 
 /// How often `on_write` may write more within one turn of its connection.

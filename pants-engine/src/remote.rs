@@ -120,6 +120,13 @@ pub(crate) struct Inbox {
     requests: Arc<Requests>,
 }
 
+impl Drop for Inbox {
+    /// Drops what nobody will run, and with it what it holds: the channel itself lives as long as a [`Remote`] does.
+    fn drop(&mut self) {
+        while self.receiver.try_recv().is_ok() {}
+    }
+}
+
 impl Source for Inbox {
     fn is_empty(&self) -> bool {
         self.receiver.is_empty() && self.requests.0.load(Ordering::Acquire) == 0

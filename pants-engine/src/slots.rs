@@ -79,6 +79,8 @@ pub(crate) type HandlerClosure = Box<dyn FnOnce(&mut dyn Handler, &mut Connectio
 pub(crate) struct Drain {
     /// Connections are told even if they are not quiet.
     pub(crate) impatient: bool,
+    /// When that begins.
+    pub(crate) half: Tick,
     /// When those that remain are closed.
     pub(crate) deadline: Tick,
 }

@@ -9,7 +9,9 @@ use std::rc::Rc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-use pants_engine::{Acceptor, CloseReason, Connection, ConnectionKey, Context, Engine, Handler, ServerOptions};
+use pants_engine::{
+    Acceptor, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Engine, Handler, ServerOptions,
+};
 use support::*;
 
 #[test]
@@ -116,6 +118,26 @@ fn a_connection_begun_in_the_last_phase_of_a_turn_gets_its_on_connect() {
         context.defer(Duration::from_millis(50), move |context| context.connection(key).unwrap().abort());
     });
     assert_eq!(next(&seen), Event::Connect);
+}
+
+#[test]
+fn a_connect_timeout_counts_from_the_call_and_not_from_the_last_turn() {
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let (handler, seen) = recorder(|_, _| {});
+    let mut engine = Engine::new().unwrap();
+    let (made, timeout) = (Instant::now(), Duration::from_millis(500));
+    // A set-up that takes its time.
+    while made.elapsed() < 2 * timeout {
+        std::thread::yield_now();
+    }
+    let options = ConnectionOptions { connect_timeout: Some(timeout), ..ConnectionOptions::default() };
+    engine.context().connect_with(listener.local_addr().unwrap(), options, handler()).unwrap();
+    let mut first = None;
+    turn_until(&mut engine, |_| {
+        first = seen.try_recv().ok();
+        first.is_some()
+    });
+    assert_eq!(first, Some(Event::Connect));
 }
 
 #[test]
@@ -310,35 +332,55 @@ fn an_every_turn_timer_does_not_run_in_the_turn_that_made_it() {
 #[test]
 fn an_end_that_overtakes_the_event_at_hand_is_not_lost() {
     const FULL: usize = 64 * 1024;
+    const WARM: usize = 64 * FULL;
+    #[derive(Default)]
+    struct Scene {
+        client: RefCell<Option<TcpStream>>,
+        key: Cell<Option<ConnectionKey>>,
+        total: Cell<usize>,
+        ended: Cell<bool>,
+    }
     /// Is sent more while it has its first full buffer, and pauses at the second, which leaves the kernel with nothing.
-    struct Brimful(TcpStream, Rc<RefCell<Vec<&'static str>>>, usize);
+    struct Brimful(Rc<Scene>);
     impl Handler for Brimful {
         fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
-            self.2 += data.len();
-            match self.2 {
-                FULL => self.0.write_all(&[2; FULL]).unwrap(),
-                total if total == 2 * FULL => connection.pause_reading(),
-                _ => {}
+            let total = self.0.total.get() + data.len();
+            self.0.total.set(total);
+            if total == WARM + FULL {
+                self.0.client.borrow_mut().as_mut().unwrap().write_all(&[2; FULL]).unwrap();
+            } else if total == WARM + 2 * FULL {
+                assert_eq!(data.len(), FULL);
+                self.0.key.set(Some(connection.key()));
+                connection.pause_reading();
             }
-            self.1.borrow_mut().push(if data.len() == FULL { "full" } else { "part" });
         }
         fn on_end(&mut self, connection: &mut Connection<'_>) {
-            self.1.borrow_mut().push("end");
+            self.0.ended.set(true);
             connection.close();
         }
     }
+    let scene = Rc::new(Scene::default());
     let mut engine = Engine::new().unwrap();
-    let listener = TcpListener::bind(ANY_PORT).unwrap();
-    let seen = Rc::new(RefCell::new(Vec::new()));
-    let (peer, key) = {
-        let address = listener.local_addr().unwrap();
-        let (tell, told) = channel();
-        let accepting = std::thread::spawn(move || listener.accept().unwrap().0);
-        let gate = Gate(None, told);
-        let key = engine.connect(address, gate).unwrap();
-        let peer = accepting.join().unwrap();
-        tell.send(Brimful(peer.try_clone().unwrap(), Rc::clone(&seen), 0)).unwrap();
-        (peer, key)
-    };
-    let _ = (peer, key);
+    let handlers = Rc::clone(&scene);
+    let (_, address) = listen(&mut engine, ServerOptions::default(), move || Brimful(Rc::clone(&handlers)));
+    let mut peer = client(address);
+    *scene.client.borrow_mut() = Some(peer.try_clone().unwrap());
+    // The window must have grown for a full buffer to arrive in one go.
+    for piece in 1..=WARM / FULL {
+        peer.write_all(&[0; FULL]).unwrap();
+        turn_until(&mut engine, |_| scene.total.get() == piece * FULL);
+    }
+    peer.write_all(&[1; FULL]).unwrap();
+    turn_until(&mut engine, |_| scene.key.get().is_some());
+    let key = scene.key.get().unwrap();
+    let due = Instant::now() + Duration::from_millis(1);
+    engine.context().defer_until(due, move |context: &mut Context| {
+        context.connection(key).unwrap().resume_reading();
+        peer.shutdown(Shutdown::Write).unwrap();
+    });
+    // Timers come before events. That it is due now lets it run when the turn's events have been fetched, FIN not among them.
+    while due.elapsed() < Duration::from_millis(1) {
+        std::hint::spin_loop();
+    }
+    turn_until(&mut engine, |_| scene.ended.get());
 }

@@ -23,6 +23,8 @@ pub(crate) struct Server {
     pub(crate) connections: usize,
     /// Listening and registered.
     pub(crate) open: bool,
+    /// The acceptor has been told that it listens.
+    pub(crate) announced: bool,
     /// The kernel may hold connections: an edge has come, and `accept` has not run dry since.
     pub(crate) ready: bool,
     /// Descriptors have run out; a timer ends the pause.
@@ -64,6 +66,7 @@ impl Server {
             connection_options,
             connections: 0,
             open: false,
+            announced: false,
             ready: false,
             paused: false,
             shortage,

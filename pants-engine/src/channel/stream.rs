@@ -261,6 +261,13 @@ impl Stream {
         self.doom.get_or_insert(reason);
     }
 
+    /// Records that the handler has panicked, whatever else was the matter.
+    pub(crate) fn doom_panicked(&mut self) {
+        self.flags.set(Flags::DOOMED);
+        self.flags.clear(Flags::OVERFLOWED);
+        self.doom = Some(CloseReason::Panicked);
+    }
+
     pub(crate) fn doomed(&self) -> Option<CloseReason> {
         self.doom
     }
@@ -331,7 +338,8 @@ impl Stream {
 
     /// Whether nothing is on its way in either direction, as far as this side can tell.
     pub(crate) fn is_quiet(&self) -> bool {
-        let unread = self.flags.of(Flags::READABLE.or(Flags::PAUSED_BY_USER)) == Flags::READABLE;
+        const ASKED: Flags = Flags::READABLE.or(Flags::PAUSED_BY_USER).or(Flags::PEER_ENDED);
+        let unread = self.flags.of(ASKED) == Flags::READABLE;
         !unread && !self.flags.any(Flags::QUEUED.or(Flags::CONNECTING))
     }
 
@@ -343,13 +351,12 @@ impl Stream {
             return after(self.since, options.connect_timeout, Expiry::Connect);
         }
         const LINGERS: Flags = Flags::CLOSING.or(Flags::FIN_SENT);
-        let linger = (self.flags.of(LINGERS) == LINGERS).then_some(limits::LINGER);
+        if self.flags.of(LINGERS) == LINGERS {
+            return after(self.since, Some(limits::LINGER), Expiry::Linger);
+        }
         let stall = options.write_stall_timeout.filter(|_| self.flags.any(Flags::QUEUED));
-        let waits = [
-            after(self.since, linger, Expiry::Linger),
-            after(self.since, stall, Expiry::WriteStall),
-            after(self.active, options.idle_timeout, Expiry::Idle),
-        ];
+        let waits =
+            [after(self.since, stall, Expiry::WriteStall), after(self.active, options.idle_timeout, Expiry::Idle)];
         waits.into_iter().flatten().min_by_key(|(tick, _)| *tick)
     }
 }
@@ -435,12 +442,12 @@ mod tests {
             ..ConnectionOptions::default()
         };
         let (mut stream, _peer) = pair(options);
-        assert_eq!(stream.next_deadline(), Some((Tick(2000), Expiry::Idle)));
+        assert_eq!(stream.next_deadline(), Some((Tick(2001), Expiry::Idle)));
         stream.enqueue(b"x", Tick(100));
-        assert_eq!(stream.next_deadline(), Some((Tick(1100), Expiry::WriteStall)));
+        assert_eq!(stream.next_deadline(), Some((Tick(1101), Expiry::WriteStall)));
         stream.queue = None;
         stream.flags = Flags::CLOSING.or(Flags::FIN_SENT);
         stream.active = Tick(90_000);
-        assert_eq!(stream.next_deadline(), Some((Tick(5100), Expiry::Linger)));
+        assert_eq!(stream.next_deadline(), Some((Tick(5101), Expiry::Linger)));
     }
 }

@@ -143,8 +143,8 @@ impl Context {
         self.defer(instant.saturating_duration_since(Instant::now()), f)
     }
 
-    /// Runs `f` every `interval`, for the first time when one has passed. The rate is fixed: lateness does not add up, and
-    /// what was missed altogether is skipped.
+    /// Runs `f` every `interval`, for the first time when one has passed. The rate is fixed: lateness does not add up. A run
+    /// that is late by an interval or more comes once, and those it stands for are skipped.
     ///
     /// # Errors
     ///
@@ -200,10 +200,11 @@ impl Context {
     pub fn drain(&mut self, deadline: Duration) {
         let now = self.clock.fresh();
         let last = Tick::at_or_after(now.saturating_add(deadline));
+        let half = Tick::at_or_after(now.saturating_add(deadline / 2));
         let first = self.drain.is_none();
-        let drain = self.drain.get_or_insert(Drain { impatient: false, deadline: last });
-        drain.deadline = drain.deadline.min(last);
-        self.timers.insert(Tick::at_or_after(now.saturating_add(deadline / 2)), Task::DrainDeadline { last: false });
+        let drain = self.drain.get_or_insert(Drain { impatient: false, half, deadline: last });
+        (drain.half, drain.deadline) = (drain.half.min(half), drain.deadline.min(last));
+        self.timers.insert(half, Task::DrainDeadline { last: false });
         self.timers.insert(last, Task::DrainDeadline { last: true });
         if first {
             let keys: Vec<Key> = self.channels.iter().map(|(key, _)| key).collect();

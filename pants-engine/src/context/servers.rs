@@ -74,7 +74,8 @@ impl Context {
         bound.map(drop).map_err(|(address, source)| Error::Listen { address, source })
     }
 
-    /// Lets a bound server listen and accept. Its [`on_listen`](Acceptor::on_listen) comes in the next turn.
+    /// Lets a bound server listen and accept. Its [`on_listen`](Acceptor::on_listen) comes in the next turn, before
+    /// any connection.
     ///
     /// # Errors
     ///
@@ -92,17 +93,8 @@ impl Context {
             .and_then(|()| self.registrar.register_listener(server.socket.as_fd(), key.0))
             .map_err(|source| Error::Listen { address, source })?;
         server.open = true;
-        self.callback(move |context| context.announce(key));
+        self.schedule(key.0);
         Ok(())
-    }
-
-    fn announce(&mut self, key: ServerKey) {
-        if let Some(Channel::Server(slot)) = self.channels.get_mut(key.0) {
-            let address = slot.server.address;
-            if let Some(acceptor) = &mut slot.acceptor {
-                acceptor.on_listen(address);
-            }
-        }
     }
 
     /// Closes a server; its connections stay. [`Acceptor::on_close`] comes after the present callback. A stale key does

@@ -92,11 +92,11 @@ impl Context {
         self.disturb();
         if let Some(Channel::Connection(slot)) = self.channels.get_mut(owner) {
             slot.stream.send(self.outbox.bytes(), &self.clock, &mut self.stats);
+            if self.running != Running::Connection(owner) && slot.stream.needs_settling() {
+                self.schedule(owner);
+            }
         }
         self.outbox.clear();
-        if self.running != Running::Connection(owner) {
-            self.schedule(owner);
-        }
     }
 
     /// Sets a connection's one timer to its nearest deadline.
@@ -120,7 +120,12 @@ impl Context {
 
     /// Whether there is something to do that no event will announce.
     pub(crate) fn has_work(&self) -> bool {
-        self.stopping || !self.ready.is_empty() || self.timers.next_turn_len() > 0
+        self.stopping || !self.ready.is_empty() || self.timers.next_turn_len() > 0 || self.outbox.owner().is_some()
+    }
+
+    /// Whether there is anything to wake up for but events.
+    pub(crate) fn has_deadline(&self) -> bool {
+        self.has_work() || self.timers.has_every_turn() || self.timers.next_tick().is_some()
     }
 
     /// How long the engine may sleep before one of its own timers needs it.

@@ -16,13 +16,15 @@ pub(crate) struct Timers<T> {
     wheel: Wheel<T>,
     /// Due at the next turn. May hold keys of cancelled timers: they miss.
     next_turn: VecDeque<Key>,
+    /// As `every_turn`, made since the turn began.
+    new_every_turn: Vec<Key>,
     /// Due at every turn, in the order of their making. May hold keys of cancelled timers until they are next visited.
     every_turn: Vec<Key>,
 }
 
 impl<T> Timers<T> {
     pub(crate) fn new() -> Self {
-        Self { wheel: Wheel::new(), next_turn: VecDeque::new(), every_turn: Vec::new() }
+        Self { wheel: Wheel::new(), next_turn: VecDeque::new(), new_every_turn: Vec::new(), every_turn: Vec::new() }
     }
 
     /// The number of timers pending, of every kind.
@@ -42,7 +44,7 @@ impl<T> Timers<T> {
 
     pub(crate) fn insert_every_turn(&mut self, task: T) -> TimerKey {
         let key = self.wheel.insert_idle(task);
-        self.every_turn.push(key);
+        self.new_every_turn.push(key);
         TimerKey(key)
     }
 
@@ -76,6 +78,11 @@ impl<T> Timers<T> {
         self.next_turn.len()
     }
 
+    /// From now on the timers that were made for every turn are due in this one.
+    pub(crate) fn begin_turn(&mut self) {
+        self.every_turn.append(&mut self.new_every_turn);
+    }
+
     /// The every-turn timer at `position`; forgets cancelled ones that stand there.
     pub(crate) fn every_turn_at(&mut self, position: usize) -> Option<TimerKey> {
         while let Some(&key) = self.every_turn.get(position) {
@@ -88,7 +95,7 @@ impl<T> Timers<T> {
     }
 
     pub(crate) fn has_every_turn(&self) -> bool {
-        !self.every_turn.is_empty()
+        !(self.every_turn.is_empty() && self.new_every_turn.is_empty())
     }
 
     /// When the wheel next needs a look: at the latest at the earliest deadline.
