@@ -43,7 +43,7 @@ pub struct Stats {
     pub timers_fired: u64,
     /// Timers pending now, those of connections' timeouts included.
     pub timers_pending: u64,
-    /// Items delivered from other threads.
+    /// Items delivered from other threads, but for the batches in which one panicked.
     pub messages: u64,
     /// Callbacks that have panicked.
     pub panics: u64,

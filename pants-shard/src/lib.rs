@@ -51,7 +51,7 @@ mod startup;
 
 pub use pants_engine::{
     Acceptor, Address, AddressError, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Engine,
-    EngineOptions, Handler, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress,
+    EngineOptions, Error as EngineError, Handler, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress,
 };
 
 pub use crate::bus::{Bus, SendError};

@@ -17,7 +17,7 @@ use crate::shard::{Local, Shard};
 const INTO_ONE_SHARD: usize = 8192;
 
 /// The bounds of a single lane.
-const LANE_MIN: usize = 128;
+const LANE_MIN: usize = 16;
 const LANE_MAX: usize = 1024;
 
 /// A message on its way.

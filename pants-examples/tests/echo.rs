@@ -1,0 +1,169 @@
+//! pants-echo at work: what it says, what it sends back, and which CPUs its shards are on.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+
+use crate::support::*;
+
+#[test]
+fn it_says_where_it_listens_and_where_its_shards_are() {
+    let server = Server::start(&["--shards", "2", "--no-pin", "--listen", ANY_PORT]);
+    let second = server.program.next_line();
+    let second = second.strip_prefix("listening on ").expect("it listens at two addresses").parse().unwrap();
+    assert_ne!(second, server.address);
+    assert_eq!(server.program.next_line(), "shard-0 not pinned");
+    assert_eq!(server.program.next_line(), "shard-1 not pinned");
+    assert_echoes(&mut client(server.address), b"one");
+    assert_echoes(&mut client(second), b"other");
+    let ended = server.stop();
+    assert_eq!(
+        (ended.code, ended.output),
+        (Some(0), vec!["drained: 2 connections, 8 bytes in, 8 bytes out".to_owned()])
+    );
+}
+
+#[test]
+fn it_echoes_lines_as_somebody_at_a_terminal_types_them() {
+    let server = Server::start(&[]);
+    let mut client = client(server.address);
+    for line in ["hello\r\n", "\r\n", "are you there?\r\n"] {
+        assert_echoes(&mut client, line.as_bytes());
+    }
+}
+
+#[test]
+fn connections_do_not_get_each_other_s_bytes() {
+    let server = Server::start(&["--shards", "2"]);
+    let mut clients: Vec<TcpStream> = (0..100).map(|_| client(server.address)).collect();
+    let payload = |index: usize, round: usize| format!("client {index}, round {round}").repeat(index + 1).into_bytes();
+    for round in 0..3 {
+        for (index, client) in clients.iter_mut().enumerate() {
+            client.write_all(&payload(index, round)).unwrap();
+        }
+        for (index, client) in clients.iter_mut().enumerate() {
+            assert_receives(client, &payload(index, round));
+        }
+    }
+}
+
+#[test]
+fn sixty_four_mebibytes_written_ahead_come_back_bit_for_bit() {
+    const CHUNK: usize = 1 << 20;
+    const CHUNKS: usize = 64;
+    let server = Server::start(&["--shards", "1"]);
+    let mut reader = client(server.address);
+    let mut writer = reader.try_clone().unwrap();
+    let write = thread::spawn(move || {
+        let (mut noise, mut chunk) = (Noise(0x5eed), vec![0; CHUNK]);
+        for _ in 0..CHUNKS {
+            noise.fill(&mut chunk);
+            writer.write_all(&chunk).unwrap();
+        }
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let (mut noise, mut expected) = (Noise(0x5eed), vec![0; CHUNK]);
+    for _ in 0..CHUNKS {
+        noise.fill(&mut expected);
+        assert_receives(&mut reader, &expected);
+    }
+    assert_ends(&mut reader);
+    write.join().unwrap();
+    let total = CHUNK * CHUNKS;
+    assert_eq!(server.stop().output[1], format!("drained: 1 connections, {total} bytes in, {total} bytes out"));
+}
+
+#[test]
+fn a_client_that_half_closes_reads_all_of_it_back() {
+    let server = Server::start(&["--shards", "1"]);
+    let mut client = client(server.address);
+    let mut sent = vec![0; 200_000];
+    Noise(7).fill(&mut sent);
+    client.write_all(&sent).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).unwrap();
+    assert!(received == sent, "{} bytes of {} came back", received.len(), sent.len());
+}
+
+/// The CPUs that this process may use, in order: from how the kernel writes them, such as `0-3,8`.
+fn own_cpus() -> Vec<usize> {
+    let list = status_field("/proc/self", "Cpus_allowed_list");
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        first.parse().unwrap()..=last.parse().unwrap()
+    };
+    list.split(',').flat_map(range).collect()
+}
+
+/// How often a thread has gone to sleep, or had to make way.
+fn switches(task: &str) -> u64 {
+    ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"]
+        .map(|name| status_field(task, name).parse::<u64>().unwrap())
+        .iter()
+        .sum()
+}
+
+#[test]
+fn two_shards_are_pinned_and_both_accept() {
+    let cpus = own_cpus();
+    let server = Server::start(&["--shards", "2"]);
+    let cpus = [cpus[0], cpus[1 % cpus.len()]];
+    let tasks = shard_tasks(server.pid);
+    assert_eq!(tasks.len(), 2);
+    for (index, (name, task)) in tasks.iter().enumerate() {
+        assert_eq!(*name, format!("shard-{index}"));
+        assert_eq!(status_field(task, "Cpus_allowed_list"), cpus[index].to_string());
+        assert_eq!(server.program.next_line(), format!("shard-{index} on CPU {}", cpus[index]));
+    }
+    // A shard that accepts nothing sleeps through this.
+    let before: Vec<u64> = tasks.iter().map(|(_, task)| switches(task)).collect();
+    for _ in 0..200 {
+        assert_echoes(&mut client(server.address), b"hello");
+    }
+    for ((name, task), before) in tasks.iter().zip(before) {
+        assert!(switches(task) >= before + 20, "{name} has hardly stirred");
+    }
+    assert!(server.stop().output[0].starts_with("drained: 200 connections, "));
+}
+
+#[test]
+fn every_cpu_of_the_process_gets_a_shard_by_default() {
+    let cpus = own_cpus();
+    let server = Server::start(&[]);
+    let seen: Vec<String> =
+        shard_tasks(server.pid).iter().map(|(_, task)| status_field(task, "Cpus_allowed_list")).collect();
+    let quota = seen.len();
+    let expected: Vec<String> = cpus.iter().take(quota).map(usize::to_string).collect();
+    assert!((1..=cpus.len()).contains(&quota));
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_limit_from_outside_is_respected() {
+    if !has_tool("taskset") {
+        return;
+    }
+    let last = own_cpus().pop().unwrap().to_string();
+    let server = Server::start_as(command("taskset").args(["-c", &last, PANTS_ECHO, "--listen", ANY_PORT]));
+    assert_eq!(server.program.next_line(), format!("shard-0 on CPU {last}"));
+    let tasks = shard_tasks(server.pid);
+    assert_eq!(tasks.len(), 1, "one CPU, one shard");
+    assert_eq!(status_field(&tasks[0].1, "Cpus_allowed_list"), last);
+    assert_echoes(&mut client(server.address), b"hello");
+}
+
+#[test]
+fn more_shards_than_the_process_may_use_cpus_share_them() {
+    let cpus = own_cpus();
+    let count = 2 * cpus.len() + 1;
+    let server = Server::start(&["--shards", &count.to_string()]);
+    for index in 0..count {
+        assert_eq!(server.program.next_line(), format!("shard-{index} on CPU {}", cpus[index % cpus.len()]));
+    }
+    for _ in 0..10 * count {
+        assert_echoes(&mut client(server.address), b"hello");
+    }
+}
