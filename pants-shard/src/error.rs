@@ -29,8 +29,10 @@ pub enum Error {
         /// What it failed of.
         source: Box<Error>,
     },
-    /// Another program listens at an address, and the configuration does not say that it may be shared.
-    #[error("cannot listen on {0}: another program listens there; stop it, choose another port, or set share_port")]
+    /// Another program listens at an address, and one of the two does not share it.
+    #[error(
+        "cannot listen on {0}: another program listens there; stop it, choose another port, or set share_port in both"
+    )]
     PortTaken(Address),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]

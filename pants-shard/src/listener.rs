@@ -48,10 +48,7 @@ impl ListenerGroups {
             if options.reuse_port && !share {
                 context.probe(&address).map_err(|error| port_taken(error, &address))?;
             }
-            let key = match context.bind(&address, options, acceptor) {
-                Err(error) if !share => return Err(port_taken(error, &address)),
-                bound => bound?,
-            };
+            let key = context.bind(&address, options, acceptor).map_err(|error| port_taken(error, &address))?;
             let bound = context.server_address(key).ok_or(pants_engine::Error::NoServer)?;
             let resolved = match address {
                 Address::Port(_) => Address::Port(bound.port()),
