@@ -116,7 +116,7 @@ fn a_port_in_use_is_refused_with_what_to_do() {
     let address = other.local_addr().unwrap().to_string();
     let line = format!(
         "shard-0: cannot listen on {address}: another program listens there; stop it, choose another port, or set \
-         share_port"
+         share_port in both"
     );
     for shards in ["1", "2"] {
         assert_refused(&["--listen", &address, "--shards", shards], &line);
