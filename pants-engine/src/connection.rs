@@ -31,6 +31,14 @@ impl<'a> Connection<'a> {
         self.context.connection_slot(self.key).expect("a connection outlives the callbacks it is lent to")
     }
 
+    /// To look at, which disturbs nothing.
+    fn look(&self) -> &ConnectionSlot {
+        match self.context.channels.get(self.key) {
+            Some(Channel::Connection(slot)) => slot,
+            _ => unreachable!("a connection outlives the callbacks it is lent to"),
+        }
+    }
+
     /// Writes `data` behind everything written before; it is copied or sent before this returns.
     ///
     /// Small writes of one callback leave together when it returns. What the kernel will not take is queued, and leaves as
@@ -113,19 +121,18 @@ impl<'a> Connection<'a> {
     }
 
     /// Bytes written that the kernel has not taken yet.
-    pub fn queued_bytes(&mut self) -> usize {
-        let in_outbox = self.context.outbox.len_of(self.key);
-        self.slot().stream.queued() + in_outbox
+    pub fn queued_bytes(&self) -> usize {
+        self.look().stream.queued() + self.context.outbox.len_of(self.key)
     }
 
     /// The other end, as it was when the connection was made.
-    pub fn peer_address(&mut self) -> SocketAddr {
-        self.slot().stream.peer
+    pub fn peer_address(&self) -> SocketAddr {
+        self.look().stream.peer
     }
 
     /// This end; `None` when the system does not know it any more.
-    pub fn local_address(&mut self) -> Option<SocketAddr> {
-        self.slot().stream.transport.socket().local_address().ok()
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.look().stream.transport.socket().local_address().ok()
     }
 
     /// The key by which [`Context::connection`] finds this connection again.
@@ -134,8 +141,8 @@ impl<'a> Connection<'a> {
     }
 
     /// The server that accepted this connection; `None` for a client's.
-    pub fn server(&mut self) -> Option<ServerKey> {
-        self.slot().server
+    pub fn server(&self) -> Option<ServerKey> {
+        self.look().server
     }
 
     /// Changes the idle timeout of this connection alone, from its last byte on; `None`, or zero, turns it off.

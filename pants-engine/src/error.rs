@@ -1,5 +1,6 @@
 //! The engine's error: which operation failed, on what address, and why.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
@@ -9,7 +10,7 @@ use crate::net::address::AddressError;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong in an engine.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An address could not be understood.
@@ -65,4 +66,11 @@ pub enum Error {
     /// A server's key that names no server that waits to be opened.
     #[error("there is no such server, or it is open already")]
     NoServer,
+}
+
+/// As its display: what a `main` that returns it prints.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

@@ -13,7 +13,9 @@ use crate::error::Error;
 
 /// What happens on one connection. Only [`on_read`](Self::on_read) must be written.
 ///
-/// A handler is plain state of the engine's own thread: it may hold an `Rc`. One without fields costs no memory.
+/// A handler is plain state of the engine's own thread: it may hold an `Rc`. One without fields costs no memory. Its
+/// callbacks never nest with each other's or anybody's. One that panics ends its connection, with
+/// [`CloseReason::Panicked`].
 /// The callbacks come in this order: [`on_connect`](Self::on_connect) once, then any of the others, then
 /// [`on_close`](Self::on_close) once. A client whose connection is not made gets
 /// [`on_connect_error`](Self::on_connect_error) instead, alone.

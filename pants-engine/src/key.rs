@@ -8,7 +8,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 /// A slot counts its tenants, so a key outlives what it names without ever reaching the next tenant.
 /// One word, so that it is compared and passed as one: the generation above, the index below. Generations begin with 1, so
 /// that no key is zero, and an `Option` of one is a word too.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key(NonZeroU64);
 
 // A key travels through the kernel as epoll's 64 bits of user data.
@@ -51,16 +51,17 @@ impl fmt::Debug for Key {
 
 /// Names one connection of one engine, for as long as the program likes to keep it.
 ///
-/// After the connection has closed its key reaches nothing; it never reaches a later connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// After the connection has closed its key reaches nothing; it never reaches a later connection. It says nothing of which
+/// engine it is of: one that is sent to another engine's thread must come back to be of use. The order is arbitrary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionKey(pub(crate) Key);
 
-/// Names one server (a listening socket) of one engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Names one server (a listening socket) of one engine. The order is arbitrary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerKey(pub(crate) Key);
 
-/// Names one timer of one engine; [`Context::cancel`](crate::Context::cancel) takes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Names one timer of one engine; [`Context::cancel`](crate::Context::cancel) takes it. The order is arbitrary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerKey(pub(crate) Key);
 
 #[cfg(test)]

@@ -25,6 +25,12 @@
 //! }
 //! ```
 //!
+//! # Callbacks
+//!
+//! All callbacks of an engine run on its thread, one at a time, and never within one another: what a callback asks for, it may
+//! be closing its own connection or writing to another, takes effect without calling anybody before it returns. So a
+//! `RefCell` may stay borrowed across any call of this crate. A callback that panics ends its connection and nothing else.
+//!
 //! # Contents
 //!
 //! * The loop: [`Engine`], and what callbacks see of it, [`Context`].

@@ -29,7 +29,7 @@ pub struct CommonFlags {
     #[arg(long)]
     pub check: bool,
     /// Print the configuration and where each value comes from, and exit
-    #[arg(long)]
+    #[arg(long, conflicts_with = "check")]
     pub print_config: bool,
 }
 

@@ -1,5 +1,6 @@
 //! The shards' error: what failed, on which shard, and why.
 
+use std::fmt;
 use std::io;
 
 use pants_engine::Address;
@@ -12,7 +13,7 @@ use crate::shard_id::ShardId;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong in a runtime.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The configuration is not valid.
@@ -54,6 +55,13 @@ pub enum Error {
     /// An error of the program's own set-up.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// As its display: what a `main` that returns it prints.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Error {

@@ -20,7 +20,9 @@
 //!
 //! fn main() -> pants_shard::Result<()> {
 //!     Runtime::new(Config::load()?)?.run(|shard| {
-//!         shard.listen(4040, |_peer| Echo)?;
+//!         for address in shard.config().listen().to_vec() {
+//!             shard.listen(address, |_peer| Echo)?;
+//!         }
 //!         Ok(())
 //!     })
 //! }
@@ -32,7 +34,10 @@
 //! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see.
 //! * [`Bus`]: work between shards.
 //! * [`Config`], [`ConfigBuilder`], [`Flags`]: settings and where they come from; [`Placement`]: which shard runs where.
-//! * All of [`pants_engine`], re-exported.
+//! * [`engine`]: all of [`pants_engine`], what is most used of it also here.
+//!
+//! A handler sees its engine and not its shard: it keeps what it needs of that, such as a clone of the [`Bus`] or of
+//! [`Shard::state`], which the acceptor's closure hands it.
 
 #![forbid(unsafe_code)]
 
@@ -49,6 +54,7 @@ mod shard_id;
 mod shutdown;
 mod startup;
 
+pub use pants_engine as engine;
 pub use pants_engine::{
     Acceptor, Address, AddressError, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Engine,
     EngineOptions, Error as EngineError, Handler, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress,

@@ -102,7 +102,33 @@ impl<'a> Shard<'a> {
     }
 
     /// The program's own state of type `T` on this shard, made by `T::default()` when first asked for. Work that comes from
-    /// other shards finds it here.
+    /// other shards finds it here; a handler is given it by the acceptor:
+    ///
+    /// ```
+    /// use pants_shard::{Config, Connection, Handler, Runtime};
+    /// use std::{cell::Cell, rc::Rc};
+    ///
+    /// /// Says which of the shard's connections this is.
+    /// struct Number(Rc<Cell<u64>>);
+    ///
+    /// impl Handler for Number {
+    ///     fn on_connect(&mut self, connection: &mut Connection<'_>) {
+    ///         self.0.set(self.0.get() + 1);
+    ///         connection.write(format!("{}\n", self.0.get()).as_bytes());
+    ///     }
+    ///
+    ///     fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
+    /// }
+    ///
+    /// let running = Runtime::new(Config::default())?.start(|shard| {
+    ///     let count = shard.state::<Cell<u64>>();
+    ///     shard.listen("127.0.0.1:0", move |_peer| Number(Rc::clone(&count)))?;
+    ///     Ok(())
+    /// })?;
+    /// # running.stop();
+    /// # running.join()?;
+    /// # Ok::<(), pants_shard::Error>(())
+    /// ```
     pub fn state<T: Default + 'static>(&self) -> Rc<T> {
         if let Some(state) = self.local.states.borrow().get(&TypeId::of::<T>())
             && let Ok(state) = Rc::clone(state).downcast()
@@ -115,7 +141,7 @@ impl<'a> Shard<'a> {
         state
     }
 
-    /// Puts the program's own state of type `T` in place of what was there.
+    /// Puts the program's own state of type `T` in place of what was there. Whoever has asked before keeps the old one.
     pub fn set_state<T: 'static>(&self, state: Rc<T>) {
         self.local.states.borrow_mut().insert(TypeId::of::<T>(), state);
     }

@@ -1,5 +1,6 @@
 //! What a channel's end is called, and what has become of its two directions.
 
+use std::fmt;
 use std::io;
 
 use rustix::io::Errno;
@@ -29,6 +30,22 @@ pub enum CloseReason {
     /// The connection failed for another reason, which
     /// [`on_error`](crate::Handler::on_error) was told.
     Failed(io::ErrorKind),
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finished => f.write_str("finished"),
+            Self::Aborted => f.write_str("aborted"),
+            Self::Reset => f.write_str("reset by peer"),
+            Self::IdleTimeout => f.write_str("idle timeout"),
+            Self::WriteStalled => f.write_str("write stalled"),
+            Self::Overflow => f.write_str("write queue overflow"),
+            Self::Panicked => f.write_str("handler panicked"),
+            Self::Stopped => f.write_str("engine stopped"),
+            Self::Failed(kind) => write!(f, "failed: {kind}"),
+        }
+    }
 }
 
 impl CloseReason {

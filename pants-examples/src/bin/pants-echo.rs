@@ -26,7 +26,8 @@ const AFTER_HELP: &str = "\
 Environment: PANTS_LISTEN, PANTS_SHARDS and so on for every key of the file; PANTS_CONFIG names the file; PANTS_LOG is the
 level of the log: off, error, warn, info, debug, trace. --print-config shows every key.
 
-Exit status: 0 after a drain; 1 if it failed while it ran; 2 if it did not start, with the reason on standard error.";
+Exit status: 0 after a drain; 1 if it failed while it ran; 2 if it did not start, with the reason on standard error; 130 or
+143 if a second SIGINT or SIGTERM ended it.";
 
 /// What could not be done: exit status 2 before the first connection, 1 after.
 const NOT_STARTED: u8 = 2;

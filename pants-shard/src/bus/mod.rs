@@ -12,8 +12,8 @@ use crate::shard_id::ShardId;
 
 /// Sends work to the shards of a runtime; each shard has its own. Cheap to clone, for handlers to keep.
 ///
-/// Messages of one shard to another arrive in the order of their sending. Each pair of shards has a bounded lane; a full
-/// one gives the message back. What was accepted runs, even if the runtime stops meanwhile.
+/// Messages of one shard to another arrive in the order of their sending. Each pair of shards has a lane of its own, which
+/// holds 1,024 messages with up to 8 shards and fewer with more, 16 at the least; a full one gives the message back. What was accepted runs, even if the runtime stops meanwhile.
 ///
 /// # Examples
 ///
@@ -106,8 +106,8 @@ impl Bus {
         lane.push(work)
     }
 
-    /// Has a copy of `work` run on every shard, this one included. Returns the shards that it did not reach, for
-    /// [`send`](Self::send) to try again.
+    /// Has a copy of `work` run on every shard, this one included. Returns the shards that it did not reach: their lanes are
+    /// full, or the runtime has stopped. To try again keep a clone, and [`send`](Self::send) it, which also says which.
     pub fn broadcast<F>(&self, work: F) -> Vec<ShardId>
     where
         F: FnOnce(&mut Shard<'_>) + Clone + Send + 'static,

@@ -38,10 +38,17 @@ pub(super) struct Sourced<T> {
 /// PANTS_IDLE_TIMEOUT: expected a duration such as "30s" or "off", found "5"
 /// ```
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 #[error("{}", lines.join("\n"))]
 pub struct ConfigError {
     lines: Vec<String>,
+}
+
+/// As its display: what a `main` that returns it prints.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// The problems found so far, and the keys that they are about.
