@@ -45,8 +45,8 @@ impl<'a> Connection<'a> {
     /// soon as it will; [`on_write`](Handler::on_write) says when all has left.
     ///
     /// Returns whether `data` was taken. It is not after [`close`](Self::close), [`shutdown_write`](Self::shutdown_write)
-    /// or the connection's end; nor when the queue would grow past
-    /// [`write_cap`](crate::ConnectionOptions::write_cap), which ends the connection.
+    /// or the connection's end; nor when it is longer than [`write_cap`](crate::ConnectionOptions::write_cap) or the queue would
+    /// be, which ends the connection.
     pub fn write(&mut self, data: &[u8]) -> bool {
         self.context.outbox.push_if_open(self.key, data) || self.write_past_outbox(data)
     }
@@ -81,9 +81,8 @@ impl<'a> Connection<'a> {
     /// Input that arrives meanwhile is discarded: closing the descriptor over unread input would send RST, and RST
     /// destroys a reply that is still on its way (RFC 9112, section 9.6).
     pub fn close(&mut self) {
-        let stream = &mut self.slot().stream;
-        stream.flags.set(Flags::CLOSING);
-        stream.want_fin();
+        let now = self.context.clock.tick();
+        self.slot().stream.want_close(now);
         self.touch();
     }
 

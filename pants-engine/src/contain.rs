@@ -6,6 +6,7 @@ use std::mem;
 use crate::context::Running;
 use crate::dispatch::Dispatcher;
 use crate::key::Key;
+use crate::slots::Channel;
 
 impl Dispatcher {
     /// A callback has panicked: what it was is logged, what it belonged to is closed, and the loop goes on.
@@ -23,13 +24,19 @@ impl Dispatcher {
                 if let Some(slot) = self.context.server_slot(key) {
                     slot.acceptor = acceptor;
                 }
-                self.context.schedule(key);
             }
             Running::Timer(timer) => {
                 tracing::error!("timer panicked: {message}; it is cancelled");
                 self.context.timers.remove(timer);
             }
             Running::Nobody => tracing::error!("message from another thread panicked: {message}"),
+        }
+        // What the callback had written to others leaves before another connection may open the outbox.
+        self.context.flush_outbox();
+        // A server may have been in the middle of accepting.
+        let servers = self.context.channels.iter().filter(|(_, channel)| matches!(channel, Channel::Server(_)));
+        for server in servers.map(|(key, _)| key).collect::<Vec<_>>() {
+            self.context.schedule(server);
         }
         if self.context.options.abort_on_panic {
             std::process::abort();
@@ -40,16 +47,16 @@ impl Dispatcher {
         if self.context.outbox.owner() == Some(key) {
             self.context.outbox.clear();
         }
-        let Some(slot) = self.context.connection_slot(key) else { return };
+        let Some(slot) = self.context.connection_slot(key) else {
+            tracing::error!("handler panicked: {message}; it was being dropped, its connection is closed");
+            return;
+        };
         let name = self.handlers.get(key).map_or("unknown", |handler| handler.type_name());
         let peer = slot.stream.peer;
         tracing::error!(handler = name, %peer, "handler panicked: {message}; its connection is closed");
-        slot.stream.doom_panicked();
-        let server = slot.server;
-        self.context.schedule(key);
-        // It may have been about to accept more.
-        if let Some(server) = server {
-            self.context.schedule(server.0);
+        if !slot.ended {
+            slot.stream.doom_panicked();
         }
+        self.context.schedule(key);
     }
 }

@@ -331,7 +331,7 @@ impl Dispatcher {
                 context.schedule(key.0);
             }
         }
-        if reason.resets() {
+        if reason.resets() || slot.stream.queued() > 0 {
             slot.stream.transport.socket().reset_on_close();
         }
         context.stats.connections_open -= 1;

@@ -18,7 +18,8 @@ use crate::remote::Remote;
 
 /// A single-threaded event loop with its channels and timers.
 ///
-/// An engine stays on the thread that made it; [`Remote`] reaches it from others.
+/// An engine stays on the thread that made it; [`Remote`] reaches it from others. Dropping it closes everything without a
+/// callback; [`close_all`](Self::close_all) is the way with.
 ///
 /// # Examples
 ///
@@ -58,6 +59,8 @@ struct Turn {
     /// The sources held something before the sleep, or somebody has rung.
     sources_due: bool,
     source: usize,
+    /// How often the present source was asked.
+    source_calls: usize,
     timer_budget: usize,
     event: usize,
     next_turn_left: usize,
@@ -70,7 +73,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If the operating system refuses its epoll instance or its eventfd.
+    /// If the operating system refuses its epoll instance or its eventfd, or an option is not valid.
     pub fn new() -> Result<Self> {
         Self::with_options(EngineOptions::default())
     }
@@ -81,6 +84,9 @@ impl Engine {
     ///
     /// As [`new`](Self::new).
     pub fn with_options(options: EngineOptions) -> Result<Self> {
+        if options.longest_turn.is_zero() {
+            return Err(Error::Options("longest_turn must be longer than zero"));
+        }
         let (poller, registrar, waker) = Poller::new().map_err(Error::Create)?;
         let doorbell = Doorbell::new(waker);
         let (remote, inbox) = Remote::new(doorbell.clone());
@@ -175,7 +181,8 @@ impl Engine {
             return Some(Instant::now());
         }
         let context = &self.dispatcher.context;
-        context.has_deadline().then(|| Instant::now() + context.time_to_sleep())
+        // Both counted from the turn's reading of the clock, so that the answer does not move with the time of asking.
+        context.has_deadline().then(|| context.now() + context.next_due())
     }
 
     /// Closes everything at once: connections with [`CloseReason::Stopped`](crate::CloseReason::Stopped), and servers.
@@ -235,9 +242,14 @@ impl Engine {
             return;
         }
         while let Some(source) = self.sources.0.get_mut(self.turn.source) {
-            let delivered = source.drain(&mut self.dispatcher.context, limits::SOURCE_BUDGET);
-            self.dispatcher.context.stats.messages += delivered as u64;
+            // More than one call means that a message has panicked; that must not let the source past its budget.
+            self.turn.source_calls += 1;
+            if self.turn.source_calls <= limits::SOURCE_BUDGET {
+                let delivered = source.drain(&mut self.dispatcher.context, limits::SOURCE_BUDGET);
+                self.dispatcher.context.stats.messages += delivered as u64;
+            }
             self.turn.source += 1;
+            self.turn.source_calls = 0;
         }
         self.dispatcher.context.flush_outbox();
     }

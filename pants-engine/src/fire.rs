@@ -39,6 +39,12 @@ impl Dispatcher {
                 self.context.timers.remove(timer);
                 self.accept_again(key);
             }
+            Task::CloseServer(key) => {
+                self.context.timers.remove(timer);
+                if self.context.server_slot(key).is_some() {
+                    self.close_server(key);
+                }
+            }
             Task::DrainDeadline { last } => {
                 self.context.timers.remove(timer);
                 self.handle_drain_deadline(last);
@@ -73,7 +79,9 @@ impl Dispatcher {
         let key = task.connection;
         self.context.forget_handler_timer(key, timer);
         self.context.running = Running::Connection(key);
-        self.call(key, task.run);
+        if self.context.connection_slot(key).is_some_and(|slot| !slot.ended && slot.stream.doomed().is_none()) {
+            self.call(key, task.run);
+        }
         if self.settle(key) {
             // It may have resumed reading.
             self.drive(key);

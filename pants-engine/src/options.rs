@@ -56,7 +56,8 @@ pub struct ConnectionOptions {
     pub write_high_water: usize,
     /// See [`write_high_water`](Self::write_high_water), which it is below. Default: 64 KiB.
     pub write_low_water: usize,
-    /// A write that would queue more than this many bytes is refused and ends the connection, after
+    /// A write of more than this many bytes, or that would make the queue longer than that, is refused and ends the
+    /// connection, after
     /// [`on_overflow_error`](crate::Handler::on_overflow_error). At least `write_high_water` and 16 KiB. Default: 16 MiB.
     pub write_cap: usize,
     /// Whether the engine pauses reading at the high-water mark. Default: `true`.

@@ -51,6 +51,8 @@ pub(crate) enum Task {
     ConnectionDeadline(Key),
     /// Ends a server's pause.
     AcceptAgain(Key),
+    /// Closes a server between callbacks.
+    CloseServer(Key),
     /// The first or the last warning of a drain.
     DrainDeadline {
         last: bool,

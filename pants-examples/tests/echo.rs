@@ -50,7 +50,7 @@ fn connections_do_not_get_each_other_s_bytes() {
 }
 
 #[test]
-fn sixty_four_mebibytes_written_ahead_come_back_bit_for_bit() {
+fn sixty_four_mebibytes_come_back_bit_for_bit_to_a_client_that_reads_while_it_writes() {
     const CHUNK: usize = 1 << 20;
     const CHUNKS: usize = 64;
     let server = Server::start(&["--shards", "1"]);
@@ -73,6 +73,19 @@ fn sixty_four_mebibytes_written_ahead_come_back_bit_for_bit() {
     write.join().unwrap();
     let total = CHUNK * CHUNKS;
     assert_eq!(server.stop().output[1], format!("drained: 1 connections, {total} bytes in, {total} bytes out"));
+}
+
+#[test]
+fn sixty_four_mebibytes_written_before_a_byte_is_read_come_back_where_the_marks_allow_it() {
+    let marks = [("PANTS_WRITE_HIGH_WATER", "128MiB"), ("PANTS_WRITE_CAP", "256MiB")];
+    let server = Server::start_as(command(PANTS_ECHO).args(["--listen", ANY_PORT, "--shards", "1"]).envs(marks));
+    let mut client = client(server.address);
+    let mut data = vec![0; 64 << 20];
+    Noise(0xa4ead).fill(&mut data);
+    client.write_all(&data).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_receives(&mut client, &data);
+    assert_ends(&mut client);
 }
 
 #[test]

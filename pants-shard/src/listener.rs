@@ -1,5 +1,8 @@
 //! The listeners of all shards at one address: which socket is bound first, and what the others bind to.
 
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::sync::{Mutex, PoisonError};
 
 use pants_engine::{Acceptor, Address, Context, ServerKey, ServerOptions};
@@ -16,6 +19,8 @@ struct Group {
     /// How often the same shard had declared the same address before: port 0 may be asked for twice.
     nth: usize,
     resolved: Address,
+    /// Held for as long as the runtime runs.
+    _claim: Option<UnixDatagram>,
 }
 
 /// What one shard has declared in its set-up.
@@ -45,16 +50,20 @@ impl ListenerGroups {
         let key = if let Some(group) = known {
             context.bind(&group.resolved, options, acceptor)?
         } else {
-            if options.reuse_port && !share {
+            let claim = if options.reuse_port && !share {
+                let claim = claim(&address)?;
                 context.probe(&address).map_err(|error| port_taken(error, &address))?;
-            }
+                claim
+            } else {
+                None
+            };
             let key = context.bind(&address, options, acceptor).map_err(|error| port_taken(error, &address))?;
             let bound = context.server_address(key).ok_or(pants_engine::Error::NoServer)?;
             let resolved = match address {
                 Address::Port(_) => Address::Port(bound.port()),
                 _ => Address::Socket(bound),
             };
-            groups.push(Group { declared: address.clone(), nth, resolved });
+            groups.push(Group { declared: address.clone(), nth, resolved, _claim: claim });
             key
         };
         declared.addresses.push(address);
@@ -70,9 +79,26 @@ impl Declared {
     }
 }
 
+/// Claims an address among the programs on Pants, which may all be between their look and their `listen`.
+///
+/// The claim is an abstract Unix socket: it belongs to the network namespace, as ports do, and ends with its process
+/// (unix(7)). Port 0 needs none.
+fn claim(address: &Address) -> Result<Option<UnixDatagram>> {
+    if matches!(address, Address::Port(0)) || matches!(address, Address::Socket(socket) if socket.port() == 0) {
+        return Ok(None);
+    }
+    let name = UnixAddress::from_abstract_name(format!("pants/{address}"));
+    match name.and_then(|name| UnixDatagram::bind_addr(&name)) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(Error::PortTaken(address.clone())),
+        // A system without Unix sockets has the other look still.
+        Err(_) => Ok(None),
+    }
+}
+
 fn port_taken(error: pants_engine::Error, address: &Address) -> Error {
     match error {
-        pants_engine::Error::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+        pants_engine::Error::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
             Error::PortTaken(address.clone())
         }
         error => error.into(),

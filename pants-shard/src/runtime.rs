@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
 use crate::listener::ListenerGroups;
 use crate::placement::Placement;
-use crate::seat::{Seat, ShardReport};
+use crate::seat::Seat;
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
 use crate::shutdown::{Shutdown, Stage};
@@ -46,10 +46,10 @@ pub struct Runtime {
     config: Arc<Config>,
 }
 
-/// Shards that run.
+/// Shards that run. Dropping it lets them run on, with nobody to wait for them.
 #[derive(Debug)]
 pub struct Running {
-    threads: Vec<JoinHandle<Result<ShardReport>>>,
+    threads: Vec<JoinHandle<Result<Stats>>>,
     startup: Arc<Startup>,
     shutdown: Arc<Shutdown>,
     config: Arc<Config>,
@@ -61,8 +61,6 @@ pub struct Running {
 pub struct Report {
     /// What each shard's engine has done, by shard.
     pub shards: Vec<Stats>,
-    /// Messages on the bus that were accepted and did not run: 0 unless a shard failed.
-    pub undelivered: usize,
 }
 
 impl Runtime {
@@ -128,7 +126,8 @@ impl Runtime {
             running.shutdown.advance(Stage::Leaving);
             let failure = running.startup.take_failure();
             let joined = running.join();
-            return Err(failure.or(joined.err()).unwrap_or(Error::LateListen));
+            let unknown = || Error::Panicked("while the shards started, for a reason that nobody has told".to_owned());
+            return Err(failure.or(joined.err()).unwrap_or_else(unknown));
         }
         Ok(running)
     }
@@ -172,10 +171,7 @@ impl Running {
         for (index, thread) in self.threads.into_iter().enumerate() {
             let result = thread.join().unwrap_or_else(|payload| Err(Error::Panicked(panic_message(&*payload))));
             match result {
-                Ok(shard) => {
-                    report.shards.push(shard.stats);
-                    report.undelivered += shard.undelivered;
-                }
+                Ok(stats) => report.shards.push(stats),
                 Err(error) => {
                     let error = Error::Shard { shard: ShardId::new(index), source: Box::new(error) };
                     failure.get_or_insert(error);

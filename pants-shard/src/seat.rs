@@ -33,13 +33,6 @@ pub(crate) struct Seat {
     pub(crate) groups: Arc<ListenerGroups>,
 }
 
-/// What a shard leaves behind.
-#[derive(Debug, Default)]
-pub(crate) struct ShardReport {
-    pub(crate) stats: Stats,
-    pub(crate) undelivered: usize,
-}
-
 /// Why a shard does not come to serve.
 enum Unseated {
     /// Another one has failed.
@@ -59,7 +52,7 @@ enum Progress {
 
 impl Seat {
     /// Runs the shard from its first step to its last. A failure before it serves is told to `startup`.
-    pub(crate) fn occupy<F>(self, set_up: &F) -> Result<ShardReport>
+    pub(crate) fn occupy<F>(self, set_up: &F) -> Result<Stats>
     where
         F: Fn(&mut Shard<'_>) -> Result<()>,
     {
@@ -72,10 +65,10 @@ impl Seat {
         });
         let (mut engine, local) = match begun {
             Ok(Some(begun)) => begun,
-            Ok(None) => return Ok(ShardReport::default()),
+            Ok(None) => return Ok(Stats::default()),
             Err(error) => {
                 startup.fail(id, error);
-                return Ok(ShardReport::default());
+                return Ok(Stats::default());
             }
         };
         let served = guarded(|| serve(&mut engine, &local, &lanes));
@@ -84,8 +77,11 @@ impl Seat {
             shutdown.advance(Stage::Leaving);
         }
         engine.close_all();
-        let undelivered = lanes.iter().map(Receiver::len).sum();
-        served.map(|()| ShardReport { stats: engine.context().stats(), undelivered })
+        let undelivered: usize = lanes.iter().map(Receiver::len).sum();
+        if undelivered > 0 {
+            tracing::error!(shard = %id, undelivered, "messages were accepted and did not run, since a shard has failed");
+        }
+        served.map(|()| engine.context().stats())
     }
 
     /// Everything before the first connection.
@@ -147,6 +143,13 @@ fn serve(engine: &mut Engine, local: &Local, lanes: &[Receiver<Box<dyn Message>>
 /// Follows the runtime's stage, as far as this shard can.
 fn advance(progress: &mut Progress, context: &mut Context, local: &Local) {
     let shutdown = &local.shutdown;
+    // What is asked of one engine is meant for the runtime: a shard does not leave alone.
+    if context.take_stop() {
+        shutdown.advance(Stage::Stopping);
+    }
+    if *progress == Progress::Serving && context.is_draining() {
+        shutdown.advance(Stage::Draining);
+    }
     if *progress == Progress::Serving && shutdown.stage() >= Stage::Draining {
         *progress = Progress::Draining;
         context.drain(local.config.drain_timeout());

@@ -139,7 +139,6 @@ fn assert_order(shards: usize, count: usize) {
     let pairs = (0..shards).flat_map(|from| (0..shards).map(move |to| (ShardId::new(from), ShardId::new(to))));
     assert_eq!(ended, pairs.collect::<Vec<_>>());
     let report = live.stop();
-    assert_eq!(report.undelivered, 0);
     for shard in report.shards {
         assert_eq!((shard.messages as usize, shard.panics), (shards * count, 0));
     }
@@ -259,7 +258,6 @@ fn a_message_that_panics_leaves_its_shard_running() {
     assert_eq!(next(&told), ONE);
     let report = live.stop();
     assert_eq!(report.shards.iter().map(|shard| shard.panics).collect::<Vec<_>>(), [0, 1]);
-    assert_eq!(report.undelivered, 0);
 }
 
 /// Counts what was accepted and what has run.
@@ -302,9 +300,8 @@ fn messages_accepted_before_the_stop_run_and_later_ones_come_back() {
             Ok(())
         });
         next_all(&told, shards);
-        let report = live.stop();
+        live.stop();
         assert_eq!(counts.sent.load(Ordering::Relaxed), counts.ran.load(Ordering::Relaxed));
         assert!(counts.ran.load(Ordering::Relaxed) > 0 && counts.refused.load(Ordering::Relaxed) > 0);
-        assert_eq!(report.undelivered, 0);
     }
 }

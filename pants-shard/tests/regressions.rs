@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -138,4 +139,21 @@ fn a_panic_at_the_deadline_of_a_drain_does_not_keep_the_others_open() {
     let report = live.drain();
     assert_eq!((report.shards[0].panics, report.shards[0].connections_closed), (10, 10));
     drop(clients);
+}
+
+#[test]
+fn what_a_handler_asks_of_its_engine_alone_is_done_by_the_whole_runtime() {
+    struct Ending(fn(&mut Context));
+    impl Handler for Ending {
+        fn on_read(&mut self, connection: &mut Connection<'_>, _data: &[u8]) {
+            (self.0)(connection.context());
+        }
+    }
+    let ways: [fn(&mut Context); 2] = [Context::stop, |context| context.drain(Duration::from_secs(1))];
+    for way in ways {
+        let live = Live::start(shards(2), move |shard| shard.listen(ANY_PORT, move |_peer| Ending(way)).map(drop));
+        let mut client = client(live.address());
+        client.write_all(b"now").unwrap();
+        live.join();
+    }
 }

@@ -175,7 +175,6 @@ fn the_report_has_what_each_shard_has_done() {
     assert_eq!(sum(|shard| shard.connections_closed), 50);
     assert_eq!(sum(|shard| shard.bytes_in), greeted + 50_000);
     assert_eq!(sum(|shard| shard.bytes_out), greeted + 50_000);
-    assert_eq!(report.undelivered, 0);
 }
 
 #[test]
@@ -238,7 +237,6 @@ fn a_stop_does_not_wait_for_the_drain_before_it() {
     let mut client = clients(live.address(), 1).remove(0);
     live.running().drain();
     assert_echoes(&mut client, b"still served");
-    let report = live.stop();
+    live.stop();
     assert_eq!(told.try_iter().collect::<Vec<_>>(), [CloseReason::Stopped]);
-    assert_eq!(report.undelivered, 0);
 }

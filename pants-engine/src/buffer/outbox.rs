@@ -36,6 +36,7 @@ impl Outbox {
     /// Lets `key` write here without further questions, until anything else happens to it.
     #[inline]
     pub(crate) fn open_to(&mut self, key: Key) {
+        debug_assert!(self.owner.is_none_or(|owner| owner == key), "the outbox was opened over another's bytes");
         self.open_to = Some(key);
     }
 

@@ -82,7 +82,9 @@ impl Server {
     pub(crate) fn accept(&mut self) -> Accepted {
         match self.socket.accept() {
             Ok((socket, peer)) => {
-                self.shortage.since = None;
+                if self.shortage.since.take().is_some() && self.shortage.spare.is_none() {
+                    self.shortage.spare = open_spare();
+                }
                 Accepted::Connection(socket, peer)
             }
             Err(Errno::AGAIN) => {
@@ -114,9 +116,14 @@ impl Server {
     /// Returns whether one was.
     pub(crate) fn turn_one_away(&mut self, now: Tick) -> bool {
         let Some(since) = self.shortage.since else { return false };
-        if now < since.after(limits::ACCEPT_PAUSE_MAX) || self.shortage.spare.take().is_none() {
+        if now < since.after(limits::ACCEPT_PAUSE_MAX) {
             return false;
         }
+        let spare = self.shortage.spare.take().or_else(open_spare);
+        if spare.is_none() {
+            return false;
+        }
+        drop(spare);
         let turned_away = self.socket.accept().is_ok();
         self.shortage.spare = open_spare();
         turned_away

@@ -121,7 +121,8 @@ impl Stream {
     #[cold]
     fn handle_recv_error(&mut self, errno: Errno) {
         match errno {
-            Errno::AGAIN => self.flags.clear(Flags::READABLE),
+            // Nothing more is there, FIN included: what comes next comes with an edge of its own.
+            Errno::AGAIN => self.flags.clear(Flags::READABLE.or(Flags::READ_UNTIL_BLOCKED)),
             Errno::INTR => {}
             errno => self.fail(errno),
         }
@@ -192,7 +193,9 @@ impl Stream {
         let queue = self.queue.get_or_insert_default();
         if !self.flags.any(Flags::QUEUED) {
             self.flags.set(Flags::QUEUED.or(Flags::REARM_DUE));
-            self.since = now;
+            if !self.flags.any(Flags::CONNECTING) {
+                self.since = now;
+            }
         }
         queue.push(bytes);
         let congested = self.options.auto_pause && queue.len() > self.options.write_high_water;
@@ -292,6 +295,16 @@ impl Stream {
     pub(crate) fn want_fin(&mut self) {
         let sent = self.flags.any(Flags::FIN_SENT);
         self.flags.set(Flags::FIN_WANTED.when(!sent));
+    }
+
+    /// Begins to close; the wait for the peer's FIN counts from here when this side's has left already.
+    pub(crate) fn want_close(&mut self, now: Tick) {
+        if !self.flags.any(Flags::CLOSING) && self.flags.any(Flags::FIN_SENT) {
+            self.since = now;
+            self.flags.set(Flags::REARM_DUE);
+        }
+        self.flags.set(Flags::CLOSING);
+        self.want_fin();
     }
 
     /// Takes closing a step further: FIN when the queue is empty, and the end when the peer's FIN is in too.

@@ -221,6 +221,12 @@ impl Context {
         }
     }
 
+    /// Whether [`stop`](Self::stop) was called since this was last asked. For those that drive an engine by
+    /// [`run_while`](crate::Engine::run_while) and stop it in a way of their own.
+    pub fn take_stop(&mut self) -> bool {
+        std::mem::take(&mut self.stopping)
+    }
+
     /// Whether the engine drains.
     pub fn is_draining(&self) -> bool {
         self.drain.is_some()

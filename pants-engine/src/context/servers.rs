@@ -11,7 +11,7 @@ use crate::key::{ConnectionKey, ServerKey};
 use crate::net::address::{Address, ToAddress};
 use crate::net::socket::Socket;
 use crate::options::ServerOptions;
-use crate::slots::{Channel, ServerSlot};
+use crate::slots::{Channel, ServerSlot, Task};
 
 impl Context {
     /// Starts a server at `address` with default options; see [`listen_with`](Self::listen_with).
@@ -100,13 +100,7 @@ impl Context {
     /// Closes a server; its connections stay. [`Acceptor::on_close`] comes after the present callback. A stale key does
     /// nothing.
     pub fn close_server(&mut self, key: ServerKey) {
-        self.callback(move |context| {
-            if let Some(Channel::Server(slot)) = context.channels.remove(key.0)
-                && let Some(mut acceptor) = slot.acceptor
-            {
-                acceptor.on_close();
-            }
-        });
+        self.timers.insert_next_turn(Task::CloseServer(key.0));
     }
 
     /// Where a server listens: the port it was given, if it asked for port 0.

@@ -128,19 +128,27 @@ impl Context {
         self.has_work() || self.timers.has_every_turn() || self.timers.next_tick().is_some()
     }
 
-    /// How long the engine may sleep before one of its own timers needs it.
-    ///
-    /// Measured from the turn's reading of the clock, which is a little old; where that would matter it is read again.
-    pub(crate) fn time_to_sleep(&self) -> Duration {
+    /// How long after the turn's beginning the engine has something of its own to do.
+    pub(crate) fn next_due(&self) -> Duration {
         if self.has_work() {
             return Duration::ZERO;
         }
         let bound = if self.timers.has_every_turn() { self.options.longest_turn } else { limits::LONGEST_SLEEP };
-        let Some(next) = self.timers.next_tick() else { return bound };
-        let mut left = next.since(self.clock.now());
-        if !left.is_zero() && left < limits::FRESH_CLOCK_WITHIN {
-            left = next.since(self.clock.fresh());
+        self.timers.next_tick().map_or(bound, |next| next.since(self.clock.now()).min(bound))
+    }
+
+    /// How long the engine may sleep before one of its own timers needs it.
+    ///
+    /// The turn's reading of the clock is older than the sleep by as much as the turn took. So a far timer is slept towards,
+    /// and measured anew when it is near.
+    pub(crate) fn time_to_sleep(&self) -> Duration {
+        let due = self.next_due();
+        if due.is_zero() {
+            due
+        } else if due < limits::FRESH_CLOCK_WITHIN {
+            (self.clock.now() + due).saturating_sub(self.clock.fresh())
+        } else {
+            due - limits::FRESH_CLOCK_WITHIN / 2
         }
-        left.min(bound)
     }
 }
