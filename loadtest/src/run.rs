@@ -1,0 +1,153 @@
+//! The course of a run: starts the shards, shows how far they are, and gathers what they have counted.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use pants_shard::{Config, Placement, Result, Running, Runtime};
+
+use crate::control::{Control, Event, Outcome};
+use crate::plan::{Plan, Window};
+use crate::progress::Progress;
+use crate::server::{Process, Sample};
+use crate::tally::{Tally, Usage};
+
+/// What a run has measured, before anything is concluded from it.
+#[derive(Debug)]
+pub struct Measured {
+    /// What all shards have counted.
+    pub tally: Tally,
+    /// How long was measured.
+    pub elapsed: Duration,
+    /// What each shard took of its CPU meanwhile.
+    pub usages: Vec<Usage>,
+    /// Where each shard was.
+    pub placement: Placement,
+    /// The server at both ends of the measured time, if it was looked at and was still there.
+    pub server: Option<(Process, Sample, Sample)>,
+    /// Whether the user ended it.
+    pub interrupted: bool,
+}
+
+/// Does what the plan says.
+///
+/// # Errors
+///
+/// If the shards cannot be started, or one of them fails.
+pub fn run(
+    plan: Plan,
+    config: Config,
+    process: Option<Process>,
+    interrupted: Arc<AtomicBool>,
+    progress: &mut Progress,
+) -> Result<Measured> {
+    let placement = config.placement().clone();
+    let (events, told) = channel();
+    let control = Arc::new(Control::new(plan, placement.len(), interrupted, events));
+    let shared = Arc::clone(&control);
+    let running = Runtime::new(config)?.start(move |shard| crate::worker::Worker::start(shard, &shared))?;
+
+    let mut course = Course::new(process);
+    let outcomes = course.follow(&control, &told, progress);
+    course.end(Instant::now());
+    progress.finish();
+    let interrupted = control.is_interrupted();
+    let complete = outcomes.len() == placement.len();
+    leave(running, interrupted || !complete)?;
+    Ok(course.measured(outcomes, placement, interrupted))
+}
+
+/// Closes the connections: in good order, unless the user is waiting.
+fn leave(running: Running, at_once: bool) -> Result<()> {
+    if at_once {
+        running.stop();
+    } else {
+        running.drain();
+    }
+    running.join().map(drop)
+}
+
+/// What the thread that waits for the shards keeps meanwhile.
+#[derive(Debug)]
+struct Course {
+    process: Option<Process>,
+    window: Option<Window>,
+    /// The server when measuring began, and when it ended.
+    first: Option<Sample>,
+    last: Option<Sample>,
+}
+
+impl Course {
+    fn new(process: Option<Process>) -> Self {
+        Self { process, window: None, first: None, last: None }
+    }
+
+    /// Waits until every shard has finished, or one has failed and all have ended.
+    fn follow(&mut self, control: &Control, told: &Receiver<Event>, progress: &mut Progress) -> Vec<Outcome> {
+        let shards = control.shards();
+        let mut outcomes = Vec::with_capacity(shards);
+        while outcomes.len() < shards {
+            match told.recv_timeout(self.patience(progress.interval())) {
+                Ok(Event::Began(window)) => self.window = Some(window),
+                Ok(Event::Finished(outcome)) => outcomes.push(*outcome),
+                Err(RecvTimeoutError::Timeout) => {}
+                // Every shard has gone with its sender; `join` says why.
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now = Instant::now();
+            self.look(now);
+            progress.show(control.snapshot(), self.window, now);
+        }
+        outcomes
+    }
+
+    /// How long there is nothing to do but to wait.
+    fn patience(&self, interval: Duration) -> Duration {
+        let due = self.window.and_then(|window| match (&self.first, &self.last) {
+            (None, _) => Some(window.from),
+            (Some(_), None) => window.until,
+            _ => None,
+        });
+        let due = due.filter(|_| self.process.is_some());
+        due.map_or(interval, |due| interval.min(due.saturating_duration_since(Instant::now())))
+    }
+
+    /// Looks at the server when it is time to.
+    fn look(&mut self, now: Instant) {
+        let (Some(process), Some(window)) = (self.process, self.window) else { return };
+        if self.first.is_none() && now >= window.from {
+            self.first = process.sample();
+        }
+        if self.last.is_none() && window.until.is_some_and(|until| now >= until) {
+            self.last = process.sample();
+        }
+    }
+
+    /// The run is over, on time or not.
+    fn end(&mut self, now: Instant) {
+        self.look(now);
+        if self.last.is_none() && self.first.is_some() {
+            self.last = self.process.and_then(Process::sample);
+        }
+    }
+
+    fn measured(self, mut outcomes: Vec<Outcome>, placement: Placement, interrupted: bool) -> Measured {
+        outcomes.sort_by_key(|outcome| outcome.shard);
+        let mut tally = Tally::default();
+        for outcome in &outcomes {
+            tally.merge(&outcome.tally);
+        }
+        let ended = outcomes.iter().map(|outcome| outcome.ended).max();
+        let elapsed = ended.zip(self.window).map(|(ended, window)| ended.saturating_duration_since(window.from));
+        let server = self.process.zip(self.first).zip(self.last).map(|((process, first), last)| (process, first, last));
+        Measured {
+            tally,
+            elapsed: elapsed.unwrap_or_default(),
+            usages: outcomes.iter().map(|outcome| outcome.usage).collect(),
+            placement,
+            server,
+            interrupted,
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! One shard's share of a run: opens its connections, sets them off together, and ends when the last has come to rest.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pants_shard::{Bus, ConnectionKey, ConnectionOptions, Context, EngineError, Result, Shard};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::connection::Link;
+use crate::control::{Control, Event, Outcome};
+use crate::conversation::{Conversation, Settings, Surplus};
+use crate::failure::Kind;
+use crate::pattern::Pattern;
+use crate::plan::{IN_FLIGHT_BYTES_MAX, Window};
+use crate::tally::{Tally, Usage};
+
+/// Connections that one shard has on their way at a time, well below the backlog of a common server (4,096, listen(2)).
+const CONNECTING_MAX: usize = 256;
+
+/// How often a shard shows how far it has come, and looks whether the user has had enough.
+const PULSE: Duration = Duration::from_millis(100);
+
+/// A message in flight beside those that wait: what the queue may hold.
+const WRITE_CAP: usize = IN_FLIGHT_BYTES_MAX + (1 << 20);
+
+/// One shard's share of a run.
+#[derive(Debug)]
+pub struct Worker {
+    shard: usize,
+    control: Arc<Control>,
+    bus: Bus,
+    pattern: Rc<Pattern>,
+    stage: Cell<Stage>,
+    opening: Cell<Opening>,
+    /// The connections that were made, until the load begins.
+    keys: RefCell<Vec<ConnectionKey>>,
+    /// Connections that were made, and have neither failed nor come to rest.
+    active: Cell<usize>,
+    tally: RefCell<Tally>,
+    /// The shard's own clock at both ends of the window.
+    began: Cell<Option<Reading>>,
+    ended: Cell<Option<Reading>>,
+}
+
+/// The time, and how long the thread had run by then.
+type Reading = (Instant, Duration);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Opening,
+    /// Every connection is made or has failed; the other shards are waited for.
+    Ready,
+    Running(Window),
+    Over,
+}
+
+/// How far the opening of the connections is.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    /// The next one to begin, by its number.
+    next: usize,
+    /// One past the last.
+    end: usize,
+    /// Begun, and neither made nor failed.
+    pending: usize,
+}
+
+/// Where a message from another shard finds the worker.
+#[derive(Default)]
+struct Seat(RefCell<Option<Rc<Worker>>>);
+
+impl Worker {
+    /// Starts a shard's share. Its end is told by [`Event::Finished`].
+    ///
+    /// # Errors
+    ///
+    /// If the engine refuses the timer.
+    pub fn start(shard: &mut Shard<'_>, control: &Arc<Control>) -> Result<()> {
+        let plan = &control.plan;
+        let share = plan.share(shard.id().index(), shard.shards());
+        let worker = Rc::new(Self {
+            shard: shard.id().index(),
+            control: Arc::clone(control),
+            bus: shard.bus(),
+            pattern: Rc::new(Pattern::new(plan.seed, plan.size)),
+            stage: Cell::new(Stage::Opening),
+            opening: Cell::new(Opening { next: share.start, end: share.end, pending: 0 }),
+            keys: RefCell::new(Vec::with_capacity(share.len())),
+            active: Cell::new(0),
+            tally: RefCell::default(),
+            began: Cell::new(None),
+            ended: Cell::new(None),
+        });
+        shard.set_state(Rc::new(Seat(RefCell::new(Some(Rc::clone(&worker))))));
+        let opener = Rc::clone(&worker);
+        shard.callback(move |shard| opener.open_more(shard.context()));
+        shard.cycle(PULSE, move |_| worker.pulse())?;
+        Ok(())
+    }
+
+    /// Begins as many connections as may be on their way; when none is left, the shard is ready.
+    fn open_more(self: &Rc<Self>, context: &mut Context) {
+        while self.stage.get() == Stage::Opening {
+            let mut opening = self.opening.get();
+            if opening.next == opening.end || opening.pending == CONNECTING_MAX {
+                break;
+            }
+            let number = opening.next;
+            opening.next += 1;
+            match context.connect_with(self.control.plan.target.address(), self.options(), self.link(number)) {
+                Ok(_) => opening.pending += 1,
+                Err(error) => self.note_connect_error(&error),
+            }
+            self.opening.set(opening);
+        }
+        let Opening { next, end, pending } = self.opening.get();
+        if self.stage.get() == Stage::Opening && next == end && pending == 0 {
+            self.stage.set(Stage::Ready);
+            self.set_off_if_last();
+        }
+    }
+
+    fn options(&self) -> ConnectionOptions {
+        ConnectionOptions {
+            connect_timeout: Some(self.timeout()),
+            // Both would be timeouts of this side; the one timeout of a message covers them.
+            idle_timeout: None,
+            write_stall_timeout: None,
+            write_cap: WRITE_CAP,
+            // A server that echoes must be read while it is written to, or the two wait for each other.
+            auto_pause: false,
+            ..ConnectionOptions::default()
+        }
+    }
+
+    fn link(self: &Rc<Self>, number: usize) -> Link {
+        let plan = &self.control.plan;
+        let settings = Settings {
+            connection: number as u64,
+            size: plan.size,
+            depth: plan.depth,
+            quota: plan.quota(number),
+            verify: plan.verify,
+        };
+        Link::new(Rc::clone(self), Conversation::new(Rc::clone(&self.pattern), settings))
+    }
+
+    /// The last shard to be ready starts the clock for all.
+    fn set_off_if_last(&self) {
+        if !self.control.arrive() {
+            return;
+        }
+        let window = self.control.plan.window(Instant::now());
+        self.control.tell(Event::Began(window));
+        // It reaches all: the lanes are empty, and while a shard's share is not over the runtime is not stopped.
+        self.bus.broadcast(move |shard| {
+            let worker = shard.state::<Seat>().0.borrow().clone();
+            if let Some(worker) = worker {
+                worker.begin(shard.context(), window);
+            }
+        });
+    }
+
+    /// The load begins.
+    fn begin(self: &Rc<Self>, context: &mut Context, window: Window) {
+        if self.stage.get() != Stage::Ready {
+            return;
+        }
+        self.stage.set(Stage::Running(window));
+        let worker = Rc::clone(self);
+        context.defer_until(window.from, move |_| worker.began.set(Some(read_clocks())));
+        if let Some(until) = window.until {
+            let worker = Rc::clone(self);
+            context.defer_until(until, move |_| worker.ended.set(Some(read_clocks())));
+        }
+        // Its handler is reached from a connection by a timer only.
+        for key in self.keys.take() {
+            if let Some(mut connection) = context.connection(key) {
+                connection.defer(Duration::ZERO, Link::begin);
+            }
+        }
+        if self.active.get() == 0 {
+            self.finish(Instant::now());
+        }
+    }
+
+    fn pulse(&self) {
+        if self.is_over() {
+            return;
+        }
+        self.control.publish(self.shard, &self.tally.borrow());
+        if self.control.is_interrupted() {
+            self.finish(Instant::now());
+        }
+    }
+
+    /// Ends this shard's share: nothing is counted any more.
+    fn finish(&self, now: Instant) {
+        let until = match self.stage.replace(Stage::Over) {
+            Stage::Running(window) => window.until,
+            Stage::Opening | Stage::Ready => None,
+            Stage::Over => return,
+        };
+        let usage = match (self.began.get(), self.ended.get()) {
+            (Some(began), ended) => Usage::between(began, ended.unwrap_or_else(read_clocks)),
+            (None, _) => Usage::default(),
+        };
+        let tally = self.tally.take();
+        self.control.publish(self.shard, &tally);
+        let ended = until.map_or(now, |until| until.min(now));
+        self.control.tell(Event::Finished(Box::new(Outcome { shard: self.shard, tally, usage, ended })));
+    }
+
+    // What the connections tell and ask.
+
+    /// A connection is made.
+    pub fn handle_connected(self: &Rc<Self>, context: &mut Context, key: ConnectionKey) {
+        self.tally.borrow_mut().connected += 1;
+        self.active.set(self.active.get() + 1);
+        self.keys.borrow_mut().push(key);
+        self.settle_pending(context);
+    }
+
+    /// A connection was not made.
+    pub fn handle_connect_error(self: &Rc<Self>, context: &mut Context, error: &EngineError) {
+        self.note_connect_error(error);
+        self.settle_pending(context);
+    }
+
+    fn settle_pending(self: &Rc<Self>, context: &mut Context) {
+        let opening = self.opening.get();
+        self.opening.set(Opening { pending: opening.pending - 1, ..opening });
+        self.open_more(context);
+    }
+
+    fn note_connect_error(&self, error: &EngineError) {
+        let kind = match error {
+            EngineError::Connect { source, .. } => Kind::of(source.kind()),
+            _ => Kind::Other,
+        };
+        self.note_failure(kind, 0, Some(error.to_string()));
+    }
+
+    /// A connection has failed, and with it these messages.
+    pub fn note_failure(&self, kind: Kind, in_flight: usize, detail: Option<String>) {
+        if !self.is_over() {
+            self.tally.borrow_mut().fail(kind, in_flight, detail);
+        }
+    }
+
+    /// Messages have been sent.
+    #[inline]
+    pub fn note_sent(&self, messages: u64) {
+        self.tally.borrow_mut().sent += messages;
+    }
+
+    /// Bytes have come back.
+    ///
+    /// # Errors
+    ///
+    /// [`Surplus`] if they are more than was sent.
+    #[inline]
+    pub fn hear(&self, conversation: &mut Conversation, data: &[u8], now: Instant) -> Result<(), Surplus> {
+        let mut tally = self.tally.borrow_mut();
+        tally.bytes_in += data.len() as u64;
+        let Stage::Running(window) = self.stage.get() else { return Err(Surplus) };
+        conversation.handle_bytes(data, |reply| tally.record(reply, now, window))
+    }
+
+    /// A connection has failed or come to rest.
+    pub fn leave(&self, now: Instant) {
+        self.active.set(self.active.get() - 1);
+        if self.active.get() == 0 && matches!(self.stage.get(), Stage::Running(_)) {
+            self.finish(now);
+        }
+    }
+
+    /// Whether messages may be sent at `now`.
+    #[inline]
+    pub fn may_send(&self, now: Instant) -> bool {
+        matches!(self.stage.get(), Stage::Running(window) if window.until.is_none_or(|until| now < until))
+    }
+
+    /// Whether nothing is counted any more.
+    pub fn is_over(&self) -> bool {
+        self.stage.get() == Stage::Over
+    }
+
+    /// How long a message may wait.
+    pub fn timeout(&self) -> Duration {
+        self.control.plan.timeout
+    }
+}
+
+/// The time, and how long this thread has run: the number in its `schedstat` (proc_pid_stat(5)), exact and without a file.
+fn read_clocks() -> Reading {
+    let busy = clock_gettime(ClockId::ThreadCPUTime);
+    (Instant::now(), Duration::new(busy.tv_sec.unsigned_abs(), busy.tv_nsec.unsigned_abs() as u32))
+}
