@@ -4,7 +4,7 @@ mod support;
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::panic::panic_any;
 use std::rc::Rc;
 use std::sync::mpsc::{Sender, channel};
@@ -35,19 +35,25 @@ impl Handler for Bystander {
     }
 }
 
-#[test]
-fn what_a_callback_wrote_before_it_panicked_reaches_its_owner_and_nobody_else() {
-    hush();
+/// An engine with a server of bystanders, and its first `count` connections in order.
+fn bystanders(count: usize) -> (Engine, Rc<RefCell<Vec<ConnectionKey>>>, Vec<TcpStream>) {
     let mut engine = Engine::new().unwrap();
     let keys: Rc<RefCell<Vec<ConnectionKey>>> = Rc::default();
     let known = Rc::clone(&keys);
     let server = engine.listen(ANY_PORT, move |_peer| Bystander(Rc::clone(&known))).unwrap();
     let address = engine.context().server_address(server).unwrap();
     let mut clients = Vec::new();
-    for count in 1..=3 {
+    while clients.len() < count {
         clients.push(client(address));
-        turn_until(&mut engine, |_| keys.borrow().len() == count);
+        turn_until(&mut engine, |_| keys.borrow().len() == clients.len());
     }
+    (engine, keys, clients)
+}
+
+#[test]
+fn what_a_callback_wrote_before_it_panicked_reaches_its_owner_and_nobody_else() {
+    hush();
+    let (mut engine, _keys, mut clients) = bystanders(3);
     // Both are there before the engine turns: one batch, the panic in front.
     clients[1].write_all(b"boom").unwrap();
     clients[2].write_all(b"hello").unwrap();
@@ -59,16 +65,7 @@ fn what_a_callback_wrote_before_it_panicked_reaches_its_owner_and_nobody_else() 
 #[test]
 fn what_a_timer_wrote_before_it_panicked_reaches_its_owner_and_nobody_else() {
     hush();
-    let mut engine = Engine::new().unwrap();
-    let keys: Rc<RefCell<Vec<ConnectionKey>>> = Rc::default();
-    let known = Rc::clone(&keys);
-    let server = engine.listen(ANY_PORT, move |_peer| Bystander(Rc::clone(&known))).unwrap();
-    let address = engine.context().server_address(server).unwrap();
-    let mut clients = Vec::new();
-    for count in 1..=2 {
-        clients.push(client(address));
-        turn_until(&mut engine, |_| keys.borrow().len() == count);
-    }
+    let (mut engine, keys, mut clients) = bystanders(2);
     let first = keys.borrow()[0];
     engine.context().callback(move |context| {
         context.connection(first).unwrap().write(b"for the first");
