@@ -84,9 +84,9 @@ impl Dispatcher {
         if context.outbox.owner().is_some() {
             // Nobody leaves within a callback: it is the one that was found valid.
             let Some(Channel::Connection(slot)) = context.channels.at_mut(key.index()) else { return false };
-            let told = slot.stream.send_now(context.outbox.bytes(), &context.clock, &mut context.stats);
+            let all_done = slot.stream.send_now(context.outbox.bytes(), &context.clock, &mut context.stats);
             context.outbox.clear();
-            if !told {
+            if !all_done {
                 if !slot.stream.only_on_write_is_due() {
                     return false;
                 }
