@@ -19,8 +19,8 @@ struct Group {
     /// How often the same shard had declared the same address before: port 0 may be asked for twice.
     nth: usize,
     resolved: Address,
-    /// Held for as long as the runtime runs.
-    _claim: Option<UnixDatagram>,
+    /// Held for as long as the runtime serves.
+    claim: Option<UnixDatagram>,
 }
 
 /// What one shard has declared in its set-up.
@@ -63,12 +63,19 @@ impl ListenerGroups {
                 Address::Port(_) => Address::Port(bound.port()),
                 _ => Address::Socket(bound),
             };
-            groups.push(Group { declared: address.clone(), nth, resolved, _claim: claim });
+            groups.push(Group { declared: address.clone(), nth, resolved, claim });
             key
         };
         declared.addresses.push(address);
         declared.servers.push(key);
         Ok(key)
+    }
+
+    /// The listeners close, and the addresses are for whoever comes next: a successor need not wait for the drain's end.
+    pub(crate) fn release_claims(&self) {
+        for group in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            group.claim = None;
+        }
     }
 }
 

@@ -152,6 +152,7 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Local) {
     }
     if *progress == Progress::Serving && shutdown.stage() >= Stage::Draining {
         *progress = Progress::Draining;
+        local.groups.release_claims();
         context.drain(local.config.drain_timeout());
     }
     if *progress == Progress::Draining && shutdown.stage() >= Stage::Stopping {

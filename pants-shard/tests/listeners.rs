@@ -7,8 +7,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
+use std::time::Instant;
 
-use pants_shard::{ConfigBuilder, Error, ShardId};
+use pants_shard::{ConfigBuilder, Connection, Error, Handler, Shard, ShardId};
 use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
 
 use crate::support::*;
@@ -178,4 +179,41 @@ fn a_drain_takes_what_is_queued_on_the_listener() {
         assert_eq!(reply, "in the queue");
     }
     assert_eq!(live.join().shards[0].connections_accepted, 100);
+}
+
+/// Echoes, and keeps its connection through a drain, for as long as that lasts.
+struct Lasting;
+
+impl Handler for Lasting {
+    fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+        connection.write(data);
+    }
+
+    fn on_drain(&mut self, _connection: &mut Connection<'_>) {}
+}
+
+#[test]
+fn a_successor_may_listen_while_its_predecessor_still_drains() {
+    // Free again, and not soon given to anybody who asks for any port.
+    let address = TcpListener::bind(ANY_PORT).unwrap().local_addr().unwrap();
+    let serve = move |shard: &mut Shard<'_>| shard.listen(address, |_peer| Lasting).map(drop);
+    let first = Live::start(shards(2), serve);
+    let mut held = client(address);
+    held.write_all(b"hello").unwrap();
+    held.read_exact(&mut [0; 5]).unwrap();
+    first.running().drain();
+    // Refused while the first one's listeners are on their way out.
+    let limit = Instant::now() + PATIENCE;
+    let second = loop {
+        match Live::try_start(shards(2), serve) {
+            Ok(second) => break second,
+            Err(error) => assert!(Instant::now() < limit, "{error}"),
+        }
+    };
+    held.set_nonblocking(true).unwrap();
+    let unread = held.read(&mut [0; 5]).map_err(|error| error.kind());
+    assert_eq!(unread, Err(ErrorKind::WouldBlock), "the first one has come to its end before the second could begin");
+    drop(held);
+    first.join();
+    second.stop();
 }

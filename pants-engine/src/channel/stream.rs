@@ -31,7 +31,7 @@ pub(crate) struct Stream {
     since: Tick,
     /// The error behind `CloseReason::Failed`.
     pub(crate) errno: Option<Errno>,
-    /// Why the connection must close; the first reason stays. Invariant: `Some` exactly while `DOOMED` is set.
+    /// Why the connection must close; the first reason stays, but for a panic's. Invariant: `Some` exactly while `DOOMED` is set.
     doom: Option<CloseReason>,
 }
 
