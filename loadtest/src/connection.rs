@@ -7,6 +7,8 @@ use pants_shard::{CloseReason, Connection, Context, EngineError, Handler};
 
 use crate::conversation::{Conversation, Surplus};
 use crate::failure::Kind;
+use crate::plan::Window;
+use crate::tally::Tally;
 use crate::worker::Worker;
 
 /// One connection of the load.
@@ -43,21 +45,16 @@ impl Link {
         if self.state != State::Active {
             return;
         }
-        self.send(connection, Instant::now());
+        let now = Instant::now();
+        let conversation = &mut self.conversation;
+        self.worker.while_running(|tally, window| say(conversation, connection, now, tally, window));
+        self.rest_if_done(now);
         connection.defer(self.worker.timeout(), Self::check);
     }
 
-    /// Fills up what may be in flight, or comes to rest.
-    fn send(&mut self, connection: &mut Connection<'_>, now: Instant) {
-        if self.worker.may_send(now) {
-            let mut sent = 0;
-            while let Some(message) = self.conversation.take_next(now) {
-                // Where the write fails, `on_close` counts what is in flight.
-                connection.write(message);
-                sent += 1;
-            }
-            self.worker.note_sent(sent);
-        }
+    /// Comes to rest when nothing is in flight: what could be sent has been.
+    #[inline]
+    fn rest_if_done(&mut self, now: Instant) {
         if self.conversation.in_flight() == 0 && self.state == State::Active {
             self.state = State::AtRest;
             self.worker.leave(now);
@@ -95,6 +92,25 @@ impl Link {
     }
 }
 
+/// Fills up what may be in flight.
+#[inline]
+fn say(
+    conversation: &mut Conversation,
+    connection: &mut Connection<'_>,
+    now: Instant,
+    tally: &mut Tally,
+    window: Window,
+) {
+    if !window.permits(now) {
+        return;
+    }
+    while let Some(message) = conversation.take_next(now) {
+        // Where the write fails, `on_close` counts what is in flight.
+        connection.write(message);
+        tally.sent += 1;
+    }
+}
+
 impl Handler for Link {
     fn on_connect(&mut self, connection: &mut Connection<'_>) {
         let key = connection.key();
@@ -106,14 +122,21 @@ impl Handler for Link {
     }
 
     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
-        let now = Instant::now();
-        if self.state == State::Failed || self.worker.is_over() {
+        if self.state == State::Failed {
             return;
         }
-        match self.worker.hear(&mut self.conversation, data, now) {
-            Ok(()) if self.state == State::Active => self.send(connection, now),
-            Ok(()) => {}
-            Err(Surplus) => {
+        let now = Instant::now();
+        let conversation = &mut self.conversation;
+        let heard = self.worker.while_running(|tally, window| {
+            tally.bytes_in += data.len() as u64;
+            conversation.handle_bytes(data, |reply| tally.record(reply, now, window))?;
+            say(conversation, connection, now, tally, window);
+            Ok(())
+        });
+        match heard {
+            Some(Ok(())) => self.rest_if_done(now),
+            None if self.worker.is_over() => {}
+            None | Some(Err(Surplus)) => {
                 self.fail(Kind::Other, Some("more bytes came back than were sent".to_owned()));
                 connection.abort();
             }

@@ -1,24 +1,26 @@
 //! One connection's side of the talk: which message is next, and what the bytes that come back are. Pure.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::pattern::Pattern;
+use crate::pattern::{Pattern, Pieces};
 
 /// What has been sent on one connection, and what has come back.
 #[derive(Debug)]
 pub struct Conversation {
     pattern: Rc<Pattern>,
+    pieces: Pieces,
     settings: Settings,
     /// Messages sent.
     sent: u64,
+    /// Messages that have come back. Invariant: at most `sent`, and at most `depth` behind it.
+    replied: u64,
     /// Bytes of the oldest message in flight that have come back. Invariant: less than a message; 0 with none in flight.
     filled: usize,
     /// Bytes of that message which were not what was sent.
     wrong: u64,
-    /// When each message in flight was sent, oldest first.
-    in_flight: VecDeque<Instant>,
+    /// When each message in flight was sent: a ring of a power of two of places, at least `depth`, with a message at its number.
+    sent_at: Box<[Option<Instant>]>,
 }
 
 /// What does not change of a conversation.
@@ -53,21 +55,22 @@ pub struct Surplus;
 impl Conversation {
     /// A conversation in which nothing has been said.
     pub fn new(pattern: Rc<Pattern>, settings: Settings) -> Self {
-        // Most often there is one message in flight, and room for one takes a quarter of the memory that growing does.
-        let in_flight = VecDeque::with_capacity(settings.depth.min(4));
-        Self { pattern, settings, sent: 0, filled: 0, wrong: 0, in_flight }
+        let pieces = pattern.pieces(settings.connection);
+        let sent_at = vec![None; settings.depth.next_power_of_two()].into();
+        Self { pattern, pieces, settings, sent: 0, replied: 0, filled: 0, wrong: 0, sent_at }
     }
 
     /// The next message, if there is to be one now; it is in flight from `now` on.
     #[inline]
     pub fn take_next(&mut self, now: Instant) -> Option<&[u8]> {
-        if self.in_flight.len() >= self.settings.depth || self.sent >= self.settings.quota {
+        if self.sent - self.replied >= self.settings.depth as u64 || self.is_spent() {
             return None;
         }
         let number = self.sent;
         self.sent += 1;
-        self.in_flight.push_back(now);
-        Some(self.pattern.message(self.settings.connection, number))
+        let place = self.place(number);
+        self.sent_at[place] = Some(now);
+        Some(self.pattern.message(self.pieces, number))
     }
 
     /// Takes bytes that have come back, and tells of each message that they complete.
@@ -79,7 +82,7 @@ impl Conversation {
     pub fn handle_bytes(&mut self, mut data: &[u8], mut on_reply: impl FnMut(Reply)) -> Result<(), Surplus> {
         let size = self.settings.size;
         while !data.is_empty() {
-            let Some(&sent_at) = self.in_flight.front() else { return Err(Surplus) };
+            let Some(sent_at) = self.oldest() else { return Err(Surplus) };
             let (piece, rest) = data.split_at(data.len().min(size - self.filled));
             if self.settings.verify {
                 self.compare(piece);
@@ -87,7 +90,7 @@ impl Conversation {
             data = rest;
             self.filled += piece.len();
             if self.filled == size {
-                self.in_flight.pop_front();
+                self.replied += 1;
                 on_reply(Reply { sent_at, wrong_bytes: self.wrong });
                 (self.filled, self.wrong) = (0, 0);
             }
@@ -97,8 +100,7 @@ impl Conversation {
 
     #[inline]
     fn compare(&mut self, piece: &[u8]) {
-        let number = self.sent - self.in_flight.len() as u64;
-        let message = self.pattern.message(self.settings.connection, number);
+        let message = self.pattern.message(self.pieces, self.replied);
         let expected = &message[self.filled..self.filled + piece.len()];
         if piece != expected {
             self.wrong += piece.iter().zip(expected).filter(|(byte, expected)| byte != expected).count() as u64;
@@ -106,16 +108,27 @@ impl Conversation {
     }
 
     /// When the message was sent that has waited longest.
+    #[inline]
     pub fn oldest(&self) -> Option<Instant> {
-        self.in_flight.front().copied()
+        if self.sent == self.replied {
+            return None;
+        }
+        self.sent_at[self.place(self.replied)]
+    }
+
+    #[inline]
+    fn place(&self, number: u64) -> usize {
+        number as usize & (self.sent_at.len() - 1)
     }
 
     /// How many messages are in flight.
+    #[inline]
     pub fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        (self.sent - self.replied) as usize
     }
 
     /// Whether every message has been sent.
+    #[inline]
     pub fn is_spent(&self) -> bool {
         self.sent >= self.settings.quota
     }
@@ -123,8 +136,10 @@ impl Conversation {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::collections::VecDeque;
     use std::time::Duration;
+
+    use proptest::prelude::*;
 
     use super::*;
 

@@ -1,18 +1,27 @@
 //! The bytes of the messages: a piece of one random block each, found again from the connection and the message's number.
 
-/// How many places there are in the block at which a message can begin. A power of two, so that a hash is cut to it.
+/// How many places there are in the block at which a message can begin. A power of two, so that any number is cut to it.
 const PLACES: usize = 16 * 1024;
+
+/// How far apart in the block two messages in a row begin. Odd, so that a connection begins one at every place before it comes
+/// back to its first; and near the golden section of the places, so that those close in time lie far apart (Knuth, "The Art
+/// of Computer Programming", volume 3, 6.4).
+const STRIDE: usize = 10_125;
 
 /// A random block, and which piece of it a message is.
 ///
-/// A message costs no randomness and no copy: it is a slice of the block. Two messages in a row begin at unrelated places,
-/// so that a lost, repeated or exchanged one is found, as is every changed byte.
+/// A message costs no randomness and no copy: it is a slice of the block. A connection's next 16,383 messages all begin
+/// elsewhere, so that a lost, repeated or exchanged one is found, as is every changed byte.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     block: Box<[u8]>,
     size: usize,
     seed: u64,
 }
+
+/// Which pieces the messages of one connection are: where in the block its first begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Pieces(usize);
 
 impl Pattern {
     /// The pattern of messages of `size` bytes that `seed` makes.
@@ -25,11 +34,15 @@ impl Pattern {
         Self { block: block.into(), size, seed }
     }
 
-    /// The message of this number on this connection.
+    /// Which pieces the messages of this connection are.
+    pub fn pieces(&self, connection: u64) -> Pieces {
+        Pieces(split_mix(&mut (self.seed ^ connection.rotate_left(32))) as usize % PLACES)
+    }
+
+    /// The message of this number on a connection.
     #[inline]
-    pub fn message(&self, connection: u64, number: u64) -> &[u8] {
-        let mut state = self.seed ^ connection.rotate_left(32) ^ number;
-        let place = split_mix(&mut state) as usize % PLACES;
+    pub fn message(&self, Pieces(first): Pieces, number: u64) -> &[u8] {
+        let place = first.wrapping_add((number as usize).wrapping_mul(STRIDE)) % PLACES;
         &self.block[place..place + self.size]
     }
 }
@@ -55,29 +68,40 @@ mod tests {
         assert_eq!(values, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 
+    /// A message of 64 bytes.
+    fn message(seed: u64, connection: u64, number: u64) -> Vec<u8> {
+        let pattern = Pattern::new(seed, 64);
+        pattern.message(pattern.pieces(connection), number).to_vec()
+    }
+
     #[test]
     fn a_message_is_the_same_whenever_it_is_asked_for() {
-        let (one, same) = (Pattern::new(7, 64), Pattern::new(7, 64));
-        for (connection, number) in [(0, 0), (0, 1), (9_999, 123_456)] {
-            assert_eq!(one.message(connection, number), same.message(connection, number));
-            assert_eq!(one.message(connection, number).len(), 64);
+        for (connection, number) in [(0, 0), (0, 1), (9_999, 123_456), (1, u64::MAX)] {
+            assert_eq!(message(7, connection, number), message(7, connection, number));
         }
     }
 
     #[test]
-    fn seeds_connections_and_numbers_all_matter() {
+    fn seeds_and_connections_matter() {
+        assert_ne!(message(1, 0, 0), message(2, 0, 0));
+        assert_ne!(message(1, 0, 0), message(1, 1, 0));
+    }
+
+    #[test]
+    fn a_connection_s_messages_all_differ_until_it_has_begun_one_everywhere() {
         let pattern = Pattern::new(1, 64);
-        assert_ne!(pattern.message(0, 0), Pattern::new(2, 64).message(0, 0));
-        assert_ne!(pattern.message(0, 0), pattern.message(1, 0));
-        for number in 0..1_000 {
-            assert_ne!(pattern.message(3, number), pattern.message(3, number + 1));
-        }
+        let pieces = pattern.pieces(3);
+        let seen: std::collections::HashSet<&[u8]> =
+            (0..PLACES as u64).map(|number| pattern.message(pieces, number)).collect();
+        assert_eq!(seen.len(), PLACES);
+        assert_eq!(pattern.message(pieces, 0), pattern.message(pieces, PLACES as u64));
     }
 
     #[test]
     fn every_size_has_a_message() {
         for size in [1, 7, 8, 9, 100_000] {
-            assert_eq!(Pattern::new(1, size).message(1, 1).len(), size);
+            let pattern = Pattern::new(1, size);
+            assert_eq!(pattern.message(pattern.pieces(1), 1).len(), size);
         }
     }
 }

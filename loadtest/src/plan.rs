@@ -65,6 +65,14 @@ pub struct Window {
     pub until: Option<Instant>,
 }
 
+impl Window {
+    /// Whether a message may be sent at `now`. A window that has ended does not open again.
+    #[inline]
+    pub fn permits(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
 impl Plan {
     /// Checks what no single value shows.
     ///

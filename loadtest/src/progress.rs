@@ -1,5 +1,6 @@
 //! What is shown while a run lasts: one line that changes, on a terminal; plain lines once a second, elsewhere.
 
+use std::ffi::OsStr;
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,11 @@ const FRAME: Duration = Duration::from_millis(200);
 
 /// How often a plain line comes.
 const LINE: Duration = Duration::from_secs(1);
+
+/// How the line on a terminal is made up, with this value of `NO_COLOR`.
+fn template(no_color: Option<&OsStr>) -> &'static str {
+    if no_color.is_some_and(|value| !value.is_empty()) { "{spinner} {msg}" } else { "{spinner:.green} {msg}" }
+}
 
 /// What is shown while a run lasts, on standard error.
 #[derive(Debug)]
@@ -30,9 +36,8 @@ impl Progress {
     /// For this plan; plain where standard error is no terminal, and without colours if `NO_COLOR` is set and not empty
     /// (<https://no-color.org>).
     pub fn new(plan: &Plan) -> Self {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let bar = stderr().is_terminal().then(|| {
-            let template = if plain { "{spinner} {msg}" } else { "{spinner:.green} {msg}" };
+            let template = template(std::env::var_os("NO_COLOR").as_deref());
             let style = ProgressStyle::with_template(template).expect("the templates are right");
             ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
         });
@@ -88,7 +93,7 @@ impl Progress {
         let stage = match (now.checked_duration_since(window.from), self.extent) {
             (None, _) => "warm-up".to_owned(),
             (Some(time), Extent::Time(all)) => {
-                format!("{:.0} of {:.0} s", time.min(all).as_secs_f64(), all.as_secs_f64())
+                format!("{:.1} of {:.1} s", time.min(all).as_secs_f64(), all.as_secs_f64())
             }
             (Some(_), Extent::Count(all)) => {
                 format!("{} of {} messages", units::count(snapshot.replied), units::count(all))
@@ -104,6 +109,13 @@ mod tests {
     use crate::plan::tests::plan;
 
     #[test]
+    fn colours_go_where_they_are_not_wanted() {
+        let coloured = |no_color: Option<&str>| template(no_color.map(OsStr::new)).contains("green");
+        assert!(coloured(None) && coloured(Some("")));
+        assert!(!coloured(Some("1")) && !coloured(Some("0")));
+    }
+
+    #[test]
     fn each_stage_has_its_words() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
@@ -114,7 +126,7 @@ mod tests {
         progress.last = Some((start, at(0)));
         assert_eq!(progress.describe(at(500), window, start + second / 2), "warm-up: 1,000 messages/s, 0 failed");
         progress.last = Some((start + 2 * second, at(0)));
-        assert_eq!(progress.describe(at(500), window, start + 3 * second), "2 of 10 s: 500 messages/s, 0 failed");
+        assert_eq!(progress.describe(at(500), window, start + 3 * second), "2.0 of 10.0 s: 500 messages/s, 0 failed");
         progress.extent = Extent::Count(1_000);
         assert!(progress.describe(at(500), window, start + 3 * second).starts_with("500 of 1,000 messages: 500 "));
     }

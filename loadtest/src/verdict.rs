@@ -7,6 +7,9 @@ use crate::server::ServerUse;
 /// A thread that runs for this much of the time is at its limit.
 pub const SATURATED: f64 = 0.95;
 
+/// Shares that are this close are the same, on a machine that does other things too.
+const CLOSE: f64 = 0.05;
+
 /// Warnings about a result, each one sentence.
 pub fn warnings(shards: &[ShardUse], server: Option<&ServerUse>) -> Vec<String> {
     bottleneck(shards, server).into_iter().chain(server.and_then(|server| shared_cores(shards, server))).collect()
@@ -14,13 +17,16 @@ pub fn warnings(shards: &[ShardUse], server: Option<&ServerUse>) -> Vec<String> 
 
 fn bottleneck(shards: &[ShardUse], server: Option<&ServerUse>) -> Option<String> {
     let busiest = shards.iter().filter(|shard| shard.cpu_share >= SATURATED).max_by(by_share)?;
-    let what =
-        format!("the generator was the bottleneck: shard-{} at {:.0} %", busiest.shard, busiest.cpu_share * 100.0);
-    match server {
-        Some(server) if server.busiest_share >= SATURATED => None,
-        Some(server) => Some(format!("{what}, the server at {:.0} %; use more --shards", server.busiest_share * 100.0)),
-        None => Some(format!("{what}, unless the server was too; --server-pid shows it")),
-    }
+    let (shard, share) = (busiest.shard, busiest.cpu_share * 100.0);
+    let what = format!("the generator was the bottleneck: shard-{shard} at {share:.0} %");
+    Some(match server.map(|server| (server.busiest_share > busiest.cpu_share - CLOSE, server.busiest_share * 100.0)) {
+        Some((true, server)) => format!(
+            "generator and server were both at their limit, shard-{shard} at {share:.0} % and the server at {server:.0} %: \
+             a faster server would not show; use more --shards"
+        ),
+        Some((false, server)) => format!("{what}, the server at {server:.0} %; use more --shards"),
+        None => format!("{what}, unless the server was too; --server-pid shows it"),
+    })
 }
 
 fn by_share(one: &&ShardUse, other: &&ShardUse) -> std::cmp::Ordering {
@@ -52,7 +58,8 @@ mod tests {
     fn a_full_generator_before_an_idle_or_unknown_server_is_doubted() {
         assert!(warnings(&[shard(1, 0.99)], Some(&server(0, 0.5)))[0].contains("shard-0 at 99 %, the server at 50 %"));
         assert!(warnings(&[shard(1, 0.99)], None)[0].contains("--server-pid"));
-        assert!(warnings(&[shard(1, 0.99)], Some(&server(0, 0.97))).is_empty());
+        assert!(warnings(&[shard(1, 0.99)], Some(&server(0, 0.95)))[0].contains("both at their limit"));
+        assert!(warnings(&[shard(1, 0.94)], Some(&server(0, 0.97))).is_empty());
         assert!(warnings(&[shard(1, 0.94)], Some(&server(0, 0.5))).is_empty());
         assert!(warnings(&[shard(1, 0.94)], None).is_empty());
     }

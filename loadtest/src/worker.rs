@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::connection::Link;
 use crate::control::{Control, Event, Outcome};
-use crate::conversation::{Conversation, Settings, Surplus};
+use crate::conversation::{Conversation, Settings};
 use crate::failure::Kind;
 use crate::pattern::Pattern;
 use crate::plan::{IN_FLIGHT_BYTES_MAX, Window};
@@ -250,23 +250,11 @@ impl Worker {
         }
     }
 
-    /// Messages have been sent.
+    /// Lets a connection count, while the load runs; `None` before and after.
     #[inline]
-    pub fn note_sent(&self, messages: u64) {
-        self.tally.borrow_mut().sent += messages;
-    }
-
-    /// Bytes have come back.
-    ///
-    /// # Errors
-    ///
-    /// [`Surplus`] if they are more than was sent.
-    #[inline]
-    pub fn hear(&self, conversation: &mut Conversation, data: &[u8], now: Instant) -> Result<(), Surplus> {
-        let mut tally = self.tally.borrow_mut();
-        tally.bytes_in += data.len() as u64;
-        let Stage::Running(window) = self.stage.get() else { return Err(Surplus) };
-        conversation.handle_bytes(data, |reply| tally.record(reply, now, window))
+    pub fn while_running<R>(&self, count: impl FnOnce(&mut Tally, Window) -> R) -> Option<R> {
+        let Stage::Running(window) = self.stage.get() else { return None };
+        Some(count(&mut self.tally.borrow_mut(), window))
     }
 
     /// A connection has failed or come to rest.
@@ -275,12 +263,6 @@ impl Worker {
         if self.active.get() == 0 && matches!(self.stage.get(), Stage::Running(_)) {
             self.finish(now);
         }
-    }
-
-    /// Whether messages may be sent at `now`.
-    #[inline]
-    pub fn may_send(&self, now: Instant) -> bool {
-        matches!(self.stage.get(), Stage::Running(window) if window.until.is_none_or(|until| now < until))
     }
 
     /// Whether nothing is counted any more.

@@ -127,13 +127,26 @@ fn the_first_ctrl_c_reports_what_was_measured_so_far() {
     let target = format!("tcp://{address}");
     let program =
         Program::start(&["run", &target, "--no-pin", "--connections", "2", "--warmup", "0s", "--duration", "60s"]);
-    while !program.next_error().contains(" of 60 s") {}
+    while !program.next_error().contains(" of 60.0 s") {}
     let asked = Instant::now();
     program.signal(Signal::INT);
     let ended = program.join();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.output.contains("interrupted") && ended.output.contains("p50"), "{}", ended.output);
     assert!(asked.elapsed() < Duration::from_secs(10), "it took {:?}", asked.elapsed());
+}
+
+#[test]
+fn the_second_ctrl_c_ends_it_at_once() {
+    let address = server(|stream| echo(stream, |_| ()));
+    let program = Program::start(&["run", &format!("tcp://{address}"), "--duration", "20s"]);
+    program.next_error();
+    // Both come to a process that stands still, so that it cannot end of itself between them.
+    for signal in [Signal::STOP, Signal::INT, Signal::TERM, Signal::CONT] {
+        program.signal(signal);
+    }
+    let ended = program.join();
+    assert_eq!((ended.code, ended.output.as_str()), (Some(143), ""), "{ended:?}");
 }
 
 #[test]
