@@ -66,7 +66,8 @@ fn start_engine(core: CoreId) -> SocketAddr {
             ConnectionOptions { idle_timeout: Some(Duration::from_secs(600)), ..ConnectionOptions::default() };
         let options = ServerOptions { connection, ..ServerOptions::default() };
         let server = engine.context().listen_with("127.0.0.1:0", options, |_peer| Echo).expect("a free port");
-        sender.send(engine.context().server_address(server).expect("a server")).expect("somebody waits");
+        let address = engine.context().server_address(server).and_then(|address| address.socket_address());
+        sender.send(address.expect("a server")).expect("somebody waits");
         engine.start().expect("events");
     });
     addresses.recv().expect("an address")

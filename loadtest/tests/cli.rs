@@ -146,7 +146,8 @@ fn the_second_ctrl_c_ends_it_at_once() {
         program.signal(signal);
     }
     let ended = program.join();
-    assert_eq!((ended.code, ended.output.as_str()), (Some(143), ""), "{ended:?}");
+    // Which of the two is seen first is the kernel's choice.
+    assert!(matches!(ended.code, Some(130 | 143)) && ended.output.is_empty(), "{ended:?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::handler::AnyAcceptor;
 use crate::key::{Key, ServerKey};
 use crate::limits;
+use crate::net::endpoint::Endpoint;
 use crate::net::socket::Socket;
 use crate::slots::{Channel, ConnectionSlot, Task};
 
@@ -47,16 +48,16 @@ impl Dispatcher {
     fn announce(&mut self, key: Key) {
         let Some(slot) = self.context.server_slot(key) else { return };
         slot.server.announced = true;
-        let address = slot.server.address;
+        let address = slot.server.address.clone();
         self.context.running = Running::Server(key);
-        self.with_acceptor(key, |acceptor| acceptor.on_listen(address));
+        self.with_acceptor(key, |acceptor| acceptor.on_listen(&address));
         self.context.running = Running::Nobody;
     }
 
     /// Makes a connection of an accepted socket, if the acceptor wants it.
-    fn admit(&mut self, key: Key, socket: Socket, peer: std::net::SocketAddr) {
+    fn admit(&mut self, key: Key, socket: Socket, peer: Endpoint) {
         self.context.running = Running::Server(key);
-        let handler = self.with_acceptor(key, |acceptor| acceptor.on_accept(peer)).flatten();
+        let handler = self.with_acceptor(key, |acceptor| acceptor.on_accept(peer.clone())).flatten();
         self.context.running = Running::Nobody;
         let Some(handler) = handler else {
             self.context.stats.connections_refused += 1;
@@ -111,7 +112,7 @@ impl Dispatcher {
         if !slot.server.may_log(now) {
             return;
         }
-        let error = Error::Accept { address: slot.server.address, source: io::Error::from(errno) };
+        let error = Error::Accept { address: slot.server.address.clone().into(), source: io::Error::from(errno) };
         tracing::warn!("{error}; the server goes on");
         self.context.running = Running::Server(key);
         self.with_acceptor(key, |acceptor| acceptor.on_error(&error));

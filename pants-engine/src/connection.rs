@@ -1,7 +1,6 @@
 //! One connection, as a callback sees it.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use crate::channel::state::{CloseReason, Flags};
 use crate::context::{Context, Running};
 use crate::handler::Handler;
 use crate::key::{ConnectionKey, Key, ServerKey, TimerKey};
+use crate::net::endpoint::Endpoint;
 use crate::slots::{Channel, ConnectionSlot, HandlerTask, Task};
 
 /// A connection within a callback: what can be asked of it, and the way to its engine.
@@ -125,13 +125,18 @@ impl<'a> Connection<'a> {
     }
 
     /// The other end, as it was when the connection was made.
-    pub fn peer_address(&self) -> SocketAddr {
-        self.look().stream.peer
+    pub fn peer_address(&self) -> &Endpoint {
+        &self.look().stream.peer
+    }
+
+    /// Has the connection known by another peer, for one that comes through a proxy which says who is behind it.
+    pub fn set_peer_address(&mut self, peer: impl Into<Endpoint>) {
+        self.slot().stream.peer = peer.into();
     }
 
     /// This end; `None` when the system does not know it any more.
-    pub fn local_address(&self) -> Option<SocketAddr> {
-        self.look().stream.transport.socket().local_address().ok()
+    pub fn local_address(&self) -> Option<Endpoint> {
+        self.look().stream.transport.socket()?.local_address().ok()
     }
 
     /// The key by which [`Context::connection`] finds this connection again.

@@ -52,7 +52,7 @@ impl Dispatcher {
             return;
         };
         let name = self.handlers.get(key).map_or("unknown", |handler| handler.type_name());
-        let peer = slot.stream.peer;
+        let peer = &slot.stream.peer;
         tracing::error!(handler = name, %peer, "handler panicked: {message}; its connection is closed");
         if !slot.ended {
             slot.stream.doom_panicked();

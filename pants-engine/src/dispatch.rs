@@ -67,6 +67,7 @@ impl Dispatcher {
                 slot.server.ready = true;
                 self.accept(key);
             }
+            Some(Channel::Attempt(_)) => self.context.handle_attempt(key),
             None => {}
         }
     }
@@ -113,7 +114,7 @@ impl Dispatcher {
                 slot.scheduled = false;
                 self.accept(key);
             }
-            None => {}
+            Some(Channel::Attempt(_)) | None => {}
         }
     }
 
@@ -293,10 +294,12 @@ impl Dispatcher {
         let Some(slot) = self.context.connection_slot(key) else { return };
         let reason = slot.stream.doomed().unwrap_or(CloseReason::Finished);
         if slot.stream.flags.any(Flags::CONNECTING) {
-            return self.fail_to_connect(key, io::ErrorKind::ConnectionAborted.into());
+            let errno = slot.stream.errno.map(io::Error::from);
+            let error = self.context.dials.get_mut(&key).and_then(|dial| dial.error.take()).or(errno);
+            return self.fail_to_connect(key, error.unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into()));
         }
         if let (CloseReason::Failed(_), Some(errno)) = (reason, slot.stream.errno.take()) {
-            let error = Error::Connection { peer: slot.stream.peer, source: errno.into() };
+            let error = Error::Connection { peer: slot.stream.peer.clone(), source: errno.into() };
             self.call(key, |handler, connection| handler.on_error(connection, &error));
         }
         if let Some(slot) = self.context.connection_slot(key).filter(|slot| !slot.ended) {
@@ -307,8 +310,10 @@ impl Dispatcher {
     }
 
     fn fail_to_connect(&mut self, key: Key, source: io::Error) {
+        let dial = self.context.forget_dial(key);
         let Some(slot) = self.context.connection_slot(key) else { return };
-        let error = Error::Connect { address: slot.stream.peer, source };
+        let address = dial.map_or_else(|| slot.stream.peer.clone().into(), |dial| dial.host);
+        let error = Error::Connect { address, source };
         if !mem::replace(&mut slot.ended, true)
             && let Some(handler) = self.handlers.get(key)
         {
@@ -321,6 +326,7 @@ impl Dispatcher {
     fn remove(&mut self, key: Key, reason: CloseReason) {
         let context = &mut self.context;
         let Some(Channel::Connection(slot)) = context.channels.remove(key) else { return };
+        context.forget_dial(key);
         for timer in slot.deadline_timer.into_iter().chain(slot.timers.into_iter().flat_map(|timers| *timers)) {
             context.timers.remove(timer);
         }
@@ -332,7 +338,7 @@ impl Dispatcher {
             }
         }
         if reason.resets() || slot.stream.queued() > 0 {
-            slot.stream.transport.socket().reset_on_close();
+            slot.stream.transport.socket().inspect(|socket| socket.reset_on_close());
         }
         context.stats.connections_open -= 1;
         context.stats.connections_closed += 1;

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::context::Context;
+use crate::dial::Lookups;
 use crate::dispatch::Dispatcher;
 use crate::doorbell::{Doorbell, Source};
 use crate::error::{Error, Result};
@@ -90,8 +91,10 @@ impl Engine {
         let (poller, registrar, waker) = Poller::new().map_err(Error::Create)?;
         let doorbell = Doorbell::new(waker);
         let (remote, inbox) = Remote::new(doorbell.clone());
-        let dispatcher = Dispatcher::new(Context::new(registrar, options, remote));
-        Ok(Self { poller, dispatcher, sources: Sources(vec![Box::new(inbox)]), doorbell, turn: Turn::default() })
+        let (lookups, answers) = Lookups::new(doorbell.clone());
+        let dispatcher = Dispatcher::new(Context::new(registrar, options, remote, lookups));
+        let sources = Sources(vec![Box::new(inbox), Box::new(answers)]);
+        Ok(Self { poller, dispatcher, sources, doorbell, turn: Turn::default() })
     }
 
     /// What callbacks see of this engine, to set it up before it starts.
@@ -115,7 +118,7 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Context::connect_with`].
-    pub fn connect(&mut self, address: std::net::SocketAddr, handler: impl Handler) -> Result<ConnectionKey> {
+    pub fn connect(&mut self, address: impl ToAddress, handler: impl Handler) -> Result<ConnectionKey> {
         self.context().connect(address, handler)
     }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 
-use crate::net::address::AddressError;
+use crate::net::address::{Address, AddressError};
+use crate::net::endpoint::Endpoint;
 
 /// The result of the engine's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -29,7 +29,7 @@ pub enum Error {
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// Where it was to listen.
-        address: SocketAddr,
+        address: Address,
         /// What the operating system said.
         source: io::Error,
     },
@@ -37,7 +37,7 @@ pub enum Error {
     #[error("cannot accept on {address}: {source}")]
     Accept {
         /// Where the server listens.
-        address: SocketAddr,
+        address: Address,
         /// What the operating system said.
         source: io::Error,
     },
@@ -45,15 +45,18 @@ pub enum Error {
     #[error("cannot connect to {address}: {source}")]
     Connect {
         /// What it was to reach.
-        address: SocketAddr,
+        address: Address,
         /// What the operating system said; [`io::ErrorKind::TimedOut`] when the connect timeout passed.
         source: io::Error,
     },
+    /// A socket that was made elsewhere could not be taken over.
+    #[error("cannot adopt the socket: {0}")]
+    Adopt(#[source] io::Error),
     /// An established connection failed.
     #[error("connection with {peer}: {source}")]
     Connection {
         /// The other end.
-        peer: SocketAddr,
+        peer: Endpoint,
         /// What the operating system said.
         source: io::Error,
     },

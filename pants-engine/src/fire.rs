@@ -35,6 +35,14 @@ impl Dispatcher {
                 self.put_back(timer, Task::ConnectionDeadline(key));
                 self.check_deadline(key);
             }
+            Task::ConnectAgain(key) => {
+                self.context.timers.remove(timer);
+                self.context.connect_again(key);
+            }
+            Task::NextAddress(key) => {
+                self.context.timers.remove(timer);
+                self.context.try_next_address(key);
+            }
             Task::AcceptAgain(key) => {
                 self.context.timers.remove(timer);
                 self.accept_again(key);

@@ -3,13 +3,12 @@
 //! Callbacks never nest: what a handler asks for takes effect after it returns, or is itself no callback. A callback that
 //! panics ends its connection with [`CloseReason::Panicked`] and nothing else.
 
-use std::any::Any;
-use std::net::SocketAddr;
-
 use crate::channel::state::CloseReason;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::error::Error;
+use crate::net::endpoint::Endpoint;
+use std::any::Any;
 
 /// What happens on one connection. Only [`on_read`](Self::on_read) must be written.
 ///
@@ -100,13 +99,12 @@ pub trait Handler: Any {
     }
 }
 
-/// Says who handles the connections of one server. A closure `FnMut(SocketAddr) -> impl Handler` is one.
+/// Says who handles the connections of one server. A closure `FnMut(Endpoint) -> impl Handler` is one.
 ///
 /// # Examples
 ///
 /// ```
-/// use pants_engine::{Acceptor, Connection, Handler};
-/// use std::net::SocketAddr;
+/// use pants_engine::{Acceptor, Connection, Endpoint, Handler};
 ///
 /// struct OnlyLocal;
 /// struct Echo;
@@ -114,8 +112,8 @@ pub trait Handler: Any {
 /// impl Acceptor for OnlyLocal {
 ///     type Handler = Echo;
 ///
-///     fn on_accept(&mut self, peer: SocketAddr) -> Option<Echo> {
-///         peer.ip().is_loopback().then_some(Echo)
+///     fn on_accept(&mut self, peer: Endpoint) -> Option<Echo> {
+///         peer.ip()?.is_loopback().then_some(Echo)
 ///     }
 /// }
 ///
@@ -134,10 +132,10 @@ pub trait Acceptor: 'static {
     type Handler: Handler;
 
     /// A connection has come from `peer`: who handles it? `None` closes it at once. A panic here costs that connection.
-    fn on_accept(&mut self, peer: SocketAddr) -> Option<Self::Handler>;
+    fn on_accept(&mut self, peer: Endpoint) -> Option<Self::Handler>;
 
     /// The server listens at `address` from now on.
-    fn on_listen(&mut self, address: SocketAddr) {
+    fn on_listen(&mut self, address: &Endpoint) {
         let _ = address;
     }
 
@@ -152,31 +150,31 @@ pub trait Acceptor: 'static {
 
 impl<F, H> Acceptor for F
 where
-    F: FnMut(SocketAddr) -> H + 'static,
+    F: FnMut(Endpoint) -> H + 'static,
     H: Handler,
 {
     type Handler = H;
 
-    fn on_accept(&mut self, peer: SocketAddr) -> Option<H> {
+    fn on_accept(&mut self, peer: Endpoint) -> Option<H> {
         Some(self(peer))
     }
 }
 
 /// An acceptor whose handlers' type is forgotten.
 pub(crate) trait AnyAcceptor {
-    fn on_accept(&mut self, peer: SocketAddr) -> Option<Box<dyn Handler>>;
-    fn on_listen(&mut self, address: SocketAddr);
+    fn on_accept(&mut self, peer: Endpoint) -> Option<Box<dyn Handler>>;
+    fn on_listen(&mut self, address: &Endpoint);
     fn on_error(&mut self, error: &Error);
     fn on_close(&mut self);
     fn type_name(&self) -> &'static str;
 }
 
 impl<A: Acceptor> AnyAcceptor for A {
-    fn on_accept(&mut self, peer: SocketAddr) -> Option<Box<dyn Handler>> {
+    fn on_accept(&mut self, peer: Endpoint) -> Option<Box<dyn Handler>> {
         Acceptor::on_accept(self, peer).map(|handler| Box::new(handler) as Box<dyn Handler>)
     }
 
-    fn on_listen(&mut self, address: SocketAddr) {
+    fn on_listen(&mut self, address: &Endpoint) {
         Acceptor::on_listen(self, address);
     }
 

@@ -35,6 +35,12 @@ pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 /// Slices in one `sendmsg`. The kernel takes 1,024 (`IOV_MAX`, sysconf(3)); 64 chunks already fill a send buffer.
 pub(crate) const SLICES_MAX: usize = 64;
 
+/// How long the first addresses of a host may hang before the next is tried as well (RFC 8305, section 8).
+pub(crate) const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// How long to wait before a Unix server is tried again whose queue was full.
+pub(crate) const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
 /// Messages the engine's own inbox holds before it says it is full.
 pub(crate) const INBOX_MAX: usize = 1024;
 

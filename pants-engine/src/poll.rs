@@ -106,6 +106,12 @@ impl Registrar {
         self.register(fd, key, Interest::READABLE)
     }
 
+    /// From now on a registered stream's events are for `key`; those that it is ready for now come again.
+    pub(crate) fn move_stream(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        self.0.reregister(&mut SourceFd(&fd.as_raw_fd()), Token(key.to_token()), interest)
+    }
+
     fn register(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
         self.0.register(&mut SourceFd(&fd.as_raw_fd()), Token(key.to_token()), interest)
     }

@@ -8,6 +8,7 @@ use crate::channel::stream::Stream;
 use crate::clock::Tick;
 use crate::connection::Connection;
 use crate::context::Context;
+use crate::dial::Attempt;
 use crate::handler::{AnyAcceptor, Handler};
 use crate::key::{Key, ServerKey, TimerKey};
 
@@ -16,6 +17,8 @@ use crate::key::{Key, ServerKey, TimerKey};
 pub(crate) enum Channel {
     Connection(ConnectionSlot),
     Server(Box<ServerSlot>),
+    /// One address being tried for a connection to a host.
+    Attempt(Box<Attempt>),
 }
 
 #[derive(Debug)]
@@ -49,6 +52,10 @@ pub(crate) enum Task {
     Handler(Box<HandlerTask>),
     /// Looks after a connection's timeouts.
     ConnectionDeadline(Key),
+    /// Tries a Unix server again whose queue was full.
+    ConnectAgain(Key),
+    /// Tries a host's next address.
+    NextAddress(Key),
     /// Ends a server's pause.
     AcceptAgain(Key),
     /// Closes a server between callbacks.

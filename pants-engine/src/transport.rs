@@ -1,9 +1,8 @@
 //! The seam between a stream and its socket: what turns the handler's bytes into the socket's.
 //!
-//! There is one transport now, plain bytes. TLS will be the second; a stream calls nothing of its socket but this.
+//! Bytes are plain now; TLS will be another transport. A stream calls nothing of its socket but this.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
 
@@ -13,6 +12,8 @@ use crate::net::socket::Socket;
 pub(crate) enum Transport {
     /// The handler's bytes are the socket's.
     Plain(Socket),
+    /// There is no socket yet: the host's name is being resolved, or its addresses are being tried.
+    Absent,
 }
 
 impl Transport {
@@ -20,6 +21,7 @@ impl Transport {
     pub(crate) fn recv(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
         match self {
             Self::Plain(socket) => socket.recv(buffer),
+            Self::Absent => Err(Errno::NOTCONN),
         }
     }
 
@@ -27,12 +29,14 @@ impl Transport {
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
         match self {
             Self::Plain(socket) => socket.send(bytes),
+            Self::Absent => Err(Errno::NOTCONN),
         }
     }
 
     pub(crate) fn send_vectored(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
         match self {
             Self::Plain(socket) => socket.send_vectored(slices),
+            Self::Absent => Err(Errno::NOTCONN),
         }
     }
 
@@ -40,18 +44,14 @@ impl Transport {
     pub(crate) fn shutdown_write(&mut self) -> Result<(), Errno> {
         match self {
             Self::Plain(socket) => socket.shutdown_write(),
+            Self::Absent => Err(Errno::NOTCONN),
         }
     }
 
-    pub(crate) fn socket(&self) -> &Socket {
+    pub(crate) fn socket(&self) -> Option<&Socket> {
         match self {
-            Self::Plain(socket) => socket,
+            Self::Plain(socket) => Some(socket),
+            Self::Absent => None,
         }
-    }
-}
-
-impl AsFd for Transport {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket().as_fd()
     }
 }

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use pants_engine::{CloseReason, Connection, ConnectionOptions, Context, Engine, Error, Handler};
+use pants_engine::{CloseReason, Connection, ConnectionOptions, Context, Endpoint, Engine, Error, Handler};
 use support::*;
 
 /// A server of this thread's own.
@@ -65,10 +65,10 @@ fn a_client_connects_exchanges_and_closes() {
 
 #[test]
 fn a_client_knows_its_addresses_and_has_no_server() {
-    struct Knows(std::sync::mpsc::Sender<(SocketAddr, Option<SocketAddr>, bool)>);
+    struct Knows(std::sync::mpsc::Sender<(Endpoint, Option<Endpoint>, bool)>);
     impl Handler for Knows {
         fn on_connect(&mut self, connection: &mut Connection<'_>) {
-            let known = (connection.peer_address(), connection.local_address(), connection.server().is_none());
+            let known = (connection.peer_address().clone(), connection.local_address(), connection.server().is_none());
             self.0.send(known).unwrap();
         }
         fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
@@ -77,7 +77,7 @@ fn a_client_knows_its_addresses_and_has_no_server() {
     let (tell, told) = channel();
     let (_running, _) = Running::start(move |engine| engine.connect(address, Knows(tell)).unwrap());
     let server = accept(&listener);
-    assert_eq!(next(&told), (address, Some(server.peer_addr().unwrap()), true));
+    assert_eq!(next(&told), (address.into(), Some(server.peer_addr().unwrap().into()), true));
 }
 
 #[test]

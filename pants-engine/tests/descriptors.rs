@@ -3,12 +3,12 @@
 mod support;
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-use pants_engine::{Acceptor, Error};
+use pants_engine::{Acceptor, Endpoint, Error};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
@@ -21,7 +21,7 @@ struct Tells(Sender<String>);
 impl Acceptor for Tells {
     type Handler = Echo;
 
-    fn on_accept(&mut self, _peer: SocketAddr) -> Option<Echo> {
+    fn on_accept(&mut self, _peer: Endpoint) -> Option<Echo> {
         Some(Echo)
     }
 
@@ -53,7 +53,7 @@ fn a_server_without_descriptors_neither_spins_nor_falls_silent_and_recovers() {
     let (tell, told) = channel();
     let (running, address) = Running::start(move |engine| {
         let server = engine.listen(ANY_PORT, Tells(tell)).unwrap();
-        engine.context().server_address(server).unwrap()
+        engine.context().server_address(server).unwrap().socket_address().unwrap()
     });
     let mut open = client(address);
     assert_echoes(&mut open, b"before");

@@ -248,7 +248,7 @@ fn what_a_handler_wrote_to_another_before_it_panicked_still_leaves() {
     hush();
     let (running, (server, address)) = Running::start(|engine| {
         let (sink, _) = listen(engine, ServerOptions::default(), || Silent);
-        let sink_address = engine.context().server_address(sink).unwrap();
+        let sink_address = engine.context().server_address(sink).unwrap().socket_address().unwrap();
         struct Tells(pants_engine::ServerKey);
         impl Handler for Tells {
             fn on_read(&mut self, connection: &mut Connection<'_>, _data: &[u8]) {

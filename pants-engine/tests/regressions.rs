@@ -10,7 +10,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use pants_engine::{
-    Acceptor, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Engine, Handler, ServerOptions,
+    Acceptor, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Endpoint, Engine, Handler,
+    ServerOptions,
 };
 use support::*;
 
@@ -145,10 +146,10 @@ fn on_listen_comes_first_even_if_a_client_waits_already() {
     struct Order(Sender<&'static str>);
     impl Acceptor for Order {
         type Handler = Silent;
-        fn on_listen(&mut self, _address: SocketAddr) {
+        fn on_listen(&mut self, _address: &Endpoint) {
             self.0.send("listen").unwrap();
         }
-        fn on_accept(&mut self, _peer: SocketAddr) -> Option<Silent> {
+        fn on_accept(&mut self, _peer: Endpoint) -> Option<Silent> {
             self.0.send("accept").unwrap();
             None
         }
@@ -156,7 +157,7 @@ fn on_listen_comes_first_even_if_a_client_waits_already() {
     let (tell, told) = channel();
     let mut engine = Engine::new().unwrap();
     let server = engine.listen(ANY_PORT, Order(tell)).unwrap();
-    let _client = client(engine.context().server_address(server).unwrap());
+    let _client = client(engine.context().server_address(server).unwrap().socket_address().unwrap());
     engine.poll(Some(PATIENCE)).unwrap();
     engine.poll(Some(Duration::ZERO)).unwrap();
     assert_eq!(told.try_iter().collect::<Vec<_>>(), ["listen", "accept"]);

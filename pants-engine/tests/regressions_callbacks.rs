@@ -41,7 +41,7 @@ fn bystanders(count: usize) -> (Engine, Rc<RefCell<Vec<ConnectionKey>>>, Vec<Tcp
     let keys: Rc<RefCell<Vec<ConnectionKey>>> = Rc::default();
     let known = Rc::clone(&keys);
     let server = engine.listen(ANY_PORT, move |_peer| Bystander(Rc::clone(&known))).unwrap();
-    let address = engine.context().server_address(server).unwrap();
+    let address = engine.context().server_address(server).unwrap().socket_address().unwrap();
     let mut clients = Vec::new();
     while clients.len() < count {
         clients.push(client(address));
@@ -188,7 +188,7 @@ fn a_handler_that_panics_when_it_is_dropped_does_not_stop_its_server() {
     }
     let mut engine = Engine::new().unwrap();
     let server = engine.listen(ANY_PORT, |_peer| Bomb).unwrap();
-    let address = engine.context().server_address(server).unwrap();
+    let address = engine.context().server_address(server).unwrap().socket_address().unwrap();
     let _clients: Vec<_> = (0..5).map(|_| client(address)).collect();
     turn_until(&mut engine, |engine| engine.context().stats().connections_accepted == 5);
 }

@@ -172,7 +172,7 @@ fn a_message_may_listen_connect_and_set_timers() {
     let address = running.ask(move |context| {
         let server = context.listen(ANY_PORT, |_| Echo).unwrap();
         context.defer(Duration::from_millis(1), move |_| tell.send(()).unwrap());
-        context.server_address(server).unwrap()
+        context.server_address(server).unwrap().socket_address().unwrap()
     });
     next(&told);
     assert_echoes(&mut client(address), b"hello");

@@ -3,10 +3,10 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::mpsc::{Sender, channel};
 
-use pants_engine::{Acceptor, Connection, Engine, Error, Handler, ServerOptions};
+use pants_engine::{Acceptor, Connection, Endpoint, Engine, Error, Handler, ServerOptions};
 use support::*;
 
 #[test]
@@ -28,7 +28,7 @@ fn a_port_in_use_is_an_error_that_names_the_address() {
     let mut engine = Engine::new().unwrap();
     let error = engine.listen(address, |_| Silent).unwrap_err();
     assert!(error.to_string().contains(&address.to_string()), "{error}");
-    assert!(matches!(error, Error::Listen { address: named, .. } if named == address));
+    assert!(matches!(error, Error::Listen { address: named, .. } if named == address.into()));
     // Nothing of it is left: the address is free again when its owner leaves.
     drop(taken);
     engine.listen(address, |_| Silent).unwrap();
@@ -59,7 +59,7 @@ fn options_that_contradict_each_other_are_refused_before_anything_is_bound() {
 fn port_zero_gives_a_real_port() {
     let mut engine = Engine::new().unwrap();
     let keys = [(); 2].map(|()| engine.listen(ANY_PORT, |_| Silent).unwrap());
-    let [one, two] = keys.map(|key| engine.context().server_address(key).unwrap());
+    let [one, two] = keys.map(|key| engine.context().server_address(key).unwrap().socket_address().unwrap());
     assert!(one.port() != 0 && two.port() != 0 && one != two);
     assert_eq!(one.ip(), Ipv4Addr::LOCALHOST);
     client(one);
@@ -73,7 +73,7 @@ fn a_port_alone_is_reached_over_ipv4_and_the_peer_is_named_as_such() {
             tell.send(peer).unwrap();
             Echo
         });
-        engine.context().server_address(server.unwrap()).unwrap().port()
+        engine.context().server_address(server.unwrap()).unwrap().port().unwrap()
     });
     let mut client = client((Ipv4Addr::LOCALHOST, port).into());
     assert_echoes(&mut client, b"hello");
@@ -82,8 +82,8 @@ fn a_port_alone_is_reached_over_ipv4_and_the_peer_is_named_as_such() {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
-    Listen(SocketAddr),
-    Accept(SocketAddr),
+    Listen(Endpoint),
+    Accept(Endpoint),
     Close,
 }
 
@@ -97,11 +97,11 @@ struct Gate {
 impl Acceptor for Gate {
     type Handler = Echo;
 
-    fn on_listen(&mut self, address: SocketAddr) {
-        self.told.send(Told::Listen(address)).unwrap();
+    fn on_listen(&mut self, address: &Endpoint) {
+        self.told.send(Told::Listen(address.clone())).unwrap();
     }
 
-    fn on_accept(&mut self, peer: SocketAddr) -> Option<Echo> {
+    fn on_accept(&mut self, peer: Endpoint) -> Option<Echo> {
         self.told.send(Told::Accept(peer)).unwrap();
         self.count += 1;
         (self.admits)(self.count).then_some(Echo)
@@ -117,7 +117,7 @@ fn an_acceptor_is_told_of_listening_then_of_each_peer_then_of_the_close() {
     let (told, telling) = channel();
     let (running, (server, address)) = Running::start(move |engine| {
         let server = engine.listen(ANY_PORT, Gate { told, admits: |_| true, count: 0 }).unwrap();
-        (server, engine.context().server_address(server).unwrap())
+        (server, engine.context().server_address(server).unwrap().socket_address().unwrap())
     });
     let mut clients = [client(address), client(address)];
     for client in &mut clients {
@@ -125,8 +125,8 @@ fn an_acceptor_is_told_of_listening_then_of_each_peer_then_of_the_close() {
     }
     running.ask(move |context| context.close_server(server));
     let peers = clients.each_ref().map(|client| client.local_addr().unwrap());
-    assert_eq!(next(&telling), Told::Listen(address));
-    assert_eq!([next(&telling), next(&telling)], peers.map(Told::Accept));
+    assert_eq!(next(&telling), Told::Listen(address.into()));
+    assert_eq!([next(&telling), next(&telling)], peers.map(|peer| Told::Accept(peer.into())));
     assert_eq!(next(&telling), Told::Close);
     running.stop();
     assert_eq!(telling.try_iter().count(), 0);
@@ -137,7 +137,7 @@ fn an_acceptor_that_refuses_closes_the_connection_at_once() {
     let (told, _telling) = channel();
     let (running, address) = Running::start(move |engine| {
         let server = engine.listen(ANY_PORT, Gate { told, admits: |count| count != 1, count: 0 }).unwrap();
-        engine.context().server_address(server).unwrap()
+        engine.context().server_address(server).unwrap().socket_address().unwrap()
     });
     assert_eq!(receive_all(&mut client(address)), b"");
     assert_echoes(&mut client(address), b"welcome");
@@ -153,7 +153,7 @@ fn a_panic_in_on_accept_costs_only_that_connection() {
     // All three wait before the engine looks: the third is accepted in the same batch as the one that is lost.
     let (running, (address, clients)) = Running::start(move |engine| {
         let server = engine.listen(ANY_PORT, Gate { told, admits, count: 0 }).unwrap();
-        let address = engine.context().server_address(server).unwrap();
+        let address = engine.context().server_address(server).unwrap().socket_address().unwrap();
         (address, [client(address), client(address), client(address)])
     });
     let [mut first, mut second, mut third] = clients;
@@ -238,7 +238,7 @@ fn a_closed_server_keeps_its_connections_and_frees_its_port() {
 fn a_bound_server_accepts_when_it_is_opened_and_not_before() {
     let (running, (server, address)) = Running::start(|engine| {
         let server = engine.context().bind(ANY_PORT, ServerOptions::default(), |_| Echo).unwrap();
-        (server, engine.context().server_address(server).unwrap())
+        (server, engine.context().server_address(server).unwrap().socket_address().unwrap())
     });
     assert_eq!(TcpStream::connect(address).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
     running.ask(move |context| context.open(server)).unwrap();
@@ -248,10 +248,10 @@ fn a_bound_server_accepts_when_it_is_opened_and_not_before() {
 
 #[test]
 fn a_connection_knows_its_server_and_both_addresses() {
-    struct Knows(Sender<(bool, Option<SocketAddr>, SocketAddr)>);
+    struct Knows(Sender<(bool, Option<Endpoint>, Endpoint)>);
     impl Handler for Knows {
         fn on_connect(&mut self, connection: &mut Connection<'_>) {
-            let (local, peer) = (connection.local_address(), connection.peer_address());
+            let (local, peer) = (connection.local_address(), connection.peer_address().clone());
             let server = connection.server().unwrap();
             let own = connection.key();
             let listed = connection.context().connections(server).contains(&own);
@@ -262,5 +262,5 @@ fn a_connection_knows_its_server_and_both_addresses() {
     let (tell, told) = channel();
     let (_running, address) = Running::serve(move || Knows(tell.clone()));
     let client = client(address);
-    assert_eq!(next(&told), (true, Some(address), client.local_addr().unwrap()));
+    assert_eq!(next(&told), (true, Some(address.into()), client.local_addr().unwrap().into()));
 }

@@ -1,6 +1,7 @@
 //! The listeners of all shards at one address: which socket is bound first, and what the others bind to.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +20,8 @@ struct Group {
     /// How often the same shard had declared the same address before: port 0 may be asked for twice.
     nth: usize,
     resolved: Address,
+    /// A Unix socket, which knows no `SO_REUSEPORT`: the shards accept from the one queue.
+    socket: Option<OwnedFd>,
     /// Held for as long as the runtime serves.
     claim: Option<UnixDatagram>,
 }
@@ -48,9 +51,16 @@ impl ListenerGroups {
         let mut groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = groups.iter().find(|group| group.declared == address && group.nth == nth);
         let key = if let Some(group) = known {
-            context.bind(&group.resolved, options, acceptor)?
+            match &group.socket {
+                Some(socket) => {
+                    let socket = socket.try_clone().map_err(pants_engine::Error::Adopt)?;
+                    context.bind_socket(socket, options, acceptor)?
+                }
+                None => context.bind(&group.resolved, options, acceptor)?,
+            }
         } else {
-            let claim = if options.reuse_port && !share {
+            let unix = matches!(address, Address::Path(_) | Address::Abstract(_));
+            let claim = if options.reuse_port && !share && !unix {
                 let claim = claim(&address)?;
                 context.probe(&address).map_err(|error| port_taken(error, &address))?;
                 claim
@@ -60,10 +70,12 @@ impl ListenerGroups {
             let key = context.bind(&address, options, acceptor).map_err(|error| port_taken(error, &address))?;
             let bound = context.server_address(key).ok_or(pants_engine::Error::NoServer)?;
             let resolved = match address {
-                Address::Port(_) => Address::Port(bound.port()),
-                _ => Address::Socket(bound),
+                Address::Port(port) => Address::Port(bound.port().unwrap_or(port)),
+                _ => bound.into(),
             };
-            groups.push(Group { declared: address.clone(), nth, resolved, claim });
+            let socket = context.server_socket(key).filter(|_| unix).map(|socket| socket.try_clone_to_owned());
+            let socket = socket.transpose().map_err(pants_engine::Error::Adopt)?;
+            groups.push(Group { declared: address.clone(), nth, resolved, socket, claim });
             key
         };
         declared.addresses.push(address);
@@ -75,6 +87,7 @@ impl ListenerGroups {
     pub(crate) fn release_claims(&self) {
         for group in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
             group.claim = None;
+            group.socket = None;
         }
     }
 }

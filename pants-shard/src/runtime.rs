@@ -1,10 +1,9 @@
 //! The runtime: starts a thread for every shard, and sees them out again.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use pants_engine::Stats;
+use pants_engine::{Endpoint, Stats};
 
 use crate::bus::lanes::make_lanes;
 use crate::config::Config;
@@ -135,7 +134,7 @@ impl Runtime {
 
 impl Running {
     /// Where the servers listen, each address once, ports resolved.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    pub fn addresses(&self) -> Vec<Endpoint> {
         self.startup.addresses()
     }
 

@@ -4,10 +4,9 @@
 //! before the first one accepts, and the sockets of a `SO_REUSEPORT` group stand in the order of their shards. The first
 //! failure opens the turnstile for all, to leave.
 
-use std::net::SocketAddr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use pants_engine::Doorbell;
+use pants_engine::{Doorbell, Endpoint};
 
 use crate::error::Error;
 use crate::shard_id::ShardId;
@@ -24,7 +23,7 @@ struct State {
     step: usize,
     /// One for each shard whose engine is made, by shard.
     doorbells: Vec<Option<Doorbell>>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Endpoint>,
     failed: bool,
     failure: Option<Error>,
 }
@@ -81,14 +80,14 @@ impl Startup {
     }
 
     /// Notes an address at which a server listens, once however many shards do.
-    pub(crate) fn note_address(&self, address: SocketAddr) {
+    pub(crate) fn note_address(&self, address: Endpoint) {
         let mut state = self.lock();
         if !state.addresses.contains(&address) {
             state.addresses.push(address);
         }
     }
 
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+    pub(crate) fn addresses(&self) -> Vec<Endpoint> {
         self.lock().addresses.clone()
     }
 

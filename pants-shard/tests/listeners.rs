@@ -67,7 +67,7 @@ fn port_0_asked_for_twice_is_two_ports() {
     assert_eq!(addresses.len(), 2);
     assert_ne!(addresses[0].port(), addresses[1].port());
     for address in addresses {
-        assert!(clients(address, 10).len() == 10);
+        assert!(clients(address.socket_address().unwrap(), 10).len() == 10);
     }
 }
 
@@ -77,7 +77,7 @@ fn no_shard_accepts_before_all_have_set_up() {
     let (tell, bound) = (Mutex::new(tell), Mutex::new(None));
     let live = Live::start(shards(3), move |shard| {
         let server = shard.listen(ANY_PORT, |_peer| Echo)?;
-        let address = shard.context().server_address(server).unwrap();
+        let address = shard.context().server_address(server).unwrap().socket_address().unwrap();
         assert_eq!(*bound.lock().unwrap().get_or_insert(address), address);
         tell.lock().unwrap().send(TcpStream::connect(address).map(drop).map_err(|error| error.kind())).unwrap();
         Ok(())

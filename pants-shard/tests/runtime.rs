@@ -3,12 +3,12 @@
 mod support;
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use pants_shard::{CloseReason, Config, Connection, Error, Handler, Result, Runtime, Shard, ShardId};
+use pants_shard::{CloseReason, Config, Connection, Endpoint, Error, Handler, Result, Runtime, Shard, ShardId};
 
 use crate::support::*;
 
@@ -97,9 +97,9 @@ fn fail_on_the_second_shard(fail: fn() -> Result<()>) -> Error {
         if shard.id().index() == 1 { fail() } else { Ok(()) }
     });
     assert_no_shard_is_left();
-    let told: Vec<(ShardId, SocketAddr)> = told.try_iter().collect();
+    let told: Vec<(ShardId, Endpoint)> = told.try_iter().collect();
     assert_eq!(told.iter().map(|(shard, _)| shard.index()).collect::<Vec<_>>(), [0, 1]);
-    TcpListener::bind(told[0].1).expect("the port is free again");
+    TcpListener::bind(told[0].1.socket_address().unwrap()).expect("the port is free again");
     error
 }
 

@@ -1,7 +1,6 @@
 //! One listening socket: when it may accept, and what it does when descriptors run out. No callbacks.
 
 use std::fs::File;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,13 +8,17 @@ use rustix::io::Errno;
 
 use crate::clock::Tick;
 use crate::limits;
-use crate::net::socket::Socket;
+use crate::net::endpoint::Endpoint;
+use crate::net::socket::{Bound, Socket};
+use crate::net::unix::SocketFile;
 use crate::options::{ConnectionOptions, ServerOptions};
 
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) socket: Socket,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Endpoint,
+    /// A Unix socket's, which goes with the server.
+    _file: Option<SocketFile>,
     pub(crate) options: ServerOptions,
     /// Shared by all its connections.
     pub(crate) connection_options: Rc<ConnectionOptions>,
@@ -45,7 +48,7 @@ struct Shortage {
 /// What an `accept` brought.
 #[derive(Debug)]
 pub(crate) enum Accepted {
-    Connection(Socket, SocketAddr),
+    Connection(Socket, Endpoint),
     /// The queue is empty.
     Nothing,
     /// This one was lost; the next may do.
@@ -56,12 +59,14 @@ pub(crate) enum Accepted {
 }
 
 impl Server {
-    pub(crate) fn new(socket: Socket, address: SocketAddr, options: ServerOptions) -> Self {
+    pub(crate) fn new(bound: Bound, options: ServerOptions) -> Self {
+        let Bound { socket, local: address, file } = bound;
         let connection_options = Rc::new(options.connection.clone());
         let shortage = Shortage { spare: open_spare(), ..Shortage::default() };
         Self {
             socket,
             address,
+            _file: file,
             options,
             connection_options,
             connections: 0,

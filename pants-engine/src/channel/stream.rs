@@ -2,7 +2,6 @@
 //!
 //! Nothing here closes the connection by itself: `doom` records why it must be, and the dispatcher carries it out.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use rustix::io::Errno;
@@ -11,6 +10,7 @@ use crate::buffer::write::WriteQueue;
 use crate::channel::state::{CloseReason, Expiry, Flags};
 use crate::clock::{Clock, Tick};
 use crate::limits;
+use crate::net::endpoint::Endpoint;
 use crate::net::socket::Socket;
 use crate::options::ConnectionOptions;
 use crate::stats::Stats;
@@ -21,7 +21,7 @@ pub(crate) struct Stream {
     pub(crate) transport: Transport,
     pub(crate) flags: Flags,
     /// The peer's address, kept here because the kernel forgets it after a reset.
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Endpoint,
     pub(crate) options: Rc<ConnectionOptions>,
     /// What the kernel would not take. Invariant: `Some`, and not empty, exactly while `QUEUED` is set.
     queue: Option<Box<WriteQueue>>,
@@ -45,21 +45,28 @@ pub(crate) enum Received {
 }
 
 impl Stream {
-    pub(crate) fn new(socket: Socket, peer: SocketAddr, options: Rc<ConnectionOptions>, now: Tick) -> Self {
+    pub(crate) fn new(socket: Socket, peer: Endpoint, options: Rc<ConnectionOptions>, now: Tick) -> Self {
         let (transport, flags) = (Transport::Plain(socket), Flags::WRITABLE);
         Self { transport, flags, peer, options, queue: None, active: now, since: now, errno: None, doom: None }
     }
 
-    pub(crate) fn connecting(socket: Socket, peer: SocketAddr, options: Rc<ConnectionOptions>, now: Tick) -> Self {
+    pub(crate) fn connecting(socket: Socket, peer: Endpoint, options: Rc<ConnectionOptions>, now: Tick) -> Self {
         Self { flags: Flags::CONNECTING, ..Self::new(socket, peer, options, now) }
+    }
+
+    /// A connection to a host whose address is not known yet.
+    pub(crate) fn dialling(options: Rc<ConnectionOptions>, now: Tick) -> Self {
+        let (transport, flags, peer) = (Transport::Absent, Flags::CONNECTING, Endpoint::Unnamed);
+        Self { transport, flags, peer, options, queue: None, active: now, since: now, errno: None, doom: None }
     }
 
     /// Whether connecting has come to an end: `None` while it has not.
     pub(crate) fn take_connected(&mut self, now: Tick) -> Option<Result<(), std::io::Error>> {
-        if let Some(error) = self.transport.socket().take_error() {
+        let socket = self.transport.socket()?;
+        if let Some(error) = socket.take_error() {
             return Some(Err(error));
         }
-        if !self.flags.any(Flags::WRITABLE) || !self.transport.socket().has_peer() {
+        if !self.flags.any(Flags::WRITABLE) || !socket.has_peer() {
             return None;
         }
         self.flags.clear(Flags::CONNECTING.or(Flags::ERROR_PENDING));
@@ -275,6 +282,12 @@ impl Stream {
         self.doom
     }
 
+    /// Records that connecting has failed.
+    pub(crate) fn fail_to_connect(&mut self, error: &std::io::Error) {
+        self.errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        self.doom(CloseReason::Failed(error.kind()));
+    }
+
     /// Records an error of a call. It is final: after a reset `send` says `EPIPE` and `recv` says 0, which is no end.
     pub(crate) fn fail(&mut self, errno: Errno) {
         self.errno.get_or_insert(errno);
@@ -285,7 +298,8 @@ impl Stream {
     pub(crate) fn take_pending_error(&mut self) {
         if self.flags.any(Flags::ERROR_PENDING) && !self.wants_read() {
             self.flags.clear(Flags::ERROR_PENDING);
-            if let Some(errno) = self.transport.socket().take_error().and_then(|error| error.raw_os_error()) {
+            let error = self.transport.socket().and_then(Socket::take_error);
+            if let Some(errno) = error.and_then(|error| error.raw_os_error()) {
                 self.fail(Errno::from_raw_os_error(errno));
             }
         }
@@ -391,10 +405,10 @@ mod tests {
     use std::time::Duration;
 
     fn pair(options: ConnectionOptions) -> (Stream, std::net::TcpStream) {
-        let listening = Socket::bind("127.0.0.1:0".parse().unwrap(), false, false).unwrap();
-        listening.listen(1).unwrap();
-        let peer = std::net::TcpStream::connect(listening.local_address().unwrap()).unwrap();
-        let (socket, address) = listening.accept().unwrap();
+        let listening = Socket::bind(&"127.0.0.1:0".parse().unwrap(), false).unwrap();
+        listening.socket.listen(1).unwrap();
+        let peer = std::net::TcpStream::connect(listening.local.socket_address().unwrap()).unwrap();
+        let (socket, address) = listening.socket.accept().unwrap();
         (Stream::new(socket, address, Rc::new(options), Tick(0)), peer)
     }
 

@@ -1,28 +1,26 @@
 //! What a callback may ask of its engine: timers, other channels, listening, connecting, stopping.
 
+mod clients;
 mod servers;
 mod upkeep;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::buffer::outbox::Outbox;
 use crate::channel::state::Flags;
-use crate::channel::stream::Stream;
 use crate::clock::{Clock, Tick};
 use crate::connection::Connection;
+use crate::dial::{Dial, Lookups};
 use crate::error::{Error, Result};
 use crate::handler::Handler;
 use crate::key::{ConnectionKey, Key, TimerKey};
-use crate::net::socket::Socket;
-use crate::options::{ConnectionOptions, EngineOptions};
+use crate::options::EngineOptions;
 use crate::poll::Registrar;
 use crate::remote::Remote;
 use crate::slab::Slab;
-use crate::slots::{Channel, ConnectionSlot, Cycle, Drain, Task};
+use crate::slots::{Channel, Cycle, Drain, Task};
 use crate::stats::Stats;
 use crate::timers::Timers;
 
@@ -40,6 +38,9 @@ pub struct Context {
     pub(crate) ready: VecDeque<Key>,
     /// The handlers of connections that callbacks have begun, on their way to the dispatcher.
     pub(crate) new_handlers: Vec<(Key, Box<dyn Handler>)>,
+    /// Connections on their way to a host.
+    pub(crate) dials: HashMap<Key, Dial>,
+    pub(crate) lookups: Lookups,
     /// Whose callback runs, unless the outbox is open to a connection: then it is that.
     pub(crate) running: Running,
     pub(crate) stopping: bool,
@@ -60,7 +61,7 @@ pub(crate) enum Running {
 }
 
 impl Context {
-    pub(crate) fn new(registrar: Registrar, options: EngineOptions, remote: Remote) -> Self {
+    pub(crate) fn new(registrar: Registrar, options: EngineOptions, remote: Remote, lookups: Lookups) -> Self {
         Self {
             registrar,
             channels: Slab::new(),
@@ -70,6 +71,8 @@ impl Context {
             outbox: Outbox::new(),
             ready: VecDeque::new(),
             new_handlers: Vec::new(),
+            dials: HashMap::new(),
+            lookups,
             running: Running::Nobody,
             stopping: false,
             closing_all: false,
@@ -77,38 +80,6 @@ impl Context {
             options,
             remote,
         }
-    }
-
-    /// Begins to connect to `address` with default options; see [`connect_with`](Self::connect_with).
-    pub fn connect(&mut self, address: SocketAddr, handler: impl Handler) -> Result<ConnectionKey> {
-        self.connect_with(address, ConnectionOptions::default(), handler)
-    }
-
-    /// Begins to connect to `address`; [`Handler::on_connect`] or [`Handler::on_connect_error`] says how it went. What is
-    /// written before that waits.
-    ///
-    /// # Errors
-    ///
-    /// If the options contradict each other or the operating system refuses at once, for example because descriptors have
-    /// run out. Then the handler is dropped and gets no callback.
-    pub fn connect_with(
-        &mut self,
-        address: SocketAddr,
-        options: ConnectionOptions,
-        handler: impl Handler,
-    ) -> Result<ConnectionKey> {
-        self.check_open()?;
-        options.check()?;
-        let nodelay = options.nodelay;
-        let started = Socket::connect(address).and_then(|socket| socket.set_nodelay(nodelay).map(|()| socket));
-        let socket = started.map_err(|source| Error::Connect { address, source })?;
-        let stream = Stream::connecting(socket, address, Rc::new(options), self.clock.tick());
-        let key = self
-            .insert_connection(ConnectionSlot::new(stream, None))
-            .map_err(|source| Error::Connect { address, source })?;
-        self.new_handlers.push((key, Box::new(handler)));
-        self.stats.connections_started += 1;
-        Ok(ConnectionKey(key))
     }
 
     /// A connection by its key, to write to it or close it; `None` when it has closed.
@@ -214,7 +185,7 @@ impl Context {
                         slot.stream.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE));
                     }
                     Some(Channel::Server(slot)) => slot.server.ready = true,
-                    None => {}
+                    Some(Channel::Attempt(_)) | None => {}
                 }
                 self.schedule(key);
             }

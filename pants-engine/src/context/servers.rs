@@ -1,7 +1,6 @@
 //! The context's part for servers: binding, listening, closing.
 
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::channel::server::Server;
 use crate::context::Context;
@@ -9,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::handler::Acceptor;
 use crate::key::{ConnectionKey, ServerKey};
 use crate::net::address::{Address, ToAddress};
-use crate::net::socket::Socket;
+use crate::net::endpoint::Endpoint;
+use crate::net::socket::{Bound, Socket};
 use crate::options::ServerOptions;
 use crate::slots::{Channel, ServerSlot, Task};
 
@@ -52,13 +52,82 @@ impl Context {
         self.check_open()?;
         options.check()?;
         let address: Address = address.to_address()?;
-        let (socket, address) = Socket::bind_address(&address, options.reuse_port)
+        let bound = Socket::bind(&address, options.reuse_port)
             .map_err(|(address, source)| Error::Listen { address, source })?;
+        self.insert_server(bound, options, acceptor)
+    }
+
+    fn insert_server(&mut self, bound: Bound, options: ServerOptions, acceptor: impl Acceptor) -> Result<ServerKey> {
         // Accepted sockets inherit it, which saves a system call each.
-        socket.set_nodelay(options.connection.nodelay).map_err(|source| Error::Listen { address, source })?;
-        let server = Server::new(socket, address, options);
+        let configured = bound.socket.configure(&options.connection);
+        configured.map_err(|source| Error::Listen { address: bound.local.clone().into(), source })?;
+        let server = Server::new(bound, options);
         let slot = ServerSlot { server, acceptor: Some(Box::new(acceptor)), scheduled: false };
         Ok(ServerKey(self.channels.insert(Channel::Server(Box::new(slot)))))
+    }
+
+    /// Takes over a stream socket that is bound already: one that was inherited, or made with options that pants does not
+    /// offer. It is made non-blocking and close-on-exec; if it does not listen yet, it does now. A Unix socket's file
+    /// is left to whoever made it.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a stream socket, the options contradict each other, or the operating system refuses.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_engine::{Connection, Engine, Handler, ServerOptions};
+    /// use std::net::TcpListener;
+    ///
+    /// struct Echo;
+    ///
+    /// impl Handler for Echo {
+    ///     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+    ///         connection.write(data);
+    ///     }
+    /// }
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let mut engine = Engine::new()?;
+    /// engine.context().adopt_server(listener.into(), ServerOptions::default(), |_peer| Echo)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn adopt_server(
+        &mut self,
+        socket: OwnedFd,
+        options: ServerOptions,
+        acceptor: impl Acceptor,
+    ) -> Result<ServerKey> {
+        let key = self.bind_socket(socket, options, acceptor)?;
+        self.open(key).inspect_err(|_| drop(self.channels.remove(key.0)))?;
+        Ok(key)
+    }
+
+    /// As [`adopt_server`](Self::adopt_server), but accepts only from [`open`](Self::open) on.
+    ///
+    /// # Errors
+    ///
+    /// As [`adopt_server`](Self::adopt_server).
+    pub fn bind_socket(
+        &mut self,
+        socket: OwnedFd,
+        options: ServerOptions,
+        acceptor: impl Acceptor,
+    ) -> Result<ServerKey> {
+        self.check_open()?;
+        options.check()?;
+        let socket = Socket::adopt(socket).map_err(Error::Adopt)?;
+        let local = socket.local_address().map_err(Error::Adopt)?;
+        self.insert_server(Bound { socket, local, file: None }, options, acceptor)
+    }
+
+    /// A server's listening socket, to set options that pants does not offer, or to hand it on.
+    pub fn server_socket(&self, key: ServerKey) -> Option<BorrowedFd<'_>> {
+        match self.channels.get(key.0) {
+            Some(Channel::Server(slot)) => Some(slot.server.socket.as_fd()),
+            _ => None,
+        }
     }
 
     /// Whether `address` is free: binds a socket there that shares with nobody, and lets it go.
@@ -70,7 +139,7 @@ impl Context {
     ///
     /// If the address is not understood, or cannot be bound, with what the operating system said.
     pub fn probe(&self, address: impl ToAddress) -> Result<()> {
-        let bound = Socket::bind_address(&address.to_address()?, false);
+        let bound = Socket::bind(&address.to_address()?, false);
         bound.map(drop).map_err(|(address, source)| Error::Listen { address, source })
     }
 
@@ -86,12 +155,11 @@ impl Context {
         if server.open {
             return Err(Error::NoServer);
         }
-        let address = server.address;
         server
             .socket
             .listen(server.options.backlog)
             .and_then(|()| self.registrar.register_listener(server.socket.as_fd(), key.0))
-            .map_err(|source| Error::Listen { address, source })?;
+            .map_err(|source| Error::Listen { address: server.address.clone().into(), source })?;
         server.open = true;
         self.schedule(key.0);
         Ok(())
@@ -104,9 +172,9 @@ impl Context {
     }
 
     /// Where a server listens: the port it was given, if it asked for port 0.
-    pub fn server_address(&self, key: ServerKey) -> Option<SocketAddr> {
+    pub fn server_address(&self, key: ServerKey) -> Option<Endpoint> {
         match self.channels.get(key.0) {
-            Some(Channel::Server(slot)) => Some(slot.server.address),
+            Some(Channel::Server(slot)) => Some(slot.server.address.clone()),
             _ => None,
         }
     }

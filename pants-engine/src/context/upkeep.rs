@@ -23,8 +23,9 @@ impl Context {
         let key = self.channels.insert(Channel::Connection(slot));
         let Some(Channel::Connection(slot)) = self.channels.get_mut(key) else { unreachable!("it was just inserted") };
         slot.stream.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE).when(self.drain.is_some()));
-        let fd = slot.stream.transport.as_fd();
-        if let Err(error) = self.registrar.register_stream(fd, key) {
+        if let Some(socket) = slot.stream.transport.socket()
+            && let Err(error) = self.registrar.register_stream(socket.as_fd(), key)
+        {
             self.channels.remove(key);
             return Err(error);
         }
@@ -71,7 +72,7 @@ impl Context {
         let scheduled = match self.channels.get_mut(key) {
             Some(Channel::Connection(slot)) => &mut slot.scheduled,
             Some(Channel::Server(slot)) => &mut slot.scheduled,
-            None => return,
+            Some(Channel::Attempt(_)) | None => return,
         };
         if !std::mem::replace(scheduled, true) {
             self.ready.push_back(key);

@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use thiserror::Error;
+
+use crate::net::endpoint::Endpoint;
 
 /// A place to listen on or to connect to.
 ///
@@ -26,6 +29,17 @@ pub enum Address {
     Port(u16),
     /// An IP address and a port.
     Socket(SocketAddr),
+    /// A host's name, to be resolved, and a port.
+    Host {
+        /// The name.
+        name: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket's path.
+    Path(PathBuf),
+    /// A name in Linux' abstract namespace (unix(7)).
+    Abstract(Vec<u8>),
 }
 
 /// What can name an [`Address`], so that `listen(4040, …)` and `listen("127.0.0.1:4040", …)` both read well.
@@ -94,6 +108,9 @@ impl fmt::Display for Address {
         match self {
             Self::Port(port) => port.fmt(f),
             Self::Socket(address) => address.fmt(f),
+            Self::Host { name, port } => write!(f, "{name}:{port}"),
+            Self::Path(path) => path.display().fmt(f),
+            Self::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
         }
     }
 }
@@ -112,6 +129,18 @@ impl From<u16> for Address {
     }
 }
 
+impl From<Endpoint> for Address {
+    /// An unnamed socket becomes an abstract name without bytes, which nothing can be bound to.
+    fn from(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Ip(address) => Self::Socket(address),
+            Endpoint::Path(path) => Self::Path(path.to_path_buf()),
+            Endpoint::Abstract(name) => Self::Abstract(name.to_vec()),
+            Endpoint::Unnamed => Self::Abstract(Vec::new()),
+        }
+    }
+}
+
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         Self::Socket(address)
@@ -127,6 +156,18 @@ impl ToAddress for u16 {
 impl ToAddress for SocketAddr {
     fn to_address(self) -> Result<Address, AddressError> {
         Ok(self.into())
+    }
+}
+
+impl ToAddress for Endpoint {
+    fn to_address(self) -> Result<Address, AddressError> {
+        Ok(self.into())
+    }
+}
+
+impl ToAddress for &Endpoint {
+    fn to_address(self) -> Result<Address, AddressError> {
+        Ok(self.clone().into())
     }
 }
 

@@ -1,4 +1,7 @@
-//! Addresses, and the sockets behind channels.
+//! Addresses, and sockets.
 
 pub(crate) mod address;
+pub(crate) mod endpoint;
+pub(crate) mod resolve;
 pub(crate) mod socket;
+pub(crate) mod unix;

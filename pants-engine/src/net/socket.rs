@@ -3,74 +3,150 @@
 //! Errors are bare [`Errno`]s and [`io::Error`]s here; whoever knows the operation and the address adds them.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags};
-use socket2::{Domain, Protocol, SockRef, Type};
+use rustix::net::{self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType};
+use socket2::SockRef;
 
 use crate::net::address::Address;
+use crate::net::endpoint::Endpoint;
+use crate::net::unix::SocketFile;
+use crate::options::ConnectionOptions;
 
 /// A non-blocking, close-on-exec stream socket.
 #[derive(Debug)]
 pub(crate) struct Socket(OwnedFd);
 
+/// A socket that is bound to its address and does not listen yet.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) socket: Socket,
+    pub(crate) local: Endpoint,
+    /// The file that a Unix socket has made.
+    pub(crate) file: Option<SocketFile>,
+}
+
+/// What a `connect` has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connect {
+    /// That it is done, or has failed, shows when the socket becomes writable (connect(2)).
+    Begun,
+    /// The queue of a Unix server is full, and no edge will say when it is not (connect(2), `EAGAIN`).
+    QueueFull,
+}
+
 impl Socket {
-    /// A TCP socket bound to `address`, not listening yet.
+    /// A socket bound to `address`, whatever its form: a port alone takes IPv6 and IPv4, or IPv4 where there is no IPv6.
     ///
-    /// `SO_REUSEADDR` is on, so that a restart need not wait for old connections to leave TIME_WAIT (socket(7)).
-    pub(crate) fn bind(address: SocketAddr, reuse_port: bool, dual_stack: bool) -> io::Result<Self> {
-        let socket = stream_socket(address)?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(reuse_port)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(!dual_stack)?;
+    /// # Errors
+    ///
+    /// What the operating system said, with the address as far as it was known.
+    pub(crate) fn bind(address: &Address, reuse_port: bool) -> Result<Bound, (Address, io::Error)> {
+        match address {
+            Address::Port(port) => {
+                let all = |ip: IpAddr| Endpoint::from(SocketAddr::new(ip, *port));
+                match Self::bind_to(&all(Ipv6Addr::UNSPECIFIED.into()), reuse_port, true) {
+                    Err(error) if lacks_ipv6(&error) => {
+                        Self::bind_to(&all(Ipv4Addr::UNSPECIFIED.into()), reuse_port, false)
+                    }
+                    result => result,
+                }
+                .map_err(|error| (all(Ipv6Addr::UNSPECIFIED.into()).into(), error))
+            }
+            Address::Host { name, port } => {
+                let found = (name.as_str(), *port).to_socket_addrs().map_err(|error| (address.clone(), error))?;
+                let bound = found.map(|found| Self::bind_to(&found.into(), reuse_port, false));
+                first_of(bound).map_err(|error| (address.clone(), error))
+            }
+            address => {
+                let endpoint = place(address).ok_or_else(|| (address.clone(), io::ErrorKind::InvalidInput.into()))?;
+                Self::bind_to(&endpoint, reuse_port, false).map_err(|error| (address.clone(), error))
+            }
         }
-        socket.bind(&address.into())?;
-        Ok(Self(socket.into()))
     }
 
-    /// As [`bind`](Self::bind), for every form of address: a port alone takes IPv6 and IPv4, or IPv4 where there is no IPv6.
-    /// Gives the address that it came to be, or was to be.
-    pub(crate) fn bind_address(
-        address: &Address,
-        reuse_port: bool,
-    ) -> Result<(Self, SocketAddr), (SocketAddr, io::Error)> {
-        let (address, dual_stack) = match *address {
-            Address::Socket(address) => (address, false),
-            Address::Port(port) => (SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), true),
-        };
-        let bound = match Self::bind(address, reuse_port, dual_stack) {
-            Err(error) if dual_stack && lacks_ipv6(&error) => {
-                Self::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), reuse_port, false)
+    /// `SO_REUSEADDR` is on, so that a restart need not wait for old connections to leave TIME_WAIT (socket(7)).
+    fn bind_to(endpoint: &Endpoint, reuse_port: bool, dual_stack: bool) -> io::Result<Bound> {
+        let socket = Self::new(endpoint, SocketType::STREAM)?;
+        let mut file = None;
+        match endpoint {
+            Endpoint::Ip(address) => {
+                let options = SockRef::from(&socket.0);
+                options.set_reuse_address(true)?;
+                options.set_reuse_port(reuse_port)?;
+                if address.is_ipv6() {
+                    options.set_only_v6(!dual_stack)?;
+                }
+                net::bind(&socket.0, &endpoint.to_kernel()?)?;
             }
-            result => result,
+            Endpoint::Path(path) => {
+                let address = endpoint.to_kernel()?;
+                file = Some(SocketFile::create(path, SocketType::STREAM, || net::bind(&socket.0, &address))?);
+            }
+            Endpoint::Abstract(_) | Endpoint::Unnamed => net::bind(&socket.0, &endpoint.to_kernel()?)?,
+        }
+        let local = socket.local_address()?;
+        Ok(Bound { socket, local, file })
+    }
+
+    fn new(endpoint: &Endpoint, kind: SocketType) -> io::Result<Self> {
+        let family = match endpoint {
+            Endpoint::Ip(SocketAddr::V4(_)) => AddressFamily::INET,
+            Endpoint::Ip(SocketAddr::V6(_)) => AddressFamily::INET6,
+            _ => AddressFamily::UNIX,
         };
-        let named = bound.and_then(|socket| socket.local_address().map(|local| (socket, local)));
-        named.map_err(|error| (address, error))
+        Ok(Self(net::socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?))
+    }
+
+    /// Takes over a stream socket that was made elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// If it is no stream socket, or cannot be made non-blocking.
+    pub(crate) fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        if net::sockopt::socket_type(&fd)? != SocketType::STREAM {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a stream socket"));
+        }
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+        Ok(Self(fd))
     }
 
     pub(crate) fn listen(&self, backlog: u32) -> io::Result<()> {
         Ok(net::listen(&self.0, i32::try_from(backlog).unwrap_or(i32::MAX))?)
     }
 
-    /// Begins to connect; that it is done, or has failed, shows when the socket becomes writable (connect(2)).
-    pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
-        let socket = Self(stream_socket(address)?.into());
-        match net::connect(&socket.0, &address) {
-            Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+    /// A socket that is to connect to `peer`.
+    pub(crate) fn for_peer(peer: &Endpoint) -> io::Result<Self> {
+        Self::new(peer, SocketType::STREAM)
+    }
+
+    /// Begins to connect, or tries again.
+    pub(crate) fn connect(&self, peer: &Endpoint) -> io::Result<Connect> {
+        match net::connect(&self.0, &peer.to_kernel()?) {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(Connect::Begun),
+            Err(Errno::AGAIN) if peer.ip().is_none() => Ok(Connect::QueueFull),
             Err(error) => Err(error.into()),
         }
     }
 
+    /// Sets what the options say of sockets.
+    pub(crate) fn configure(&self, options: &ConnectionOptions) -> io::Result<()> {
+        let socket = SockRef::from(&self.0);
+        if matches!(net::sockopt::socket_domain(&self.0)?, AddressFamily::INET | AddressFamily::INET6) {
+            socket.set_tcp_nodelay(options.nodelay)?;
+        }
+        Ok(())
+    }
+
     /// Takes one connection off a listening socket's queue.
     #[inline]
-    pub(crate) fn accept(&self) -> Result<(Self, SocketAddr), Errno> {
+    pub(crate) fn accept(&self) -> Result<(Self, Endpoint), Errno> {
         let (fd, peer) = net::acceptfrom_with(&self.0, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-        Ok((Self(fd), peer.map_or_else(unknown_address, canonical)))
+        Ok((Self(fd), peer.map_or_else(unknown_address, |peer| Endpoint::from_kernel(&peer))))
     }
 
     #[inline]
@@ -98,10 +174,6 @@ impl Socket {
         let _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
     }
 
-    pub(crate) fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        SockRef::from(&self.0).set_tcp_nodelay(nodelay)
-    }
-
     /// The error that the kernel holds for this socket, which is thereby taken.
     pub(crate) fn take_error(&self) -> Option<io::Error> {
         match SockRef::from(&self.0).take_error() {
@@ -110,8 +182,15 @@ impl Socket {
         }
     }
 
-    pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
-        Ok(SocketAddr::try_from(net::getsockname(&self.0)?)?)
+    /// This end's name.
+    pub(crate) fn local_address(&self) -> io::Result<Endpoint> {
+        Ok(Endpoint::from_kernel(&net::getsockname(&self.0)?))
+    }
+
+    /// The other end's name, while the kernel knows it.
+    pub(crate) fn peer_address(&self) -> Option<Endpoint> {
+        let peer = net::getpeername(&self.0).ok()?;
+        Some(peer.map_or_else(unknown_address, |peer| Endpoint::from_kernel(&peer)))
     }
 
     /// Whether there is a peer: the last word on whether connecting has succeeded.
@@ -126,9 +205,28 @@ impl AsFd for Socket {
     }
 }
 
-fn stream_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
-    let kind = Type::STREAM.nonblocking().cloexec();
-    socket2::Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))
+/// The one place that `address` names; `None` for a host, whose name must be resolved. A port alone is this machine's, as a
+/// client means it.
+pub(crate) fn place(address: &Address) -> Option<Endpoint> {
+    match address {
+        Address::Port(port) => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into()),
+        Address::Socket(address) => Some((*address).into()),
+        Address::Path(path) => Some(Endpoint::Path(path.as_path().into())),
+        Address::Abstract(name) => Some(Endpoint::Abstract(name.as_slice().into())),
+        Address::Host { .. } => None,
+    }
+}
+
+/// The first that is no error; if all are, the last error.
+fn first_of<T>(results: impl Iterator<Item = io::Result<T>>) -> io::Result<T> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for result in results {
+        match result {
+            Ok(value) => return Ok(value),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 fn lacks_ipv6(error: &io::Error) -> bool {
@@ -136,14 +234,9 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
-/// An IPv4 peer of a dual-stack server as what it is, without the `::ffff:` in front.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
 /// The kernel may forget the address of a peer that has reset before it was accepted.
-fn unknown_address() -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)
+fn unknown_address() -> Endpoint {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0).into()
 }
 
 #[cfg(test)]
@@ -152,18 +245,14 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_nodelay_from_the_listening_one() {
-        let listening = Socket::bind("127.0.0.1:0".parse().unwrap(), false, false).unwrap();
-        listening.set_nodelay(true).unwrap();
+        let listening = Socket::bind(&"127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let (listening, address) = (listening.socket, listening.local.socket_address().unwrap());
+        listening.configure(&ConnectionOptions::default()).unwrap();
         listening.listen(1).unwrap();
-        let _client = std::net::TcpStream::connect(listening.local_address().unwrap()).unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
         let (accepted, peer) = listening.accept().unwrap();
         assert!(SockRef::from(&accepted.0).tcp_nodelay().unwrap());
         assert!(SockRef::from(&accepted.0).nonblocking().unwrap());
         assert_eq!(peer, _client.local_addr().unwrap());
-    }
-
-    #[test]
-    fn an_ipv4_peer_of_a_dual_stack_server_is_named_as_such() {
-        assert_eq!(canonical("[::ffff:127.0.0.1]:5".parse().unwrap()), "127.0.0.1:5".parse().unwrap());
     }
 }

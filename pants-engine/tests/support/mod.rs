@@ -109,7 +109,7 @@ pub(crate) fn listen<H: Handler>(
     handler: impl Fn() -> H + 'static,
 ) -> (ServerKey, SocketAddr) {
     let server = engine.context().listen_with(ANY_PORT, options, move |_peer| handler()).unwrap();
-    (server, engine.context().server_address(server).unwrap())
+    (server, engine.context().server_address(server).unwrap().socket_address().unwrap())
 }
 
 /// Turns `engine` on the test's own thread until `done`.

@@ -57,7 +57,7 @@ impl Live {
 
     /// Where its first server listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.running().addresses()[0]
+        self.running().addresses()[0].socket_address().unwrap()
     }
 
     pub(crate) fn stop(self) -> Report {

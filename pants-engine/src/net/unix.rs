@@ -1,0 +1,137 @@
+//! Paths of Unix sockets: the file that a dead server left is replaced, that of a living one is not.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+/// The file that a bound Unix socket has made. It is removed with its server, unless another has taken its place.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// Which file it is: device and inode.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// Has `bind` make the file at `path`; if there is one that no server listens at any more, removes it first.
+    ///
+    /// # Errors
+    ///
+    /// What `bind` says: among others `EADDRINUSE` where a server listens, or where the file is no socket.
+    pub(crate) fn create(path: &Path, kind: SocketType, bind: impl Fn() -> rustix::io::Result<()>) -> io::Result<Self> {
+        match bind() {
+            Err(Errno::ADDRINUSE) if is_stale(path, kind) => {
+                fs::remove_file(path)?;
+                bind()?;
+            }
+            result => result?,
+        }
+        let identity = identity(path)?;
+        Ok(Self { path: path.to_owned(), identity })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            // It may have gone meanwhile, or the directory may be another's: then it stays, and the next server replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// Whether `path` is a socket's file at which nobody is.
+fn is_stale(path: &Path, kind: SocketType) -> bool {
+    if !fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+        return false;
+    }
+    let Ok(address) = SocketAddrUnix::new(path) else { return false };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let probe = net::socket_with(AddressFamily::UNIX, kind, flags, None);
+    // A living server answers, or its queue is full (`EAGAIN`); or it is of another kind (`EPROTOTYPE`).
+    probe.is_ok_and(|probe| net::connect(&probe, &address) == Err(Errno::CONNREFUSED))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+
+    use super::*;
+
+    /// A directory of this test's own, which goes with it.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("pants-unix-{}-{name}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn bind(path: &Path) -> io::Result<(SocketFile, rustix::fd::OwnedFd)> {
+        let socket = net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        let address = SocketAddrUnix::new(path)?;
+        let file = SocketFile::create(path, SocketType::STREAM, || net::bind(&socket, &address))?;
+        net::listen(&socket, 1)?;
+        Ok((file, socket))
+    }
+
+    #[test]
+    fn the_file_goes_with_its_server() {
+        let directory = Directory::new("goes");
+        let path = directory.0.join("socket");
+        let bound = bind(&path).unwrap();
+        assert!(path.exists());
+        drop(bound);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_dead_servers_file_is_replaced_and_a_living_ones_is_not() {
+        let directory = Directory::new("stale");
+        let path = directory.0.join("socket");
+        let living = UnixListener::bind(&path).unwrap();
+        assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(living);
+        assert!(path.exists(), "the standard library leaves it");
+        assert!(bind(&path).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_is_no_stream_socket_is_left_alone() {
+        let directory = Directory::new("other");
+        let path = directory.0.join("file");
+        fs::write(&path, "precious").unwrap();
+        assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        let path = directory.0.join("datagrams");
+        let _living = UnixDatagram::bind(&path).unwrap();
+        assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_successors_file_is_left_alone() {
+        let directory = Directory::new("successor");
+        let path = directory.0.join("socket");
+        let first = bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let _second = UnixListener::bind(&path).unwrap();
+        drop(first);
+        assert!(path.exists());
+    }
+}
