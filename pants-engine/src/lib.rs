@@ -36,6 +36,7 @@
 //! * The loop: [`Engine`], and what callbacks see of it, [`Context`].
 //! * Callbacks: [`Handler`] for a connection, [`Acceptor`] for a server.
 //! * Channels: [`Connection`], [`CloseReason`], reached by [`ConnectionKey`] and [`ServerKey`].
+//! * Frames: [`Delimiter`], [`LengthPrefix`], [`Pattern`] and [`Match`], [`Framer`].
 //! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::cycle`], [`Connection::defer`].
 //! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`].
 //! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`].
@@ -49,12 +50,14 @@ mod clock;
 mod connection;
 mod contain;
 mod context;
+mod deliver;
 mod dial;
 mod dispatch;
 mod doorbell;
 mod engine;
 mod error;
 mod fire;
+mod framing;
 mod handler;
 mod handlers;
 mod key;
@@ -76,10 +79,15 @@ pub use crate::context::Context;
 pub use crate::doorbell::{Doorbell, Source};
 pub use crate::engine::Engine;
 pub use crate::error::{Error, Result};
-pub use crate::handler::{Acceptor, Handler};
+pub use crate::framing::delimiter::Delimiter;
+pub use crate::framing::framer::{Frame, FrameError, Framer};
+pub use crate::framing::length::LengthPrefix;
+pub use crate::framing::pattern::{Match, Pattern, PatternError};
+pub use crate::handler::{Acceptor, Handler, Overflow};
 pub use crate::key::{ConnectionKey, ServerKey, TimerKey};
 pub use crate::net::address::{Address, AddressError, ToAddress};
 pub use crate::net::endpoint::Endpoint;
 pub use crate::options::{ConnectionOptions, EngineOptions, ServerOptions};
 pub use crate::remote::{Remote, SendError};
 pub use crate::stats::Stats;
+pub use zerocopy;

@@ -35,6 +35,19 @@ pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 /// Slices in one `sendmsg`. The kernel takes 1,024 (`IOV_MAX`, sysconf(3)); 64 chunks already fill a send buffer.
 pub(crate) const SLICES_MAX: usize = 64;
 
+/// The least that is added at a time to the part of a frame kept from an earlier read, in bytes; with more kept, as much again.
+/// So what lies behind that frame is hardly copied.
+pub(crate) const GATHER_BYTES: usize = 1024;
+
+/// Default of [`LengthPrefix::max`](crate::LengthPrefix::max), in bytes.
+pub(crate) const LENGTH_PREFIX_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a compiled [`Pattern`](crate::Pattern) may take, in bytes.
+pub(crate) const PATTERN_BYTES: usize = 1024 * 1024;
+
+/// What a [`Pattern`](crate::Pattern) may take for the states it has met in searching, in bytes.
+pub(crate) const PATTERN_CACHE_BYTES: usize = 1024 * 1024;
+
 /// How long the first addresses of a host may hang before the next is tried as well (RFC 8305, section 8).
 pub(crate) const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
@@ -43,6 +56,9 @@ pub(crate) const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// Messages the engine's own inbox holds before it says it is full.
 pub(crate) const INBOX_MAX: usize = 1024;
+
+/// Default of [`ConnectionOptions::buffer_limit`](crate::ConnectionOptions::buffer_limit), in bytes, as in the Python framework.
+pub(crate) const BUFFER_LIMIT_BYTES: usize = 64 * 1024;
 
 /// Default of [`ConnectionOptions::write_high_water`](crate::ConnectionOptions::write_high_water), in bytes.
 pub(crate) const WRITE_HIGH_WATER_BYTES: usize = 256 * 1024;
@@ -81,6 +97,7 @@ pub(crate) const FRESH_CLOCK_WITHIN: Duration = Duration::from_millis(250);
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
 const _: () = assert!(READ_BUFFER_BYTES <= READ_BUDGET_BYTES);
+const _: () = assert!(GATHER_BYTES <= READ_BUFFER_BYTES);
 const _: () = assert!(OUTBOX_BYTES <= WRITE_LOW_WATER_BYTES);
 const _: () = assert!(WRITE_LOW_WATER_BYTES < WRITE_HIGH_WATER_BYTES && WRITE_HIGH_WATER_BYTES <= WRITE_CAP_BYTES);
 const _: () = assert!(READ_BUDGET_BYTES <= WRITE_CAP_BYTES - WRITE_HIGH_WATER_BYTES);

@@ -46,12 +46,20 @@ pub struct ConnectionOptions {
     /// Closes a connection over which no byte has passed for this long, with
     /// [`CloseReason::IdleTimeout`](crate::CloseReason::IdleTimeout). Resolution: 1 ms. Default: `None`.
     pub idle_timeout: Option<Duration>,
+    /// Closes a connection from whose peer no byte has come for this long, with
+    /// [`CloseReason::ReadTimeout`](crate::CloseReason::ReadTimeout); while reading is paused the peer is not waited for. Resolution:
+    /// 1 ms. Default: `None`.
+    pub read_timeout: Option<Duration>,
     /// Resets a connection whose peer has taken none of its queued bytes for this long, with
     /// [`CloseReason::WriteStalled`](crate::CloseReason::WriteStalled). Resolution: 1 ms. Default: 60 s.
     pub write_stall_timeout: Option<Duration>,
     /// How long a client's connection may take to be made. Resolution: 1 ms. Default: 5 s.
     pub connect_timeout: Option<Duration>,
-    /// Above this many queued bytes the connection is not read until the queue is down to
+    /// The longest a frame may be, in bytes, its delimiter or header included; a longer one ends the connection, after
+    /// [`on_overflow_error`](crate::Handler::on_overflow_error). It bounds what is kept of a frame that has not come whole, and does
+    /// not matter without a [delimiter](crate::Connection::set_delimiter). At least 1. Default: 64 KiB.
+    pub buffer_limit: usize,
+    /// Above this many queued bytes in memory the connection is not read until the queue is down to
     /// [`write_low_water`](Self::write_low_water). Default: 256 KiB.
     pub write_high_water: usize,
     /// See [`write_high_water`](Self::write_high_water), which it is below. Default: 64 KiB.
@@ -70,8 +78,10 @@ impl Default for ConnectionOptions {
     fn default() -> Self {
         Self {
             idle_timeout: None,
+            read_timeout: None,
             write_stall_timeout: Some(Duration::from_secs(60)),
             connect_timeout: Some(Duration::from_secs(5)),
+            buffer_limit: limits::BUFFER_LIMIT_BYTES,
             write_high_water: limits::WRITE_HIGH_WATER_BYTES,
             write_low_water: limits::WRITE_LOW_WATER_BYTES,
             write_cap: limits::WRITE_CAP_BYTES,
@@ -92,7 +102,10 @@ impl ConnectionOptions {
         if self.write_cap < limits::OUTBOX_BYTES {
             return Err(Error::Options("write_cap must be at least 16 KiB"));
         }
-        for timeout in [self.idle_timeout, self.write_stall_timeout, self.connect_timeout] {
+        if self.buffer_limit == 0 {
+            return Err(Error::Options("buffer_limit must be at least 1"));
+        }
+        for timeout in [self.idle_timeout, self.read_timeout, self.write_stall_timeout, self.connect_timeout] {
             if timeout == Some(Duration::ZERO) {
                 return Err(Error::Options("a timeout must be longer than zero; None turns it off"));
             }

@@ -113,5 +113,5 @@ impl fmt::Debug for Task {
 }
 
 const _: () =
-    assert!(size_of::<ConnectionSlot>() <= 120, "an idle connection has 256 bytes, with its handler and its timer");
+    assert!(size_of::<ConnectionSlot>() <= 136, "an idle connection has 256 bytes, with its handler and its timer");
 const _: () = assert!(size_of::<Task>() <= 24);

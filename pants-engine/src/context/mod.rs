@@ -165,7 +165,7 @@ impl Context {
     /// Ends service in good order, within `deadline`.
     ///
     /// Servers accept what waits in their queues and close. Each connection is served until nothing more waits to be read
-    /// and is then told by [`Handler::on_drain`], which by default sends what is queued and then FIN. From half of the
+    /// and is then told by [`Handler::on_shutdown`], which by default sends what is queued and then FIN. From half of the
     /// deadline on connections that are still busy are told too; what remains at the deadline is closed. Then
     /// [`Engine::start`](crate::Engine::start) returns. A second call can only bring the deadline forward.
     pub fn drain(&mut self, deadline: Duration) {
@@ -182,7 +182,7 @@ impl Context {
             for key in keys {
                 match self.channels.get_mut(key) {
                     Some(Channel::Connection(slot)) => {
-                        slot.stream.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE));
+                        slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE));
                     }
                     Some(Channel::Server(slot)) => slot.server.ready = true,
                     Some(Channel::Attempt(_)) | None => {}

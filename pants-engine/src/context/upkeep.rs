@@ -22,7 +22,7 @@ impl Context {
     pub(crate) fn insert_connection(&mut self, slot: ConnectionSlot) -> io::Result<Key> {
         let key = self.channels.insert(Channel::Connection(slot));
         let Some(Channel::Connection(slot)) = self.channels.get_mut(key) else { unreachable!("it was just inserted") };
-        slot.stream.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE).when(self.drain.is_some()));
+        slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE).when(self.drain.is_some()));
         if let Some(socket) = slot.stream.transport.socket()
             && let Err(error) = self.registrar.register_stream(socket.as_fd(), key)
         {
