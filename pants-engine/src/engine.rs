@@ -187,6 +187,9 @@ impl Engine {
 
     /// Closes everything at once: connections with [`CloseReason::Stopped`](crate::CloseReason::Stopped), and servers.
     pub fn close_all(&mut self) {
+        if let Some(drain) = self.dispatcher.context.drain {
+            self.dispatcher.context.timers.remove(drain.timer);
+        }
         while let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.dispatcher.close_all())) {
             self.dispatcher.contain(&*payload);
         }

@@ -45,9 +45,9 @@ impl Dispatcher {
                     self.close_server(key);
                 }
             }
-            Task::DrainDeadline { last } => {
-                self.context.timers.remove(timer);
-                self.handle_drain_deadline(last);
+            Task::DrainDeadline => {
+                self.put_back(timer, Task::DrainDeadline);
+                self.handle_drain_deadline(timer);
             }
             Task::Running => {}
         }
@@ -89,11 +89,20 @@ impl Dispatcher {
     }
 
     /// Half of a drain's time has passed, or all of it.
-    fn handle_drain_deadline(&mut self, last: bool) {
+    fn handle_drain_deadline(&mut self, timer: TimerKey) {
         let now = self.context.clock.tick();
-        let Some(drain) = &mut self.context.drain else { return };
+        let Some(drain) = self.context.drain.as_mut().filter(|drain| drain.timer == timer) else {
+            // The drain it was made for has ended.
+            self.context.timers.remove(timer);
+            return;
+        };
         drain.impatient |= now >= drain.half;
-        let over = last && now >= drain.deadline;
+        let over = now >= drain.deadline;
+        if over {
+            self.context.timers.remove(timer);
+        } else {
+            self.context.timers.arm(timer, drain.deadline);
+        }
         self.context.closing_all |= over;
         let keys: Vec<Key> = self.context.channels.iter().map(|(key, _)| key).collect();
         for key in keys {

@@ -53,10 +53,8 @@ pub(crate) enum Task {
     AcceptAgain(Key),
     /// Closes a server between callbacks.
     CloseServer(Key),
-    /// The first or the last warning of a drain.
-    DrainDeadline {
-        last: bool,
-    },
+    /// Half of a drain's time has passed, or all of it.
+    DrainDeadline,
     /// Its closure is on the stack.
     Running,
 }
@@ -85,6 +83,8 @@ pub(crate) struct Drain {
     pub(crate) half: Tick,
     /// When those that remain are closed.
     pub(crate) deadline: Tick,
+    /// Due at the half, then at the deadline.
+    pub(crate) timer: TimerKey,
 }
 
 impl ConnectionSlot {

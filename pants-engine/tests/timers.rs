@@ -301,6 +301,42 @@ fn timers_beyond_the_end_of_time_are_pending_and_do_not_fire() {
 }
 
 #[test]
+fn repeated_drains_share_one_timer() {
+    let mut engine = Engine::new().unwrap();
+    listen(&mut engine, ServerOptions::default(), || Silent);
+    for _ in 0..1_000 {
+        engine.context().drain(PATIENCE);
+    }
+    assert_eq!(engine.context().stats().timers_pending, 1);
+    engine.close_all();
+    assert_eq!(engine.context().stats().timers_pending, 0, "the drain has ended");
+}
+
+#[test]
+fn a_later_drain_brings_the_deadline_forward_before_its_half_and_after() {
+    for wait in [millis(0), millis(260)] {
+        // A connection that stays for as long as it may.
+        let (handler, _seen) = recorder(|_, _| {});
+        let mut engine = Engine::new().unwrap();
+        let (_, address) = listen(&mut engine, ServerOptions::default(), handler);
+        let _client = client(address);
+        turn_until(&mut engine, |engine| engine.context().stats().connections_open == 1);
+        engine.context().drain(PATIENCE * 100);
+        engine.context().drain(millis(400));
+        let begun = Instant::now();
+        while begun.elapsed() < wait {
+            assert!(engine.poll(Some(millis(5))).unwrap(), "it is not time");
+        }
+        engine.context().drain(millis(10));
+        engine.context().drain(PATIENCE * 100);
+        turn_until(&mut engine, |engine| engine.context().is_drained());
+        let took = begun.elapsed();
+        assert!(took >= wait + millis(10) && took < PATIENCE, "{took:?}");
+        assert_eq!(engine.context().stats().timers_pending, 0);
+    }
+}
+
+#[test]
 fn of_a_million_timers_those_that_are_not_cancelled_fire() {
     const COUNT: usize = 1_000_000;
     let mut engine = Engine::new().unwrap();

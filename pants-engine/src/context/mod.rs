@@ -201,12 +201,12 @@ impl Context {
         let now = self.clock.fresh();
         let last = Tick::at_or_after(now.saturating_add(deadline));
         let half = Tick::at_or_after(now.saturating_add(deadline / 2));
-        let first = self.drain.is_none();
-        let drain = self.drain.get_or_insert(Drain { impatient: false, half, deadline: last });
-        (drain.half, drain.deadline) = (drain.half.min(half), drain.deadline.min(last));
-        self.timers.insert(half, Task::DrainDeadline { last: false });
-        self.timers.insert(last, Task::DrainDeadline { last: true });
-        if first {
+        if let Some(drain) = &mut self.drain {
+            (drain.half, drain.deadline) = (drain.half.min(half), drain.deadline.min(last));
+            self.timers.arm(drain.timer, if drain.impatient { drain.deadline } else { drain.half });
+        } else {
+            let timer = self.timers.insert(half, Task::DrainDeadline);
+            self.drain = Some(Drain { impatient: false, half, deadline: last, timer });
             let keys: Vec<Key> = self.channels.iter().map(|(key, _)| key).collect();
             for key in keys {
                 match self.channels.get_mut(key) {
