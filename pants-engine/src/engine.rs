@@ -61,6 +61,7 @@ struct Turn {
     source: usize,
     /// How often the present source was asked.
     source_calls: usize,
+    precise_budget: usize,
     timer_budget: usize,
     event: usize,
     next_turn_left: usize,
@@ -171,6 +172,7 @@ impl Engine {
         self.turn(timeout)?;
         // The caller may sleep now: whoever rings from here on must wake it.
         self.doorbell.lie_down();
+        self.dispatcher.context.set_alarm();
         Ok(!self.dispatcher.context.stopping && !self.dispatcher.context.is_drained())
     }
 
@@ -208,6 +210,7 @@ impl Engine {
         context.timers.begin_turn();
         self.turn = Turn {
             sources_due,
+            precise_budget: limits::TIMER_BUDGET,
             timer_budget: limits::TIMER_BUDGET,
             next_turn_left: context.timers.next_turn_len(),
             ..Turn::default()
@@ -219,6 +222,7 @@ impl Engine {
     }
 
     fn phases(&mut self) {
+        self.run_precise_timers();
         self.run_expired_timers();
         self.handle_events();
         self.drain_sources();
@@ -232,6 +236,7 @@ impl Engine {
         let own = self.dispatcher.context.time_to_sleep();
         let sleep = timeout.map_or(own, |timeout| timeout.min(own));
         if !sleep.is_zero() {
+            self.dispatcher.context.set_alarm();
             self.doorbell.lie_down();
         }
         let sources_due = !self.sources.are_empty();
@@ -260,9 +265,18 @@ impl Engine {
     fn run_expired_timers(&mut self) {
         while self.turn.timer_budget > 0 {
             let now = self.dispatcher.context.clock.tick();
-            let Some(timer) = self.dispatcher.context.timers.pop(now) else { return };
+            let Some((timer, due)) = self.dispatcher.context.timers.pop(now) else { return };
             self.turn.timer_budget -= 1;
-            self.dispatcher.run_timer(timer);
+            self.dispatcher.run_due_timer(timer, due.begins());
+        }
+    }
+
+    fn run_precise_timers(&mut self) {
+        while self.turn.precise_budget > 0 {
+            let now = self.dispatcher.context.clock.now();
+            let Some((timer, due)) = self.dispatcher.context.timers.pop_precise(now) else { return };
+            self.turn.precise_budget -= 1;
+            self.dispatcher.run_due_timer(timer, due);
         }
     }
 

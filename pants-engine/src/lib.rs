@@ -36,7 +36,8 @@
 //! * The loop: [`Engine`], and what callbacks see of it, [`Context`].
 //! * Callbacks: [`Handler`] for a connection, [`Acceptor`] for a server.
 //! * Channels: [`Connection`], [`CloseReason`], reached by [`ConnectionKey`] and [`ServerKey`].
-//! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::cycle`], [`Connection::defer`].
+//! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::defer_precise`],
+//!   [`Context::cycle`], [`Connection::defer`].
 //! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`].
 //! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`].
 

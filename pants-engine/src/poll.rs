@@ -14,6 +14,9 @@ use crate::limits;
 /// The doorbell's token: no key has it.
 const WAKER: Token = Token(0);
 
+/// The alarm's token. As a key it has generation 0, which no channel has: its event wakes the engine and reaches nobody.
+const ALARM: Token = Token(1);
+
 /// The engine's epoll instance and the events of the present turn.
 #[derive(Debug)]
 pub(crate) struct Poller {
@@ -104,6 +107,11 @@ impl Registrar {
     /// Registers a listening socket, edge-triggered.
     pub(crate) fn register_listener(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
         self.register(fd, key, Interest::READABLE)
+    }
+
+    /// Registers the alarm's timerfd, edge-triggered: it comes once for each time it goes off, read or not.
+    pub(crate) fn register_alarm(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.0.register(&mut SourceFd(&fd.as_raw_fd()), ALARM, Interest::READABLE)
     }
 
     fn register(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {

@@ -87,6 +87,13 @@ pub(crate) struct Drain {
     pub(crate) timer: TimerKey,
 }
 
+impl Task {
+    /// Whether it is the program's own, and not the engine's upkeep.
+    pub(crate) fn is_users(&self) -> bool {
+        matches!(self, Self::Once(_) | Self::EveryTurn(_) | Self::Cycle(_) | Self::Handler(_))
+    }
+}
+
 impl ConnectionSlot {
     pub(crate) fn new(stream: Stream, server: Option<ServerKey>) -> Self {
         Self { stream, server, deadline_timer: None, timers: None, scheduled: false, ended: false }
