@@ -45,6 +45,7 @@
 
 mod accept;
 mod buffer;
+mod busy;
 mod channel;
 mod clock;
 mod connection;

@@ -81,6 +81,11 @@ impl Poller {
         }
     }
 
+    /// Whether the last wait has brought more than the alarm.
+    pub(crate) fn has_events(&self) -> bool {
+        self.events.iter().any(|event| event.token() != ALARM)
+    }
+
     /// The events of the present turn from the one at `position` on; one without a key is a wake.
     #[inline]
     pub(crate) fn events_from(&self, position: usize) -> impl Iterator<Item = (Option<Key>, Readiness)> + '_ {

@@ -21,6 +21,12 @@ use std::time::Duration;
 pub struct Stats {
     /// Turns of the loop.
     pub turns: u64,
+    /// Waits for events that were free to last, though some met their event at once.
+    pub sleeps: u64,
+    /// Busy polls begun; see [`EngineOptions::busy_poll`](crate::EngineOptions::busy_poll).
+    pub busy_polls: u64,
+    /// Busy polls that work has ended.
+    pub busy_poll_hits: u64,
     /// Connections accepted by servers.
     pub connections_accepted: u64,
     /// Connections refused by an acceptor, or turned away for want of descriptors.
