@@ -37,7 +37,8 @@
 //! * Callbacks: [`Handler`] for a connection, [`Acceptor`] for a server.
 //! * Channels: [`Connection`], [`CloseReason`], reached by [`ConnectionKey`] and [`ServerKey`].
 //! * Frames: [`Delimiter`], [`LengthPrefix`], [`Pattern`] and [`Match`], [`Framer`].
-//! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::cycle`], [`Connection::defer`].
+//! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::defer_precise`],
+//!   [`Context::cycle`], [`Connection::defer`].
 //! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`].
 //! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`].
 
@@ -45,6 +46,7 @@
 
 mod accept;
 mod buffer;
+mod busy;
 mod channel;
 mod clock;
 mod connection;

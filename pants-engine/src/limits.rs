@@ -89,6 +89,19 @@ pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Default of [`EngineOptions::longest_turn`](crate::EngineOptions::longest_turn), as in the Python framework.
 pub(crate) const LONGEST_TURN: Duration = Duration::from_millis(200);
 
+/// The longest [`EngineOptions::busy_poll`](crate::EngineOptions::busy_poll).
+pub(crate) const BUSY_POLL_MAX: Duration = Duration::from_secs(1);
+
+/// Busy polls in vain after which the engine sleeps at once.
+pub(crate) const BUSY_POLL_MISSES_MAX: u32 = 8;
+
+/// Looks at the sources between two system calls of a busy poll: about as long as one of those takes, so that neither a
+/// message nor an event is seen much later than the other.
+pub(crate) const BUSY_POLL_LOOKS: u32 = 16;
+
+/// The heap of precise timers is not searched for cancelled ones below this length.
+pub(crate) const PRECISE_SWEEP_MIN: usize = 64;
+
 /// A sleep that would end within this time is measured from a fresh reading of the clock, not from the turn's; a longer one
 /// ends half of it early, to be measured anew. So a timer is late by the length of a turn only if that is past this half.
 pub(crate) const FRESH_CLOCK_WITHIN: Duration = Duration::from_millis(250);

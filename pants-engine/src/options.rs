@@ -20,13 +20,32 @@ use crate::limits;
 pub struct EngineOptions {
     /// How long the engine sleeps at most while an [`every_turn`](crate::Context::every_turn) timer exists. Default: 200 ms.
     pub longest_turn: Duration,
+    /// How long the engine looks for work, on the CPU, before it sleeps: up to 1 s. Default: zero, not at all.
+    ///
+    /// What comes meanwhile is met without the time a wake takes, and other threads' messages cost no system call. It is
+    /// for engines with a CPU of their own. An idle engine still sleeps: after eight polls in a row without work it sleeps at
+    /// once, until an event ends a sleep within this time, which a poll would have met. What this comes to,
+    /// [`busy_polls`](crate::Stats::busy_polls) and [`busy_poll_hits`](crate::Stats::busy_poll_hits) say.
+    pub busy_poll: Duration,
     /// Whether a callback's panic aborts the process instead of closing its channel. Default: `false`.
     pub abort_on_panic: bool,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { longest_turn: limits::LONGEST_TURN, abort_on_panic: false }
+        Self { longest_turn: limits::LONGEST_TURN, busy_poll: Duration::ZERO, abort_on_panic: false }
+    }
+}
+
+impl EngineOptions {
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.longest_turn.is_zero() {
+            return Err(Error::Options("longest_turn must be longer than zero"));
+        }
+        if self.busy_poll > limits::BUSY_POLL_MAX {
+            return Err(Error::Options("busy_poll must not be longer than 1 s"));
+        }
+        Ok(())
     }
 }
 
@@ -160,6 +179,16 @@ mod tests {
     #[test]
     fn the_defaults_are_valid() {
         ServerOptions::default().check().unwrap();
+        EngineOptions::default().check().unwrap();
+    }
+
+    #[test]
+    fn an_engines_times_have_bounds() {
+        let options = EngineOptions::default;
+        assert!(EngineOptions { longest_turn: Duration::ZERO, ..options() }.check().is_err());
+        assert!(EngineOptions { busy_poll: limits::BUSY_POLL_MAX, ..options() }.check().is_ok());
+        let too_long = limits::BUSY_POLL_MAX + Duration::from_nanos(1);
+        assert!(EngineOptions { busy_poll: too_long, ..options() }.check().is_err());
     }
 
     #[test]
