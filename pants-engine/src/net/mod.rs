@@ -1,4 +1,5 @@
 //! Addresses, and the sockets behind channels.
 
 pub(crate) mod address;
+mod parse;
 pub(crate) mod socket;

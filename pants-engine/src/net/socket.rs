@@ -41,6 +41,10 @@ impl Socket {
         let (address, dual_stack) = match *address {
             Address::Socket(address) => (address, false),
             Address::Port(port) => (SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), true),
+            Address::Host { .. } | Address::Path(_) | Address::Abstract(_) => {
+                let refusal = format!("servers at addresses such as {address} are not supported yet");
+                return Err((unknown_address(), io::Error::new(io::ErrorKind::Unsupported, refusal)));
+            }
         };
         let bound = match Self::bind(address, reuse_port, dual_stack) {
             Err(error) if dual_stack && lacks_ipv6(&error) => {
