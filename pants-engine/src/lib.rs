@@ -4,7 +4,7 @@
 //! [`Handler`]s. It is edge-triggered, keeps one read buffer for all connections, allocates nothing per message, and makes
 //! one `recv` and one `send` for a request and its reply.
 //!
-//! What it does not do: it starts no threads, parses no protocol, resolves no names, and has no futures. Threads, pinning
+//! What it does not do: it starts no threads but those that resolve host names, parses no protocol, and has no futures. Threads, pinning
 //! and a bus between engines are `pants-shard`'s.
 //!
 //! ```no_run

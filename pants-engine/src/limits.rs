@@ -109,6 +109,34 @@ pub(crate) const FRESH_CLOCK_WITHIN: Duration = Duration::from_millis(250);
 /// The longest the engine sleeps in one go, well inside what `epoll_wait` can count (2³¹ ms).
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The longest host name, in bytes: 255 in a message (RFC 1035, section 2.3.4), less its first length and the root's.
+pub(crate) const HOST_NAME_BYTES_MAX: usize = 253;
+
+/// The longest part of a host name between dots, in bytes (RFC 1035, section 2.3.4).
+pub(crate) const HOST_LABEL_BYTES_MAX: usize = 63;
+
+/// The longest path or abstract name of a Unix socket, in bytes: `sun_path` has 108, and one is the NUL behind the path or
+/// before the name (unix(7)).
+pub(crate) const UNIX_NAME_BYTES_MAX: usize = 107;
+
+/// Addresses of one host name that are tried.
+pub(crate) const ADDRESSES_MAX: usize = 16;
+
+/// Lookups of host names that run at once in a process, without those that are slow.
+pub(crate) const LOOKUP_THREADS: usize = 4;
+
+/// Threads that look up host names in a process, those with slow lookups among them.
+pub(crate) const LOOKUP_THREADS_MAX: usize = 64;
+
+/// Lookups that may wait for a thread.
+pub(crate) const LOOKUPS_QUEUED_MAX: usize = 1024;
+
+/// A lookup that has run for so long is slow: another may run beside it.
+pub(crate) const LOOKUP_SLOW: Duration = Duration::from_secs(1);
+
+/// How long a thread that looks up host names waits for another one before it ends.
+pub(crate) const LOOKUP_IDLE: Duration = Duration::from_secs(10);
+
 const _: () = assert!(READ_BUFFER_BYTES <= READ_BUDGET_BYTES);
 const _: () = assert!(GATHER_BYTES <= READ_BUFFER_BYTES);
 const _: () = assert!(OUTBOX_BYTES <= WRITE_LOW_WATER_BYTES);
@@ -116,3 +144,5 @@ const _: () = assert!(WRITE_LOW_WATER_BYTES < WRITE_HIGH_WATER_BYTES && WRITE_HI
 const _: () = assert!(READ_BUDGET_BYTES <= WRITE_CAP_BYTES - WRITE_HIGH_WATER_BYTES);
 const _: () = assert!(SLICES_MAX <= 1024);
 const _: () = assert!(LONGEST_SLEEP.as_millis() < i32::MAX as u128);
+const _: () = assert!(HOST_LABEL_BYTES_MAX <= HOST_NAME_BYTES_MAX);
+const _: () = assert!(LOOKUP_THREADS < LOOKUP_THREADS_MAX);
