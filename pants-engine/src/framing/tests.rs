@@ -350,6 +350,15 @@ fn a_framer_is_asked_again_only_when_more_has_come() {
 }
 
 #[test]
+fn what_is_kept_behind_a_part_of_a_frame_is_searched() {
+    let mut framing = Framing::new("\n".into(), LIMIT);
+    feed(&mut framing, [&b"ab"[..]]);
+    framing.keep(&mut Input::new(b"c\nd"));
+    let outcome = feed(&mut framing, [&b""[..]]);
+    assert_eq!((outcome.frames, outcome.rest), (vec![b"abc".to_vec()], b"d".to_vec()));
+}
+
+#[test]
 fn a_new_delimiter_is_asked_about_what_is_kept() {
     let mut framing = Framing::new("\n".into(), LIMIT);
     feed(&mut framing, [&b"abcde"[..]]);
