@@ -1,6 +1,7 @@
 //! One connection, as a callback sees it.
 
 use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use crate::channel::state::{CloseReason, Flags};
 use crate::context::{Context, Running};
 use crate::handler::Handler;
 use crate::key::{ConnectionKey, Key, ServerKey, TimerKey};
+use crate::net::credentials::Credentials;
 use crate::net::endpoint::Endpoint;
 use crate::slots::{Channel, ConnectionSlot, HandlerTask, Task};
 
@@ -124,7 +126,8 @@ impl<'a> Connection<'a> {
         self.look().stream.queued() + self.context.outbox.len_of(self.key)
     }
 
-    /// The other end, as it was when the connection was made.
+    /// The other end, as it was when the connection was made. One on its way to a host has none yet: it is
+    /// [unnamed](Endpoint::Unnamed).
     pub fn peer_address(&self) -> &Endpoint {
         &self.look().stream.peer
     }
@@ -137,6 +140,21 @@ impl<'a> Connection<'a> {
     /// This end; `None` when the system does not know it any more.
     pub fn local_address(&self) -> Option<Endpoint> {
         self.look().stream.transport.socket()?.local_address().ok()
+    }
+
+    /// Who is at the other end of a Unix connection: its process, user and group. `None` for TCP, before the connection is
+    /// made, and for a process that this one cannot see, being in another PID namespace. Takes a few
+    /// system calls.
+    pub fn peer_credentials(&self) -> Option<Credentials> {
+        self.look().stream.transport.socket()?.peer_credentials()
+    }
+
+    /// The socket, to set options that pants does not offer, or to ask what the kernel knows of it. `None` while a host's
+    /// name is resolved and its addresses are tried.
+    ///
+    /// Reading from it or writing to it gets between the engine and the peer; so does making it block.
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.look().stream.transport.socket()?.as_fd())
     }
 
     /// The key by which [`Context::connection`] finds this connection again.

@@ -35,9 +35,9 @@
 //!
 //! * The loop: [`Engine`], and what callbacks see of it, [`Context`].
 //! * Callbacks: [`Handler`] for a connection, [`Acceptor`] for a server.
-//! * Channels: [`Connection`], [`CloseReason`], reached by [`ConnectionKey`] and [`ServerKey`].
+//! * Channels: [`Connection`], [`CloseReason`], [`Credentials`], reached by [`ConnectionKey`] and [`ServerKey`].
 //! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::cycle`], [`Connection::defer`].
-//! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`].
+//! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`] with [`Keepalive`].
 //! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`].
 
 #![forbid(unsafe_code)]
@@ -79,7 +79,8 @@ pub use crate::error::{Error, Result};
 pub use crate::handler::{Acceptor, Handler};
 pub use crate::key::{ConnectionKey, ServerKey, TimerKey};
 pub use crate::net::address::{Address, AddressError, ToAddress};
+pub use crate::net::credentials::Credentials;
 pub use crate::net::endpoint::Endpoint;
-pub use crate::options::{ConnectionOptions, EngineOptions, ServerOptions};
+pub use crate::options::{ConnectionOptions, EngineOptions, Keepalive, ServerOptions};
 pub use crate::remote::{Remote, SendError};
 pub use crate::stats::Stats;
