@@ -64,6 +64,12 @@ impl Lookups {
     }
 }
 
+impl Dial {
+    fn new(host: Address) -> Self {
+        Self { host, addresses: VecDeque::new(), attempts: Vec::new(), next: None, error: None }
+    }
+}
+
 impl Source for Answers {
     fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -84,9 +90,7 @@ impl Source for Answers {
 impl Context {
     /// Has the host of a connection looked up; [`Context::handle_answer`] goes on from there.
     pub(crate) fn begin_dial(&mut self, connection: Key, name: &str, port: u16) {
-        let host = Address::Host { name: name.to_owned(), port };
-        let dial = Dial { host, addresses: VecDeque::new(), attempts: Vec::new(), next: None, error: None };
-        self.dials.insert(connection, dial);
+        self.dials.insert(connection, Dial::new(Address::Host { name: name.to_owned(), port }));
         let (answers, doorbell) = (self.lookups.answers.clone(), self.lookups.doorbell.clone());
         let deliver = move |answer| {
             // It fails when the engine is gone, and nobody waits.
@@ -110,19 +114,23 @@ impl Context {
     /// Begins with the next address; when there is none left, and no attempt under way, the connection has failed.
     pub(crate) fn try_next_address(&mut self, connection: Key) {
         self.cancel_next_address(connection);
-        while let Some(address) = self.dials.get_mut(&connection).and_then(|dial| dial.addresses.pop_front()) {
+        // One that was given up, and has not been driven since, begins nothing more.
+        while self.connection_slot(connection).is_some_and(|slot| slot.stream.doomed().is_none()) {
+            let Some(dial) = self.dials.get_mut(&connection) else { return };
+            let Some(address) = dial.addresses.pop_front() else { return self.fail_if_nothing_is_left(connection) };
             match self.begin_attempt(connection, address) {
                 Ok(attempt) => return self.note_attempt(connection, attempt),
                 Err(error) => self.note_failed_attempt(connection, address, &error),
             }
         }
-        let Some(dial) = self.dials.get_mut(&connection) else { return };
-        if dial.attempts.is_empty() {
-            let kind = dial.error.get_or_insert_with(|| io::Error::other("the name has no address")).kind();
-            if let Some(slot) = self.connection_slot(connection) {
-                slot.stream.doom(CloseReason::Failed(kind));
-                self.schedule(connection);
-            }
+    }
+
+    fn fail_if_nothing_is_left(&mut self, connection: Key) {
+        let Some(dial) = self.dials.get_mut(&connection).filter(|dial| dial.attempts.is_empty()) else { return };
+        let kind = dial.error.get_or_insert_with(|| io::Error::other("the name has no address")).kind();
+        if let Some(slot) = self.connection_slot(connection) {
+            slot.stream.doom(CloseReason::Failed(kind));
+            self.schedule(connection);
         }
     }
 
@@ -139,10 +147,15 @@ impl Context {
     }
 
     fn note_attempt(&mut self, connection: Key, attempt: Key) {
-        let timer = self.insert_after(limits::CONNECTION_ATTEMPT_DELAY, Task::NextAddress(connection));
         let Some(dial) = self.dials.get_mut(&connection) else { return };
         dial.attempts.push(attempt);
-        dial.next = Some(timer);
+        if dial.addresses.is_empty() {
+            return;
+        }
+        let timer = self.insert_after(limits::CONNECTION_ATTEMPT_DELAY, Task::NextAddress(connection));
+        if let Some(dial) = self.dials.get_mut(&connection) {
+            dial.next = Some(timer);
+        }
     }
 
     fn note_failed_attempt(&mut self, connection: Key, address: SocketAddr, error: &io::Error) {
