@@ -53,6 +53,7 @@ impl Default for EngineOptions {
 /// * `SO_RCVLOWAT` and `SO_RCVTIMEO`, which go with sockets that block, and `SO_LINGER`: closing is
 ///   [`close`](crate::Connection::close), resetting [`abort`](crate::Connection::abort);
 /// * `TCP_DEFER_ACCEPT` and `TCP_FASTOPEN`, which cannot be set without `unsafe` code for now;
+/// * what must be set before a socket is bound, and few need: `SO_BINDTODEVICE`, `IP_FREEBIND`, `IP_TRANSPARENT` (ip(7));
 /// * what is chosen for a machine rather than for a program and has a sysctl for it: `TCP_CONGESTION`,
 ///   `TCP_NOTSENT_LOWAT`, `TCP_MAXSEG` (tcp(7)).
 ///
@@ -106,8 +107,8 @@ pub struct ConnectionOptions {
     /// Default: `None`.
     pub send_buffer: Option<usize>,
     /// What the kernel may hold of bytes that have not been read, in bytes (`SO_RCVBUF`, socket(7)), on the same terms;
-    /// the bound is `net.core.rmem_max`. It sets the TCP window, whose scale is agreed when a connection is made (tcp(7)); so
-    /// for an adopted connection it comes too late to go above 64 KiB. Default: `None`.
+    /// the bound is `net.core.rmem_max`. It bounds the TCP window, whose scale is agreed when a connection is made; so tcp(7)
+    /// wants it set before that, which for an adopted connection is too late. Default: `None`.
     pub receive_buffer: Option<usize>,
     /// How routers are to treat the packets: the differentiated services code point (RFC 2474), 0 to 63, in `IP_TOS` and
     /// `IPV6_TCLASS` (ip(7), ipv6(7)). Default: `None`.

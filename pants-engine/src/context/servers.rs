@@ -19,7 +19,8 @@ impl Context {
         self.listen_with(address, ServerOptions::default(), acceptor)
     }
 
-    /// Starts a server: binds, listens, and accepts from the next turn on.
+    /// Starts a server: binds, listens, and accepts from the next turn on. A host's name is resolved first, which may block
+    /// the engine for as long as the resolver takes.
     ///
     /// # Errors
     ///
