@@ -339,6 +339,8 @@ impl Dispatcher {
         if slot.stream.flags.any(Flags::CONNECTING) {
             let errno = slot.stream.errno.map(io::Error::from);
             let error = self.context.dials.get_mut(&key).and_then(|dial| dial.error.take()).or(errno);
+            // One that was given up may have failed at some address before; that is not why it ends.
+            let error = error.filter(|_| matches!(reason, CloseReason::Failed(_)));
             return self.fail_to_connect(key, error.unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into()));
         }
         if let Some(source) = slot.stream.take_failure(reason) {
@@ -357,6 +359,8 @@ impl Dispatcher {
         let Some(slot) = self.context.connection_slot(key) else { return };
         let address = dial.map_or_else(|| slot.stream.peer.clone().into(), |dial| dial.host);
         let error = Error::Connect { address, source };
+        // If the callback panics, this is what removes the connection.
+        slot.stream.doom(CloseReason::Aborted);
         if !mem::replace(&mut slot.ended, true)
             && let Some(handler) = self.handlers.get(key)
         {

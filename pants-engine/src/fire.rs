@@ -46,7 +46,7 @@ impl Dispatcher {
             }
             Task::ConnectAgain(key) => {
                 self.context.timers.remove(timer);
-                self.context.connect_again(key);
+                self.context.connect_again(key, timer);
             }
             Task::NextAddress(key) => {
                 self.context.timers.remove(timer);

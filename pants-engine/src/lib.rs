@@ -35,11 +35,11 @@
 //!
 //! * The loop: [`Engine`], and what callbacks see of it, [`Context`].
 //! * Callbacks: [`Handler`] for a connection, [`Acceptor`] for a server.
-//! * Channels: [`Connection`], [`CloseReason`], reached by [`ConnectionKey`] and [`ServerKey`].
+//! * Channels: [`Connection`], [`CloseReason`], [`Credentials`], reached by [`ConnectionKey`] and [`ServerKey`].
 //! * Frames: [`Delimiter`], [`LengthPrefix`], [`Pattern`] and [`Match`], [`Framer`].
 //! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::defer_precise`],
 //!   [`Context::cycle`], [`Connection::defer`].
-//! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`].
+//! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`] with [`Keepalive`].
 //! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`].
 
 #![forbid(unsafe_code)]
@@ -88,8 +88,9 @@ pub use crate::framing::pattern::{Match, Pattern, PatternError};
 pub use crate::handler::{Acceptor, Handler, Overflow};
 pub use crate::key::{ConnectionKey, ServerKey, TimerKey};
 pub use crate::net::address::{Address, AddressError, ToAddress};
+pub use crate::net::credentials::Credentials;
 pub use crate::net::endpoint::Endpoint;
-pub use crate::options::{ConnectionOptions, EngineOptions, ServerOptions};
+pub use crate::options::{ConnectionOptions, EngineOptions, Keepalive, ServerOptions};
 pub use crate::remote::{Remote, SendError};
 pub use crate::stats::Stats;
 pub use zerocopy;

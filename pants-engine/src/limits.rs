@@ -73,6 +73,22 @@ pub(crate) const WRITE_CAP_BYTES: usize = 16 * 1024 * 1024;
 /// `net.core.somaxconn` (listen(2)).
 pub(crate) const BACKLOG: u32 = 4096;
 
+/// The most a socket's buffer may be asked to hold, in bytes: half of what the kernel's `int` counts, since it doubles the
+/// size (socket(7)).
+pub(crate) const SOCKET_BUFFER_BYTES_MAX: usize = i32::MAX as usize / 2;
+
+/// The most that the kernel's `int` counts, in whatever unit an option has.
+pub(crate) const KERNEL_INT_MAX: u128 = i32::MAX as u128;
+
+/// The longest that `TCP_KEEPIDLE` and `TCP_KEEPINTVL` take (`MAX_TCP_KEEPIDLE` in the kernel's `net/tcp.h`).
+pub(crate) const KEEPALIVE_SECONDS_MAX: u64 = 32_767;
+
+/// The most that `TCP_KEEPCNT` takes (`MAX_TCP_KEEPCNT` in the kernel's `net/tcp.h`).
+pub(crate) const KEEPALIVE_PROBES_MAX: u32 = 127;
+
+/// The highest differentiated services code point: it has six bits (RFC 2474).
+pub(crate) const DSCP_MAX: u8 = 63;
+
 /// How long a closed connection waits for its peer's FIN, discarding input, before its descriptor is freed.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
 

@@ -32,7 +32,7 @@ pub(crate) struct ConnectionSlot {
     pub(crate) server: Option<ServerKey>,
     /// The timer of its nearest timeout.
     pub(crate) deadline_timer: Option<TimerKey>,
-    /// The handler's own timers that have not fired.
+    /// The handler's own timers that have not fired, and the one that tries again to connect.
     #[expect(clippy::box_collection, reason = "one word in every connection, since few have timers")]
     pub(crate) timers: Option<Box<Vec<TimerKey>>>,
     /// It waits in the engine's list of channels to be driven.

@@ -203,7 +203,9 @@ fn a_panic_in_on_connect_error_leaves_nothing_behind() {
         }
     }
     let nobody = std::net::TcpListener::bind(ANY_PORT).unwrap().local_addr().unwrap();
-    let (running, _) = Running::start(move |engine| engine.connect(nobody, Fails).unwrap());
+    // No timeout comes to its help.
+    let options = ConnectionOptions { connect_timeout: None, ..ConnectionOptions::default() };
+    let (running, _) = Running::start(move |engine| engine.context().connect_with(nobody, options, Fails).unwrap());
     running.wait_until(|stats| stats.panics == 1 && stats.connections_open == 0);
     assert_eq!(running.stop().timers_pending, 0);
 }

@@ -56,8 +56,10 @@ mod startup;
 
 pub use pants_engine as engine;
 pub use pants_engine::{
-    Acceptor, Address, AddressError, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Endpoint,
-    Engine, EngineOptions, Error as EngineError, Handler, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress,
+    Acceptor, Address, AddressError, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Credentials,
+    Delimiter, Endpoint, Engine, EngineOptions, Error as EngineError, Frame, FrameError, Framer, Handler, Keepalive,
+    LengthPrefix, Match, Overflow, Pattern, PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress,
+    zerocopy,
 };
 
 pub use crate::bus::{Bus, SendError};

@@ -36,6 +36,7 @@ pub(crate) struct FilePiece {
 
 /// What is to be written next.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack, for one system call")]
 pub(crate) enum Front<'a> {
     /// Slices for one vectored write: the array, and how many of it are filled; none when the queue is empty.
     Bytes([IoSlice<'a>; SLICES_MAX], usize),

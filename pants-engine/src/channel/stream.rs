@@ -577,12 +577,13 @@ const ENDING: Flags = Flags::FIN_WANTED.or(Flags::FIN_SENT);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::ServerOptions;
     use crate::poll::Readiness;
     use std::io::{Read, Write};
     use std::time::Duration;
 
     fn pair(options: ConnectionOptions) -> (Stream, std::net::TcpStream) {
-        let listening = Socket::bind(&"127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let listening = Socket::bind(&"127.0.0.1:0".parse().unwrap(), &ServerOptions::default()).unwrap();
         listening.socket.listen(1).unwrap();
         let peer = std::net::TcpStream::connect(listening.local.socket_address().unwrap()).unwrap();
         let (socket, address) = listening.socket.accept().unwrap();

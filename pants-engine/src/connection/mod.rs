@@ -4,13 +4,16 @@ mod input;
 mod output;
 
 use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::context::{Context, Running};
 use crate::handler::Handler;
 use crate::key::{ConnectionKey, Key, ServerKey, TimerKey};
+use crate::net::credentials::Credentials;
 use crate::net::endpoint::Endpoint;
+use crate::net::socket::Socket;
 use crate::options::ConnectionOptions;
 use crate::slots::{Channel, ConnectionSlot, HandlerTask, Task};
 
@@ -42,7 +45,8 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// The other end, as it was when the connection was made.
+    /// The other end, as it was when the connection was made. One on its way to a host has none yet: it is
+    /// [unnamed](Endpoint::Unnamed).
     pub fn peer_address(&self) -> &Endpoint {
         &self.look().stream.peer
     }
@@ -54,7 +58,28 @@ impl<'a> Connection<'a> {
 
     /// This end; `None` when the system does not know it any more.
     pub fn local_address(&self) -> Option<Endpoint> {
-        self.look().stream.transport.socket().local_address().ok()
+        self.made_socket()?.local_address().ok()
+    }
+
+    /// Who is at the other end of a Unix connection: its process, user and group. `None` for TCP, before the connection is
+    /// made, and for a process that this one cannot see, being in another PID namespace. Takes a few
+    /// system calls.
+    pub fn peer_credentials(&self) -> Option<Credentials> {
+        self.made_socket()?.peer_credentials()
+    }
+
+    /// The socket, to set options that pants does not offer, or to ask what the kernel knows of it. `None` while a host's
+    /// name is resolved and its addresses are tried.
+    ///
+    /// Reading from it or writing to it gets between the engine and the peer; so does making it block.
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.made_socket()?.as_fd())
+    }
+
+    /// The socket, but for one that only stands for it.
+    fn made_socket(&self) -> Option<&Socket> {
+        let dials = &self.context.dials;
+        (!dials.contains_key(&self.key)).then(|| self.look().stream.transport.socket())
     }
 
     /// The key by which [`Context::connection`] finds this connection again.

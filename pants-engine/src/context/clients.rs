@@ -9,7 +9,7 @@ use crate::channel::stream::Stream;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::handler::Handler;
-use crate::key::{ConnectionKey, Key};
+use crate::key::{ConnectionKey, Key, TimerKey};
 use crate::limits;
 use crate::net::address::{Address, ToAddress};
 use crate::net::endpoint::Endpoint;
@@ -30,6 +30,8 @@ impl Context {
     /// Begins to connect to `address`; [`Handler::on_connect`] or [`Handler::on_connect_error`] says how it went. What is
     /// written before that waits. [`Connection::abort`](crate::Connection::abort) gives it up.
     ///
+    /// A Unix server whose queue is full is tried again every 10 ms until the connect timeout.
+    ///
     /// A port alone is this machine's. A host's name is resolved by helper threads, with what getaddrinfo(3) knows; its
     /// addresses are tried in turn, IPv6 and IPv4 by turns, the next one when one has failed or 250 ms have passed
     /// (RFC 8305). The connect timeout covers it all.
@@ -37,7 +39,9 @@ impl Context {
     /// # Errors
     ///
     /// If the address is not understood, the options contradict each other or the operating system refuses at once, for
-    /// example because descriptors have run out. Then the handler is dropped and gets no callback.
+    /// example because descriptors have run out, or because nobody is at a Unix address: a path without a file is
+    /// [`NotFound`](io::ErrorKind::NotFound), one whose server is dead
+    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused). Then the handler is dropped and gets no callback.
     pub fn connect_with(
         &mut self,
         address: impl ToAddress,
@@ -65,7 +69,7 @@ impl Context {
         let stream = Stream::connecting(socket, peer, Rc::new(options), self.clock.tick());
         let key = self.insert_connection(ConnectionSlot::new(stream, None))?;
         if connect == Connect::QueueFull {
-            self.insert_after(limits::CONNECT_AGAIN_AFTER, Task::ConnectAgain(key));
+            self.connect_again_later(key);
         }
         Ok(key)
     }
@@ -78,18 +82,24 @@ impl Context {
         Ok(key)
     }
 
+    /// The timer is the connection's: it goes with it.
+    fn connect_again_later(&mut self, key: Key) {
+        let timer = self.insert_after(limits::CONNECT_AGAIN_AFTER, Task::ConnectAgain(key));
+        if let Some(slot) = self.connection_slot(key) {
+            slot.timers.get_or_insert_default().push(timer);
+        }
+    }
+
     /// Tries again to connect to a Unix server whose queue was full.
-    pub(crate) fn connect_again(&mut self, key: Key) {
+    pub(crate) fn connect_again(&mut self, key: Key, timer: TimerKey) {
+        self.forget_handler_timer(key, timer);
         let Some(slot) = self.connection_slot(key) else { return };
         let stream = &mut slot.stream;
         if !stream.flags.any(Flags::CONNECTING) {
             return;
         }
         match stream.transport.socket().connect(&stream.peer) {
-            Ok(Connect::QueueFull) => {
-                self.insert_after(limits::CONNECT_AGAIN_AFTER, Task::ConnectAgain(key));
-                return;
-            }
+            Ok(Connect::QueueFull) => return self.connect_again_later(key),
             // No edge tells of a Unix connection that was made within the call.
             Ok(Connect::Begun) => stream.flags.set(Flags::WRITABLE),
             Err(error) => stream.fail_to_connect(&error),

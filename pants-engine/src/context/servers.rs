@@ -19,7 +19,8 @@ impl Context {
         self.listen_with(address, ServerOptions::default(), acceptor)
     }
 
-    /// Starts a server: binds, listens, and accepts from the next turn on.
+    /// Starts a server: binds, listens, and accepts from the next turn on. A host's name is resolved first, which may block
+    /// the engine for as long as the resolver takes.
     ///
     /// # Errors
     ///
@@ -52,14 +53,14 @@ impl Context {
         self.check_open()?;
         options.check()?;
         let address: Address = address.to_address()?;
-        let bound = Socket::bind(&address, options.reuse_port)
-            .map_err(|(address, source)| Error::Listen { address, source })?;
+        let bound = Socket::bind(&address, &options).map_err(|(address, source)| Error::Listen { address, source })?;
         self.insert_server(bound, options, acceptor)
     }
 
     fn insert_server(&mut self, bound: Bound, options: ServerOptions, acceptor: impl Acceptor) -> Result<ServerKey> {
-        // Accepted sockets inherit it, which saves a system call each.
-        let configured = bound.socket.configure(&options.connection);
+        // Accepted sockets inherit it, which saves system calls for each. The window's scale is agreed by what is set before
+        // the socket listens.
+        let configured = bound.socket.configure_server(&options);
         configured.map_err(|source| Error::Listen { address: bound.local.clone().into(), source })?;
         let server = Server::new(bound, options);
         let slot = ServerSlot { server, acceptor: Some(Box::new(acceptor)), scheduled: false };
@@ -139,7 +140,7 @@ impl Context {
     ///
     /// If the address is not understood, or cannot be bound, with what the operating system said.
     pub fn probe(&self, address: impl ToAddress) -> Result<()> {
-        let bound = Socket::bind(&address.to_address()?, false);
+        let bound = Socket::bind(&address.to_address()?, &ServerOptions::default());
         bound.map(drop).map_err(|(address, source)| Error::Listen { address, source })
     }
 

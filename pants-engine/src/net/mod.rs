@@ -1,6 +1,7 @@
 //! Addresses, and sockets.
 
 pub(crate) mod address;
+pub(crate) mod credentials;
 pub(crate) mod endpoint;
 mod lookups;
 pub(crate) mod order;

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 
 use crate::buffer::write::FilePiece;
 use crate::net::address::Address;
+use crate::net::credentials::Credentials;
 use crate::net::endpoint::Endpoint;
 use crate::net::unix::SocketFile;
-use crate::options::ConnectionOptions;
+use crate::options::{ConnectionOptions, ServerOptions};
 
 /// A non-blocking, close-on-exec stream socket.
 #[derive(Debug)]
@@ -45,41 +46,40 @@ impl Socket {
     /// # Errors
     ///
     /// What the operating system said, with the address as far as it was known.
-    pub(crate) fn bind(address: &Address, reuse_port: bool) -> Result<Bound, (Address, io::Error)> {
+    pub(crate) fn bind(address: &Address, options: &ServerOptions) -> Result<Bound, (Address, io::Error)> {
         match address {
             Address::Port(port) => {
+                let both = ServerOptions { only_v6: false, ..options.clone() };
                 let all = |ip: IpAddr| Endpoint::from(SocketAddr::new(ip, *port));
-                match Self::bind_to(&all(Ipv6Addr::UNSPECIFIED.into()), reuse_port, true) {
-                    Err(error) if lacks_ipv6(&error) => {
-                        Self::bind_to(&all(Ipv4Addr::UNSPECIFIED.into()), reuse_port, false)
-                    }
+                match Self::bind_to(&all(Ipv6Addr::UNSPECIFIED.into()), &both) {
+                    Err(error) if lacks_ipv6(&error) => Self::bind_to(&all(Ipv4Addr::UNSPECIFIED.into()), &both),
                     result => result,
                 }
                 .map_err(|error| (all(Ipv6Addr::UNSPECIFIED.into()).into(), error))
             }
             Address::Host { name, port } => {
                 let found = (name.as_str(), *port).to_socket_addrs().map_err(|error| (address.clone(), error))?;
-                let bound = found.map(|found| Self::bind_to(&found.into(), reuse_port, false));
+                let bound = found.map(|found| Self::bind_to(&found.into(), options));
                 first_of(bound).map_err(|error| (address.clone(), error))
             }
             address => {
                 let endpoint = place(address).ok_or_else(|| (address.clone(), io::ErrorKind::InvalidInput.into()))?;
-                Self::bind_to(&endpoint, reuse_port, false).map_err(|error| (address.clone(), error))
+                Self::bind_to(&endpoint, options).map_err(|error| (address.clone(), error))
             }
         }
     }
 
     /// `SO_REUSEADDR` is on, so that a restart need not wait for old connections to leave TIME_WAIT (socket(7)).
-    fn bind_to(endpoint: &Endpoint, reuse_port: bool, dual_stack: bool) -> io::Result<Bound> {
+    fn bind_to(endpoint: &Endpoint, options: &ServerOptions) -> io::Result<Bound> {
         let socket = Self::new(endpoint, SocketType::STREAM)?;
         let mut file = None;
         match endpoint {
             Endpoint::Ip(address) => {
-                let options = SockRef::from(&socket.0);
-                options.set_reuse_address(true)?;
-                options.set_reuse_port(reuse_port)?;
+                let reference = SockRef::from(&socket.0);
+                reference.set_reuse_address(true)?;
+                reference.set_reuse_port(options.reuse_port)?;
                 if address.is_ipv6() {
-                    options.set_only_v6(!dual_stack)?;
+                    reference.set_only_v6(options.only_v6)?;
                 }
                 net::bind(&socket.0, &endpoint.to_kernel()?)?;
             }
@@ -140,13 +140,60 @@ impl Socket {
         }
     }
 
+    /// Sets what the options say of a listening socket. Accepted ones inherit what they say of connections.
+    pub(crate) fn configure_server(&self, options: &ServerOptions) -> io::Result<()> {
+        self.configure(&options.connection)?;
+        match options.incoming_cpu {
+            Some(cpu) if self.family()? != AddressFamily::UNIX => SockRef::from(&self.0).set_cpu_affinity(cpu),
+            _ => Ok(()),
+        }
+    }
+
     /// Sets what the options say of sockets.
     pub(crate) fn configure(&self, options: &ConnectionOptions) -> io::Result<()> {
         let socket = SockRef::from(&self.0);
-        if matches!(net::sockopt::socket_domain(&self.0)?, AddressFamily::INET | AddressFamily::INET6) {
-            socket.set_tcp_nodelay(options.nodelay)?;
+        if let Some(size) = options.send_buffer {
+            socket.set_send_buffer_size(size)?;
+        }
+        if let Some(size) = options.receive_buffer {
+            socket.set_recv_buffer_size(size)?;
+        }
+        match self.family()? {
+            AddressFamily::INET => self.configure_tcp(options, false),
+            AddressFamily::INET6 => self.configure_tcp(options, true),
+            _ => Ok(()),
+        }
+    }
+
+    fn configure_tcp(&self, options: &ConnectionOptions, ipv6: bool) -> io::Result<()> {
+        let socket = SockRef::from(&self.0);
+        socket.set_tcp_nodelay(options.nodelay)?;
+        if let Some(keepalive) = options.keepalive {
+            let times = TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
+            socket.set_tcp_keepalive(&times.with_retries(keepalive.count))?;
+        }
+        if options.user_timeout.is_some() {
+            socket.set_tcp_user_timeout(options.user_timeout)?;
+        }
+        if let Some(dscp) = options.dscp {
+            // The two bits below it are the kernel's, for congestion (RFC 3168). An IPv6 socket may carry IPv4 too.
+            let class = u32::from(dscp) << 2;
+            socket.set_tos_v4(class)?;
+            if ipv6 {
+                socket.set_tclass_v6(class)?;
+            }
+        }
+        if let Some(mark) = options.mark {
+            socket.set_mark(mark)?;
+        }
+        if let Some(time) = options.busy_poll {
+            socket.set_busy_poll(u32::try_from(time.as_micros()).unwrap_or(u32::MAX))?;
         }
         Ok(())
+    }
+
+    fn family(&self) -> io::Result<AddressFamily> {
+        Ok(net::sockopt::socket_domain(&self.0)?)
     }
 
     /// Takes one connection off a listening socket's queue.
@@ -207,6 +254,17 @@ impl Socket {
         Some(peer.map_or_else(unknown_address, |peer| Endpoint::from_kernel(&peer)))
     }
 
+    /// Who is at the other end of a Unix socket.
+    pub(crate) fn peer_credentials(&self) -> Option<Credentials> {
+        // Other sockets, and Unix ones without a peer, would give a process number that is none.
+        if self.family().ok()? != AddressFamily::UNIX || !self.has_peer() {
+            return None;
+        }
+        let peer = net::sockopt::socket_peercred(&self.0).ok()?;
+        let pid = u32::try_from(peer.pid.as_raw_pid()).ok()?;
+        Some(Credentials { pid, uid: peer.uid.as_raw(), gid: peer.gid.as_raw() })
+    }
+
     /// Whether there is a peer: the last word on whether connecting has succeeded.
     pub(crate) fn has_peer(&self) -> bool {
         net::getpeername(&self.0).is_ok()
@@ -255,18 +313,107 @@ fn unknown_address() -> Endpoint {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use super::*;
+    use crate::options::Keepalive;
+
+    /// A listening socket with a client and the accepted one.
+    fn accepted(address: &str, options: &ServerOptions) -> (Socket, TcpStream, Socket) {
+        let Bound { socket: listening, local, .. } = Socket::bind(&address.parse().unwrap(), options).unwrap();
+        listening.configure_server(options).unwrap();
+        listening.listen(1).unwrap();
+        let port = local.port().unwrap();
+        let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        let client = client.or_else(|_| TcpStream::connect((Ipv6Addr::LOCALHOST, port))).unwrap();
+        let (accepted, peer) = listening.accept().unwrap();
+        assert_eq!(peer, client.local_addr().unwrap());
+        (listening, client, accepted)
+    }
+
+    fn all_set() -> ConnectionOptions {
+        let secs = Duration::from_secs;
+        ConnectionOptions {
+            keepalive: Some(Keepalive { idle: secs(33), interval: secs(7), count: 4 }),
+            user_timeout: Some(Duration::from_millis(3001)),
+            send_buffer: Some(20_000),
+            receive_buffer: Some(30_000),
+            dscp: Some(46),
+            ..ConnectionOptions::default()
+        }
+    }
+
+    fn assert_all_set(socket: &Socket) {
+        let socket = SockRef::from(&socket.0);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(33));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(7));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(3001)));
+        assert_eq!((socket.send_buffer_size().unwrap(), socket.recv_buffer_size().unwrap()), (40_000, 60_000));
+        assert_eq!(socket.tos_v4().unwrap(), 46 << 2);
+    }
 
     #[test]
-    fn accepted_sockets_inherit_nodelay_from_the_listening_one() {
-        let listening = Socket::bind(&"127.0.0.1:0".parse().unwrap(), false).unwrap();
-        let (listening, address) = (listening.socket, listening.local.socket_address().unwrap());
-        listening.configure(&ConnectionOptions::default()).unwrap();
-        listening.listen(1).unwrap();
-        let _client = std::net::TcpStream::connect(address).unwrap();
-        let (accepted, peer) = listening.accept().unwrap();
-        assert!(SockRef::from(&accepted.0).tcp_nodelay().unwrap());
-        assert!(SockRef::from(&accepted.0).nonblocking().unwrap());
-        assert_eq!(peer, _client.local_addr().unwrap());
+    fn accepted_sockets_inherit_every_option_from_the_listening_one() {
+        let options = ServerOptions { connection: all_set(), incoming_cpu: Some(0), ..ServerOptions::default() };
+        for address in ["127.0.0.1:0", "[::1]:0", "0"] {
+            let (listening, _client, accepted) = accepted(address, &options);
+            assert_all_set(&listening);
+            assert_all_set(&accepted);
+            assert!(SockRef::from(&accepted.0).nonblocking().unwrap());
+            assert_eq!(SockRef::from(&listening.0).cpu_affinity().unwrap(), 0);
+        }
+        let (_listening, _client, accepted) = accepted("[::1]:0", &options);
+        assert_eq!(SockRef::from(&accepted.0).tclass_v6().unwrap(), 46 << 2);
+    }
+
+    #[test]
+    fn without_options_accepted_sockets_have_nodelay_and_the_kernels_defaults() {
+        let (_listening, client, accepted) = accepted("127.0.0.1:0", &ServerOptions::default());
+        let (ours, plain) = (SockRef::from(&accepted.0), SockRef::from(&client));
+        assert!(ours.tcp_nodelay().unwrap() && !ours.keepalive().unwrap());
+        assert_eq!(ours.tcp_user_timeout().unwrap(), plain.tcp_user_timeout().unwrap());
+        assert_eq!(ours.tos_v4().unwrap(), 0);
+    }
+
+    #[test]
+    fn a_client_and_a_unix_socket_take_the_same_options() {
+        let client = Socket::for_peer(&SocketAddr::from((Ipv4Addr::LOCALHOST, 1)).into()).unwrap();
+        client.configure(&all_set()).unwrap();
+        assert_all_set(&client);
+        let client = Socket::for_peer(&Endpoint::Unnamed).unwrap();
+        client.configure(&all_set()).unwrap();
+        assert_eq!(SockRef::from(&client.0).send_buffer_size().unwrap(), 40_000);
+        assert!(!SockRef::from(&client.0).keepalive().unwrap(), "it is TCP's");
+        let options = ServerOptions { connection: all_set(), incoming_cpu: Some(0), ..ServerOptions::default() };
+        client.configure_server(&options).unwrap();
+    }
+
+    #[test]
+    fn options_that_need_a_capability_are_set_and_inherited_or_refused() {
+        let busy_poll = Some(Duration::from_micros(50));
+        let connection = ConnectionOptions { mark: Some(7), busy_poll, ..ConnectionOptions::default() };
+        let options = ServerOptions { connection, ..ServerOptions::default() };
+        let bound = Socket::bind(&"127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        match bound.socket.configure_server(&options) {
+            Ok(()) => {
+                let (_listening, _client, accepted) = accepted("127.0.0.1:0", &options);
+                let accepted = SockRef::from(&accepted.0);
+                assert_eq!((accepted.mark().unwrap(), accepted.busy_poll().unwrap()), (7, 50));
+            }
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied),
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_takes_ipv4_only_when_asked_and_a_port_alone_always() {
+        let is_only_v6 = |address: &str, only_v6| {
+            let options = ServerOptions { only_v6, ..ServerOptions::default() };
+            let bound = Socket::bind(&address.parse().unwrap(), &options).unwrap();
+            SockRef::from(&bound.socket.0).only_v6().unwrap()
+        };
+        assert!(is_only_v6("[::]:0", true) && !is_only_v6("[::]:0", false));
+        assert!(!is_only_v6("0", true) && !is_only_v6("0", false));
     }
 }
