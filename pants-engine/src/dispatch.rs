@@ -11,6 +11,7 @@ use crate::channel::state::{CloseReason, Expiry, Flags};
 use crate::channel::stream::Received;
 use crate::connection::Connection;
 use crate::context::{Context, Running};
+use crate::datagram::handler::DatagramHandler;
 use crate::error::Error;
 use crate::handler::{AnyAcceptor, Handler};
 use crate::handlers::Handlers;
@@ -21,9 +22,10 @@ use crate::slots::Channel;
 
 pub(crate) struct Dispatcher {
     pub(crate) context: Context,
-    /// What every connection reads into.
-    read_buffer: Box<[u8]>,
-    pub(crate) handlers: Handlers,
+    /// What every channel reads into.
+    pub(crate) read_buffer: Box<[u8]>,
+    pub(crate) handlers: Handlers<dyn Handler>,
+    pub(crate) datagram_handlers: Handlers<dyn DatagramHandler>,
     /// The acceptor whose callback runs, out of its slot for as long.
     pub(crate) acceptor: Option<Box<dyn AnyAcceptor>>,
 }
@@ -31,13 +33,17 @@ pub(crate) struct Dispatcher {
 impl Dispatcher {
     pub(crate) fn new(context: Context) -> Self {
         let read_buffer = vec![0; limits::READ_BUFFER_BYTES].into();
-        Self { context, read_buffer, handlers: Handlers::default(), acceptor: None }
+        let (handlers, datagram_handlers) = (Handlers::new(), Handlers::new());
+        Self { context, read_buffer, handlers, datagram_handlers, acceptor: None }
     }
 
-    /// Takes over the handlers of connections that callbacks have begun. Needed before their channels are driven.
+    /// Takes over the handlers of channels that callbacks have begun. Needed before their channels are driven.
     pub(crate) fn take_new_handlers(&mut self) {
         for (key, handler) in self.context.new_handlers.drain(..) {
             self.handlers.insert(key, handler);
+        }
+        for (key, handler) in self.context.new_datagram_handlers.drain(..) {
+            self.datagram_handlers.insert(key, handler);
         }
     }
 
@@ -66,6 +72,10 @@ impl Dispatcher {
             Some(Channel::Server(slot)) => {
                 slot.server.ready = true;
                 self.accept(key);
+            }
+            Some(Channel::Datagram(slot)) => {
+                slot.mailbox.handle_readiness(readiness);
+                self.drive_datagrams(key);
             }
             Some(Channel::Attempt(_)) => self.context.handle_attempt(key),
             None => {}
@@ -113,6 +123,10 @@ impl Dispatcher {
             Some(Channel::Server(slot)) => {
                 slot.scheduled = false;
                 self.accept(key);
+            }
+            Some(Channel::Datagram(slot)) => {
+                slot.scheduled = false;
+                self.drive_datagrams(key);
             }
             Some(Channel::Attempt(_)) | None => {}
         }
@@ -352,13 +366,15 @@ impl Dispatcher {
         self.take_new_handlers();
         let keys: Vec<Key> = self.context.channels.iter().map(|(key, _)| key).collect();
         for key in keys {
-            if self.context.connection_slot(key).is_some() {
-                self.context.running = Running::Connection(key);
-                self.doom(key, CloseReason::Stopped);
-                self.settle(key);
-                self.context.running = Running::Nobody;
-            } else {
-                self.close_server(key);
+            match self.context.channels.get(key) {
+                Some(Channel::Connection(_)) => {
+                    self.context.running = Running::Connection(key);
+                    self.doom(key, CloseReason::Stopped);
+                    self.settle(key);
+                    self.context.running = Running::Nobody;
+                }
+                Some(Channel::Datagram(_)) => self.close_datagrams(key, CloseReason::Stopped),
+                _ => self.close_server(key),
             }
         }
         self.context.closing_all = false;

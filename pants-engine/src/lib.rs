@@ -1,6 +1,6 @@
 //! A single-threaded, callback-driven network engine for Linux.
 //!
-//! An [`Engine`] watches channels (TCP servers, their connections, and clients) and timers, and calls a program's
+//! An [`Engine`] watches channels (TCP servers, their connections, clients, and datagram sockets) and timers, and calls a program's
 //! [`Handler`]s. It is edge-triggered, keeps one read buffer for all connections, allocates nothing per message, and makes
 //! one `recv` and one `send` for a request and its reply.
 //!
@@ -34,10 +34,11 @@
 //! # Contents
 //!
 //! * The loop: [`Engine`], and what callbacks see of it, [`Context`].
-//! * Callbacks: [`Handler`] for a connection, [`Acceptor`] for a server.
-//! * Channels: [`Connection`], [`CloseReason`], reached by [`ConnectionKey`] and [`ServerKey`].
+//! * Callbacks: [`Handler`] for a connection, [`Acceptor`] for a server, [`DatagramHandler`] for a datagram channel.
+//! * Channels: [`Connection`], [`Datagram`], [`CloseReason`], reached by [`ConnectionKey`], [`ServerKey`] and
+//!   [`DatagramKey`].
 //! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::cycle`], [`Connection::defer`].
-//! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`].
+//! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`], [`DatagramOptions`].
 //! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`].
 
 #![forbid(unsafe_code)]
@@ -49,6 +50,8 @@ mod clock;
 mod connection;
 mod contain;
 mod context;
+mod datagram;
+mod deliver;
 mod dial;
 mod dispatch;
 mod doorbell;
@@ -73,11 +76,14 @@ mod transport;
 pub use crate::channel::state::CloseReason;
 pub use crate::connection::Connection;
 pub use crate::context::Context;
+pub use crate::datagram::Datagram;
+pub use crate::datagram::handler::DatagramHandler;
+pub use crate::datagram::options::DatagramOptions;
 pub use crate::doorbell::{Doorbell, Source};
 pub use crate::engine::Engine;
 pub use crate::error::{Error, Result};
 pub use crate::handler::{Acceptor, Handler};
-pub use crate::key::{ConnectionKey, ServerKey, TimerKey};
+pub use crate::key::{ConnectionKey, DatagramKey, ServerKey, TimerKey};
 pub use crate::net::address::{Address, AddressError, ToAddress};
 pub use crate::net::endpoint::Endpoint;
 pub use crate::options::{ConnectionOptions, EngineOptions, ServerOptions};

@@ -8,6 +8,9 @@ pub(crate) const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// What one connection may read at a stretch before the others have their turn, in bytes.
 pub(crate) const READ_BUDGET_BYTES: usize = 4 * READ_BUFFER_BYTES;
 
+/// Datagrams that one channel may read, or send from its queue, at a stretch before the others have their turn.
+pub(crate) const DATAGRAM_BUDGET: usize = 256;
+
 /// What one connection may write from its queue at a stretch before the others have their turn, in bytes.
 pub(crate) const WRITE_BUDGET_BYTES: usize = 1024 * 1024;
 
@@ -57,6 +60,12 @@ pub(crate) const WRITE_CAP_BYTES: usize = 16 * 1024 * 1024;
 /// `net.core.somaxconn` (listen(2)).
 pub(crate) const BACKLOG: u32 = 4096;
 
+/// Default of [`DatagramOptions::send_queue_cap`](crate::DatagramOptions::send_queue_cap), in bytes.
+pub(crate) const DATAGRAM_QUEUE_BYTES: usize = 1024 * 1024;
+
+/// What a queued datagram takes beside its bytes.
+pub(crate) const DATAGRAM_OVERHEAD_BYTES: usize = 64;
+
 /// How long a closed connection waits for its peer's FIN, discarding input, before its descriptor is freed.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
@@ -81,6 +90,8 @@ pub(crate) const FRESH_CLOCK_WITHIN: Duration = Duration::from_millis(250);
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
 const _: () = assert!(READ_BUFFER_BYTES <= READ_BUDGET_BYTES);
+// The longest datagram of UDP: 65,535 bytes with its header (RFC 768).
+const _: () = assert!(READ_BUFFER_BYTES >= 65_535);
 const _: () = assert!(OUTBOX_BYTES <= WRITE_LOW_WATER_BYTES);
 const _: () = assert!(WRITE_LOW_WATER_BYTES < WRITE_HIGH_WATER_BYTES && WRITE_HIGH_WATER_BYTES <= WRITE_CAP_BYTES);
 const _: () = assert!(READ_BUDGET_BYTES <= WRITE_CAP_BYTES - WRITE_HIGH_WATER_BYTES);

@@ -56,8 +56,9 @@ mod startup;
 
 pub use pants_engine as engine;
 pub use pants_engine::{
-    Acceptor, Address, AddressError, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Endpoint,
-    Engine, EngineOptions, Error as EngineError, Handler, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress,
+    Acceptor, Address, AddressError, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Datagram,
+    DatagramHandler, DatagramKey, DatagramOptions, Endpoint, Engine, EngineOptions, Error as EngineError, Handler,
+    Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress,
 };
 
 pub use crate::bus::{Bus, SendError};

@@ -1,6 +1,7 @@
 //! What a callback may ask of its engine: timers, other channels, listening, connecting, stopping.
 
 mod clients;
+mod datagrams;
 mod servers;
 mod upkeep;
 
@@ -12,6 +13,7 @@ use crate::buffer::outbox::Outbox;
 use crate::channel::state::Flags;
 use crate::clock::{Clock, Tick};
 use crate::connection::Connection;
+use crate::datagram::handler::DatagramHandler;
 use crate::dial::{Dial, Lookups};
 use crate::error::{Error, Result};
 use crate::handler::Handler;
@@ -38,6 +40,7 @@ pub struct Context {
     pub(crate) ready: VecDeque<Key>,
     /// The handlers of connections that callbacks have begun, on their way to the dispatcher.
     pub(crate) new_handlers: Vec<(Key, Box<dyn Handler>)>,
+    pub(crate) new_datagram_handlers: Vec<(Key, Box<dyn DatagramHandler>)>,
     /// Connections on their way to a host.
     pub(crate) dials: HashMap<Key, Dial>,
     pub(crate) lookups: Lookups,
@@ -57,6 +60,7 @@ pub(crate) enum Running {
     Nobody,
     Connection(Key),
     Server(Key),
+    Datagram(Key),
     Timer(TimerKey),
 }
 
@@ -71,6 +75,7 @@ impl Context {
             outbox: Outbox::new(),
             ready: VecDeque::new(),
             new_handlers: Vec::new(),
+            new_datagram_handlers: Vec::new(),
             dials: HashMap::new(),
             lookups,
             running: Running::Nobody,
@@ -165,8 +170,8 @@ impl Context {
     /// Ends service in good order, within `deadline`.
     ///
     /// Servers accept what waits in their queues and close. Each connection is served until nothing more waits to be read
-    /// and is then told by [`Handler::on_drain`], which by default sends what is queued and then FIN. From half of the
-    /// deadline on connections that are still busy are told too; what remains at the deadline is closed. Then
+    /// and is then told by [`Handler::on_drain`], which by default sends what is queued and then FIN; a datagram channel
+    /// likewise by [`DatagramHandler::on_drain`]. From half of the deadline on those that are still busy are told too; what remains at the deadline is closed. Then
     /// [`Engine::start`](crate::Engine::start) returns. A second call can only bring the deadline forward.
     pub fn drain(&mut self, deadline: Duration) {
         let now = self.clock.fresh();
@@ -185,6 +190,9 @@ impl Context {
                         slot.stream.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE));
                     }
                     Some(Channel::Server(slot)) => slot.server.ready = true,
+                    Some(Channel::Datagram(slot)) => {
+                        slot.mailbox.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE));
+                    }
                     Some(Channel::Attempt(_)) | None => {}
                 }
                 self.schedule(key);

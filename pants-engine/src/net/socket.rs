@@ -45,12 +45,21 @@ impl Socket {
     ///
     /// What the operating system said, with the address as far as it was known.
     pub(crate) fn bind(address: &Address, reuse_port: bool) -> Result<Bound, (Address, io::Error)> {
+        Self::bind_as(SocketType::STREAM, address, reuse_port)
+    }
+
+    /// As [`bind`](Self::bind), for a socket of any kind.
+    pub(crate) fn bind_as(
+        kind: SocketType,
+        address: &Address,
+        reuse_port: bool,
+    ) -> Result<Bound, (Address, io::Error)> {
         match address {
             Address::Port(port) => {
                 let all = |ip: IpAddr| Endpoint::from(SocketAddr::new(ip, *port));
-                match Self::bind_to(&all(Ipv6Addr::UNSPECIFIED.into()), reuse_port, true) {
+                match Self::bind_to(kind, &all(Ipv6Addr::UNSPECIFIED.into()), reuse_port, true) {
                     Err(error) if lacks_ipv6(&error) => {
-                        Self::bind_to(&all(Ipv4Addr::UNSPECIFIED.into()), reuse_port, false)
+                        Self::bind_to(kind, &all(Ipv4Addr::UNSPECIFIED.into()), reuse_port, false)
                     }
                     result => result,
                 }
@@ -58,24 +67,25 @@ impl Socket {
             }
             Address::Host { name, port } => {
                 let found = (name.as_str(), *port).to_socket_addrs().map_err(|error| (address.clone(), error))?;
-                let bound = found.map(|found| Self::bind_to(&found.into(), reuse_port, false));
+                let bound = found.map(|found| Self::bind_to(kind, &found.into(), reuse_port, false));
                 first_of(bound).map_err(|error| (address.clone(), error))
             }
             address => {
                 let endpoint = place(address).ok_or_else(|| (address.clone(), io::ErrorKind::InvalidInput.into()))?;
-                Self::bind_to(&endpoint, reuse_port, false).map_err(|error| (address.clone(), error))
+                Self::bind_to(kind, &endpoint, reuse_port, false).map_err(|error| (address.clone(), error))
             }
         }
     }
 
-    /// `SO_REUSEADDR` is on, so that a restart need not wait for old connections to leave TIME_WAIT (socket(7)).
-    fn bind_to(endpoint: &Endpoint, reuse_port: bool, dual_stack: bool) -> io::Result<Bound> {
-        let socket = Self::new(endpoint, SocketType::STREAM)?;
+    /// A stream's `SO_REUSEADDR` is on, so that a restart need not wait for old connections to leave TIME_WAIT (socket(7)).
+    /// With UDP it would let others take the port over.
+    fn bind_to(kind: SocketType, endpoint: &Endpoint, reuse_port: bool, dual_stack: bool) -> io::Result<Bound> {
+        let socket = Self::new(endpoint, kind)?;
         let mut file = None;
         match endpoint {
             Endpoint::Ip(address) => {
                 let options = SockRef::from(&socket.0);
-                options.set_reuse_address(true)?;
+                options.set_reuse_address(kind == SocketType::STREAM)?;
                 options.set_reuse_port(reuse_port)?;
                 if address.is_ipv6() {
                     options.set_only_v6(!dual_stack)?;
@@ -84,7 +94,7 @@ impl Socket {
             }
             Endpoint::Path(path) => {
                 let address = endpoint.to_kernel()?;
-                file = Some(SocketFile::create(path, SocketType::STREAM, || net::bind(&socket.0, &address))?);
+                file = Some(SocketFile::create(path, kind, || net::bind(&socket.0, &address))?);
             }
             Endpoint::Abstract(_) | Endpoint::Unnamed => net::bind(&socket.0, &endpoint.to_kernel()?)?,
         }
@@ -110,6 +120,11 @@ impl Socket {
         if net::sockopt::socket_type(&fd)? != SocketType::STREAM {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a stream socket"));
         }
+        Self::from_any(fd)
+    }
+
+    /// As [`adopt`](Self::adopt), for a socket of any kind.
+    pub(crate) fn from_any(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
         Ok(Self(fd))
@@ -121,7 +136,11 @@ impl Socket {
 
     /// A socket that is to connect to `peer`.
     pub(crate) fn for_peer(peer: &Endpoint) -> io::Result<Self> {
-        Self::new(peer, SocketType::STREAM)
+        Self::for_peer_as(SocketType::STREAM, peer)
+    }
+
+    pub(crate) fn for_peer_as(kind: SocketType, peer: &Endpoint) -> io::Result<Self> {
+        Self::new(peer, kind)
     }
 
     /// Begins to connect, or tries again.
