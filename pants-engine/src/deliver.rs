@@ -88,7 +88,7 @@ impl Dispatcher {
             return;
         }
         mailbox.flags.clear(Flags::DRAIN_DUE);
-        self.call_datagrams(key, |handler, datagram| handler.on_drain(datagram));
+        self.call_datagrams(key, DatagramHandler::on_drain);
         if self.settle_datagrams(key) && self.context.mailbox(key).is_some_and(|mailbox| mailbox.wants_read()) {
             // It has resumed reading.
             self.context.schedule(key);

@@ -349,6 +349,25 @@ fn a_drain_reads_what_waits_and_then_tells_and_ends() {
 }
 
 #[test]
+fn reading_that_a_drain_resumes_goes_on_at_once() {
+    let script = |datagram: &mut Datagram<'_>, told: &Told| match told {
+        Told::Drain => datagram.resume_reading(),
+        Told::Read(..) => datagram.close(),
+        _ => {}
+    };
+    let (mut engine, key, address, seen) = open_here(DatagramOptions::default(), script);
+    engine.context().datagram(key).unwrap().pause_reading();
+    peer(address).send(b"kept").unwrap();
+    engine.poll(Some(PATIENCE)).unwrap();
+    engine.context().drain(PATIENCE);
+    engine.poll(Some(Duration::ZERO)).unwrap();
+    assert_eq!(next(&seen), Told::Drain);
+    engine.poll(Some(Duration::ZERO)).unwrap();
+    assert!(matches!(next(&seen), Told::Read(..)));
+    assert_eq!(next(&seen), Told::Close(CloseReason::Finished));
+}
+
+#[test]
 fn a_channel_that_stays_is_closed_at_the_drains_deadline() {
     let (running, key, _, seen) = open(ANY_PORT, |_, _| {});
     running.ask(move |context| {

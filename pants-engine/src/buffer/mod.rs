@@ -1,4 +1,4 @@
-//! Bytes on their way out: the outbox of small writes, and the queue of what the kernel would not take.
+//! Bytes on their way out: the outbox of small writes, and the queues of what the kernel would not take.
 
 pub(crate) mod datagrams;
 pub(crate) mod outbox;

@@ -1,4 +1,4 @@
-//! Channels: the state of a connection and of a server, with their system calls and without their callbacks.
+//! Channels: the state of a connection, of a server and of a datagram socket, with their system calls and without their callbacks.
 
 pub(crate) mod mailbox;
 pub(crate) mod server;

@@ -1,4 +1,4 @@
-//! Non-blocking stream sockets: the one place where system calls on them are made.
+//! Non-blocking sockets: binding them all, and the one place where system calls on stream sockets are made.
 //!
 //! Errors are bare [`Errno`]s and [`io::Error`]s here; whoever knows the operation and the address adds them.
 
@@ -16,11 +16,11 @@ use crate::net::endpoint::Endpoint;
 use crate::net::unix::SocketFile;
 use crate::options::ConnectionOptions;
 
-/// A non-blocking, close-on-exec stream socket.
+/// A non-blocking, close-on-exec socket; a stream's, unless a [`DatagramSocket`](super::datagram::DatagramSocket) owns it.
 #[derive(Debug)]
 pub(crate) struct Socket(OwnedFd);
 
-/// A socket that is bound to its address and does not listen yet.
+/// A socket that is bound to its address; a stream's does not listen yet.
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) socket: Socket,
