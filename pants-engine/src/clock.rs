@@ -14,9 +14,9 @@ impl Tick {
         Self(u64::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX))
     }
 
-    /// How long it is from `time` until this tick: nothing when it has passed.
-    pub(crate) fn since(self, time: Duration) -> Duration {
-        Duration::from_millis(self.0).saturating_sub(time)
+    /// When this tick begins, counted from the engine's origin.
+    pub(crate) fn begins(self) -> Duration {
+        Duration::from_millis(self.0)
     }
 
     /// The first tick by which `delay` has surely passed since a moment of this one; a delay past the end of time is the end
@@ -49,6 +49,11 @@ impl Clock {
     /// The system's clock at this moment.
     pub(crate) fn fresh(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    /// What this clock says at `instant`; one from before its origin is the origin.
+    pub(crate) fn at(&self, instant: Instant) -> Duration {
+        instant.saturating_duration_since(self.origin)
     }
 
     /// When the turn began.
@@ -84,8 +89,7 @@ mod tests {
     fn the_longest_delay_is_the_end_of_time() {
         assert_eq!(Tick::at_or_after(Duration::MAX), Tick(u64::MAX));
         assert_eq!(Tick(1).after(Duration::MAX), Tick(u64::MAX));
-        assert_eq!(Tick(u64::MAX).since(Duration::ZERO), Duration::from_millis(u64::MAX));
-        assert_eq!(Tick(1).since(Duration::from_secs(1)), Duration::ZERO);
+        assert_eq!(Tick(u64::MAX).begins(), Duration::from_millis(u64::MAX));
     }
 
     #[test]
@@ -95,5 +99,7 @@ mod tests {
         clock.read();
         let after = Instant::now();
         assert!(clock.instant() >= before && clock.instant() <= after);
+        assert_eq!(clock.at(clock.instant()), clock.now());
+        assert_eq!(clock.at(clock.origin - Duration::from_nanos(1)), Duration::ZERO);
     }
 }

@@ -16,8 +16,8 @@ use crate::doorbell::{Doorbell, Source};
 use crate::key::{Key, TimerKey};
 use crate::limits;
 use crate::net::address::Address;
-use crate::net::resolve;
 use crate::net::socket::Socket;
+use crate::net::{order, resolve};
 use crate::slots::{Channel, Task};
 use crate::transport::Transport;
 
@@ -44,7 +44,7 @@ pub(crate) struct Attempt {
 }
 
 /// What a look-up found, on its way to the connection that wants it.
-type Answer = (Key, io::Result<Vec<SocketAddr>>);
+type Answer = (Key, resolve::Answer);
 
 /// Where look-ups leave their answers. There are at most as many as look-ups under way, which the resolver bounds.
 #[derive(Debug)]
@@ -97,11 +97,11 @@ impl Context {
         resolve::lookup(name, port, Box::new(deliver));
     }
 
-    fn handle_answer(&mut self, connection: Key, answer: io::Result<Vec<SocketAddr>>) {
+    fn handle_answer(&mut self, connection: Key, answer: resolve::Answer) {
         // The connection may have been closed, or have waited too long, meanwhile.
         let Some(dial) = self.dials.get_mut(&connection) else { return };
         match answer {
-            Ok(addresses) => dial.addresses = resolve::happy_order(addresses).into(),
+            Ok(addresses) => dial.addresses = order::happy_order(addresses).into(),
             Err(error) => dial.error = Some(error),
         }
         self.try_next_address(connection);

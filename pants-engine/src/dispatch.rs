@@ -13,7 +13,7 @@ use crate::connection::Connection;
 use crate::context::{Context, Running};
 use crate::datagram::handler::DatagramHandler;
 use crate::error::Error;
-use crate::handler::{AnyAcceptor, Handler};
+use crate::handler::{AnyAcceptor, Handler, Overflow};
 use crate::handlers::Handlers;
 use crate::key::Key;
 use crate::limits;
@@ -59,7 +59,11 @@ impl Dispatcher {
                         Received::Bytes(count) => {
                             outbox.open_to(key);
                             let alone = slot.stream.is_at_rest();
-                            if self.pass_message(key, count) && alone {
+                            let passed = match slot.stream.take_framing() {
+                                None => self.pass_message(key, count),
+                                Some(framing) => self.pass_frames(key, framing, count) && self.send_open(key),
+                            };
+                            if passed && alone {
                                 return;
                             }
                         }
@@ -89,9 +93,13 @@ impl Dispatcher {
         let Self { context, read_buffer, handlers, .. } = self;
         let Some(handler) = handlers.get(key) else { return false };
         handler.on_read(&mut Connection::new(context, key), &read_buffer[..count]);
-        if !context.outbox.is_open_to(key) {
-            return false;
-        }
+        context.outbox.is_open_to(key) && self.send_open(key)
+    }
+
+    /// Ends the short way: sends what was written on it, and shuts the outbox. Returns whether nothing is left to do.
+    #[inline(always)]
+    fn send_open(&mut self, key: Key) -> bool {
+        let Self { context, handlers, .. } = self;
         if context.outbox.owner().is_some() {
             // Nobody leaves within a callback: it is the one that was found valid.
             let Some(Channel::Connection(slot)) = context.channels.at_mut(key.index()) else { return false };
@@ -102,6 +110,7 @@ impl Dispatcher {
                     return false;
                 }
                 slot.stream.flags.clear(Flags::ON_WRITE_DUE);
+                let Some(handler) = handlers.get(key) else { return false };
                 handler.on_write(&mut Connection::new(context, key));
                 if !context.outbox.is_open_to(key) || context.outbox.owner().is_some() {
                     return false;
@@ -139,6 +148,7 @@ impl Dispatcher {
         self.context.flush_outbox();
         if self.finish_connecting(key) && self.flush(key) && self.read(key) {
             self.after_read(key);
+            self.look_again(key);
         }
         // What the last callbacks wrote to other connections.
         self.context.flush_outbox();
@@ -194,6 +204,16 @@ impl Dispatcher {
         loop {
             let Context { channels, clock, stats, .. } = &mut self.context;
             let Some(Channel::Connection(slot)) = channels.get_mut(key) else { return false };
+            if slot.stream.wants_frames() {
+                slot.stream.flags.clear(Flags::FRAMES_KEPT);
+                if let Some(framing) = slot.stream.take_framing() {
+                    self.pass_frames(key, framing, 0);
+                }
+                if !self.settle(key) {
+                    return false;
+                }
+                continue;
+            }
             if !slot.stream.wants_read() {
                 return slot.stream.needs_settling();
             }
@@ -207,6 +227,11 @@ impl Dispatcher {
                 budget = budget.saturating_sub(count);
             }
             match received {
+                Received::Bytes(count) if !discard && slot.stream.is_framed() => {
+                    if let Some(framing) = slot.stream.take_framing() {
+                        self.pass_frames(key, framing, count);
+                    }
+                }
                 Received::Bytes(count) if !discard => {
                     let Self { context, read_buffer, handlers, .. } = self;
                     if let Some(handler) = handlers.get(key) {
@@ -232,21 +257,29 @@ impl Dispatcher {
     fn after_read(&mut self, key: Key) {
         let Some(slot) = self.context.connection_slot(key) else { return };
         slot.stream.take_pending_error();
-        if slot.stream.flags.any(Flags::DRAIN_DUE) {
-            self.tell_of_drain(key);
+        if slot.stream.flags.any(Flags::SHUTDOWN_DUE) {
+            self.tell_of_shutdown(key);
         }
         self.settle(key);
     }
 
-    fn tell_of_drain(&mut self, key: Key) {
+    /// The last callback may have set reading going again.
+    fn look_again(&mut self, key: Key) {
+        let Some(slot) = self.context.connection_slot(key) else { return };
+        if slot.stream.wants_frames() || slot.stream.wants_read() {
+            self.context.schedule(key);
+        }
+    }
+
+    fn tell_of_shutdown(&mut self, key: Key) {
         let impatient = self.context.drain.is_some_and(|drain| drain.impatient);
         let Some(slot) = self.context.connection_slot(key) else { return };
         if slot.stream.flags.any(Flags::CLOSING.or(Flags::DOOMED)) {
             return;
         }
         if impatient || slot.stream.is_quiet() {
-            slot.stream.flags.clear(Flags::DRAIN_DUE);
-            self.call(key, Handler::on_drain);
+            slot.stream.flags.clear(Flags::SHUTDOWN_DUE);
+            self.call(key, Handler::on_shutdown);
         }
     }
 
@@ -266,8 +299,14 @@ impl Dispatcher {
                 return false;
             }
             if stream.flags.any(Flags::OVERFLOWED) {
-                self.call(key, Handler::on_overflow_error);
+                self.call(key, |handler, connection| handler.on_overflow_error(connection, Overflow::Write));
                 self.doom(key, CloseReason::Overflow);
+            } else if stream.flags.any(Flags::ON_CONGESTED_DUE) {
+                stream.flags.clear(Flags::ON_CONGESTED_DUE);
+                self.call(key, Handler::on_congested);
+            } else if stream.flags.any(Flags::ON_DRAINED_DUE) {
+                stream.flags.clear(Flags::ON_DRAINED_DUE);
+                self.call(key, Handler::on_drained);
             } else if stream.flags.any(Flags::REARM_DUE) {
                 self.context.rearm(key);
             } else {
@@ -296,6 +335,7 @@ impl Dispatcher {
         self.context.running = Running::Connection(key);
         match expiry {
             Expiry::Connect => return self.fail_to_connect(key, io::ErrorKind::TimedOut.into()),
+            Expiry::Read => self.doom(key, CloseReason::ReadTimeout),
             Expiry::Idle => self.doom(key, CloseReason::IdleTimeout),
             Expiry::WriteStall => self.doom(key, CloseReason::WriteStalled),
             Expiry::Linger => self.doom(key, CloseReason::Finished),
@@ -312,8 +352,8 @@ impl Dispatcher {
             let error = self.context.dials.get_mut(&key).and_then(|dial| dial.error.take()).or(errno);
             return self.fail_to_connect(key, error.unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into()));
         }
-        if let (CloseReason::Failed(_), Some(errno)) = (reason, slot.stream.errno.take()) {
-            let error = Error::Connection { peer: slot.stream.peer.clone(), source: errno.into() };
+        if let Some(source) = slot.stream.take_failure(reason) {
+            let error = Error::Connection { peer: slot.stream.peer.clone(), source };
             self.call(key, |handler, connection| handler.on_error(connection, &error));
         }
         if let Some(slot) = self.context.connection_slot(key).filter(|slot| !slot.ended) {

@@ -20,7 +20,8 @@ use crate::sync::{AtomicBool, Ordering, fence};
 ///
 /// A source is polled by its engine alone. Whoever fills it rings the engine's [`Doorbell`] after each push.
 pub trait Source {
-    /// Whether nothing is waiting. Called after the engine has announced that it goes to sleep.
+    /// Whether nothing is waiting. Called after the engine has announced that it goes to sleep, and over and over while it
+    /// [polls busily](crate::EngineOptions::busy_poll).
     fn is_empty(&self) -> bool;
 
     /// Delivers at most `budget` items and returns how many there were.
@@ -153,7 +154,8 @@ mod models {
     }
 
     /// `senders` threads push one item each; the sleeper must see them all. A lost wake is a deadlock, which loom reports.
-    fn deliver<F: Fences + 'static>(senders: usize) {
+    /// Before it lies down the sleeper looks at the queue `looks` times, as one that polls busily does.
+    fn deliver<F: Fences + 'static>(senders: usize, looks: usize) {
         loom::model(move || {
             let flag = Arc::new(SleepFlag::<Unpark, F>::new(Unpark(thread::current())));
             flag.get_up();
@@ -170,6 +172,10 @@ mod models {
                 .collect();
             let mut taken = 0;
             while taken < senders {
+                if (0..looks).any(|_| queue.load(Ordering::Acquire) != taken) {
+                    taken = queue.load(Ordering::Acquire);
+                    continue;
+                }
                 flag.lie_down();
                 if queue.load(Ordering::Acquire) == taken {
                     thread::park();
@@ -185,23 +191,28 @@ mod models {
 
     #[test]
     fn no_wake_is_lost_with_one_sender() {
-        deliver::<BothFences>(1);
+        deliver::<BothFences>(1, 0);
     }
 
     #[test]
     fn no_wake_is_lost_with_two_senders() {
-        deliver::<BothFences>(2);
+        deliver::<BothFences>(2, 0);
+    }
+
+    #[test]
+    fn no_wake_is_lost_behind_a_busy_poll() {
+        deliver::<BothFences>(1, 2);
     }
 
     #[test]
     #[should_panic(expected = "deadlock")]
     fn a_wake_is_lost_without_the_senders_fence() {
-        deliver::<NoSenderFence>(1);
+        deliver::<NoSenderFence>(1, 0);
     }
 
     #[test]
     #[should_panic(expected = "deadlock")]
     fn a_wake_is_lost_without_the_sleepers_fence() {
-        deliver::<NoSleeperFence>(1);
+        deliver::<NoSleeperFence>(1, 0);
     }
 }

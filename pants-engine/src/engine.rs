@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use crate::busy::Busy;
 use crate::context::Context;
 use crate::datagram::handler::DatagramHandler;
 use crate::dial::Lookups;
@@ -49,6 +50,7 @@ pub struct Engine {
     dispatcher: Dispatcher,
     sources: Sources,
     doorbell: Doorbell,
+    busy: Busy,
     turn: Turn,
 }
 
@@ -63,6 +65,7 @@ struct Turn {
     source: usize,
     /// How often the present source was asked.
     source_calls: usize,
+    precise_budget: usize,
     timer_budget: usize,
     event: usize,
     next_turn_left: usize,
@@ -86,16 +89,15 @@ impl Engine {
     ///
     /// As [`new`](Self::new).
     pub fn with_options(options: EngineOptions) -> Result<Self> {
-        if options.longest_turn.is_zero() {
-            return Err(Error::Options("longest_turn must be longer than zero"));
-        }
+        options.check()?;
+        let busy = Busy::new(options.busy_poll);
         let (poller, registrar, waker) = Poller::new().map_err(Error::Create)?;
         let doorbell = Doorbell::new(waker);
         let (remote, inbox) = Remote::new(doorbell.clone());
         let (lookups, answers) = Lookups::new(doorbell.clone());
         let dispatcher = Dispatcher::new(Context::new(registrar, options, remote, lookups));
         let sources = Sources(vec![Box::new(inbox), Box::new(answers)]);
-        Ok(Self { poller, dispatcher, sources, doorbell, turn: Turn::default() })
+        Ok(Self { poller, dispatcher, sources, doorbell, busy, turn: Turn::default() })
     }
 
     /// What callbacks see of this engine, to set it up before it starts.
@@ -184,6 +186,7 @@ impl Engine {
         self.turn(timeout)?;
         // The caller may sleep now: whoever rings from here on must wake it.
         self.doorbell.lie_down();
+        self.dispatcher.context.set_alarm();
         Ok(!self.dispatcher.context.stopping && !self.dispatcher.context.is_drained())
     }
 
@@ -201,6 +204,9 @@ impl Engine {
     /// Closes everything at once: connections and datagram channels with
     /// [`CloseReason::Stopped`](crate::CloseReason::Stopped), and servers.
     pub fn close_all(&mut self) {
+        if let Some(drain) = self.dispatcher.context.drain {
+            self.dispatcher.context.timers.remove(drain.timer);
+        }
         while let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.dispatcher.close_all())) {
             self.dispatcher.contain(&*payload);
         }
@@ -219,6 +225,7 @@ impl Engine {
         context.timers.begin_turn();
         self.turn = Turn {
             sources_due,
+            precise_budget: limits::TIMER_BUDGET,
             timer_budget: limits::TIMER_BUDGET,
             next_turn_left: context.timers.next_turn_len(),
             ..Turn::default()
@@ -230,6 +237,7 @@ impl Engine {
     }
 
     fn phases(&mut self) {
+        self.run_precise_timers();
         self.run_expired_timers();
         self.handle_events();
         self.drain_sources();
@@ -241,14 +249,70 @@ impl Engine {
     /// Waits for events, unless there is work. Returns whether the sources hold some of it.
     fn sleep(&mut self, timeout: Option<Duration>) -> std::io::Result<bool> {
         let own = self.dispatcher.context.time_to_sleep();
-        let sleep = timeout.map_or(own, |timeout| timeout.min(own));
+        let mut sleep = timeout.map_or(own, |timeout| timeout.min(own));
         if !sleep.is_zero() {
+            if self.busy.is_worth_it() && self.poll_busily(&mut sleep)? {
+                return Ok(!self.sources.are_empty());
+            }
             self.doorbell.lie_down();
         }
         let sources_due = !self.sources.are_empty();
-        let result = self.poller.wait(Some(if sources_due { Duration::ZERO } else { sleep }));
+        if sources_due {
+            sleep = Duration::ZERO;
+        }
+        let result = if sleep.is_zero() { self.poller.wait(Some(sleep)) } else { self.sleep_for(sleep) };
         self.doorbell.get_up();
         result.map(|()| sources_due)
+    }
+
+    fn sleep_for(&mut self, sleep: Duration) -> std::io::Result<()> {
+        let context = &mut self.dispatcher.context;
+        context.stats.sleeps += 1;
+        context.set_alarm();
+        let begun = self.busy.is_enabled().then(|| context.clock.fresh());
+        self.poller.wait(Some(sleep))?;
+        if let Some(begun) = begun {
+            self.busy.handle_sleep(begun, context.clock.fresh(), self.poller.has_events());
+        }
+        Ok(())
+    }
+
+    /// Looks for work instead of sleeping, for as long as the options say but no longer than `sleep`, which is the shorter
+    /// for it. Returns whether there is some.
+    fn poll_busily(&mut self, sleep: &mut Duration) -> std::io::Result<bool> {
+        // Nobody need ring: the sources are watched. Between polls by a foreign loop the flag was set.
+        self.doorbell.get_up();
+        // Of an engine with much to do, this is all it takes, with the one system call of any turn.
+        if self.finds_work()? {
+            return Ok(true);
+        }
+        self.dispatcher.context.stats.busy_polls += 1;
+        let begun = self.dispatcher.context.clock.fresh();
+        let end = self.busy.end(begun, *sleep);
+        let (mut now, mut found) = (begun, false);
+        while !found && now < end {
+            found = self.finds_work()?;
+            now = self.dispatcher.context.clock.fresh();
+        }
+        self.busy.handle_poll(found);
+        self.dispatcher.context.stats.busy_poll_hits += u64::from(found);
+        *sleep = sleep.saturating_sub(now - begun);
+        Ok(found)
+    }
+
+    /// Asks the kernel once and then the sources for a microsecond or so.
+    fn finds_work(&mut self) -> std::io::Result<bool> {
+        self.poller.wait(Some(Duration::ZERO))?;
+        if self.poller.has_events() {
+            return Ok(true);
+        }
+        for _ in 0..limits::BUSY_POLL_LOOKS {
+            if !self.sources.are_empty() {
+                return Ok(true);
+            }
+            std::hint::spin_loop();
+        }
+        Ok(false)
     }
 
     fn drain_sources(&mut self) {
@@ -271,9 +335,18 @@ impl Engine {
     fn run_expired_timers(&mut self) {
         while self.turn.timer_budget > 0 {
             let now = self.dispatcher.context.clock.tick();
-            let Some(timer) = self.dispatcher.context.timers.pop(now) else { return };
+            let Some((timer, due)) = self.dispatcher.context.timers.pop(now) else { return };
             self.turn.timer_budget -= 1;
-            self.dispatcher.run_timer(timer);
+            self.dispatcher.run_due_timer(timer, due.begins());
+        }
+    }
+
+    fn run_precise_timers(&mut self) {
+        while self.turn.precise_budget > 0 {
+            let now = self.dispatcher.context.clock.now();
+            let Some((timer, due)) = self.dispatcher.context.timers.pop_precise(now) else { return };
+            self.turn.precise_budget -= 1;
+            self.dispatcher.run_due_timer(timer, due);
         }
     }
 

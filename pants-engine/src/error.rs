@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use crate::framing::framer::FrameError;
 use crate::net::address::{Address, AddressError};
 use crate::net::endpoint::Endpoint;
 
@@ -92,6 +93,14 @@ pub enum Error {
         peer: Endpoint,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// What the peer has sent cannot be cut into frames by the connection's delimiter.
+    #[error("input from {peer}: {source}")]
+    Frame {
+        /// The other end.
+        peer: Endpoint,
+        /// What is wrong with it.
+        source: FrameError,
     },
     /// The engine is closing every channel, and begins no new one.
     #[error("the engine is stopping")]

@@ -5,12 +5,21 @@ use std::time::Duration;
 
 use crate::channel::state::CloseReason;
 use crate::clock::Tick;
-use crate::context::Running;
+use crate::context::{Context, Running};
 use crate::dispatch::Dispatcher;
 use crate::key::{Key, TimerKey};
 use crate::slots::{Channel, Cycle, HandlerTask, Task};
 
 impl Dispatcher {
+    /// Runs a timer that had a deadline.
+    pub(crate) fn run_due_timer(&mut self, timer: TimerKey, due: Duration) {
+        let Context { timers, clock, stats, .. } = &mut self.context;
+        if timers.get_mut(timer).is_some_and(|task| task.is_users()) {
+            stats.note_lateness(clock.now().saturating_sub(due));
+        }
+        self.run_timer(timer);
+    }
+
     /// Runs a timer that is due; one that was cancelled meanwhile is skipped.
     pub(crate) fn run_timer(&mut self, timer: TimerKey) {
         let Some(task) = self.context.timers.get_mut(timer) else { return };
@@ -53,9 +62,9 @@ impl Dispatcher {
                     self.close_server(key);
                 }
             }
-            Task::DrainDeadline { last } => {
-                self.context.timers.remove(timer);
-                self.handle_drain_deadline(last);
+            Task::DrainDeadline => {
+                self.put_back(timer, Task::DrainDeadline);
+                self.handle_drain_deadline(timer);
             }
             Task::Running => {}
         }
@@ -75,8 +84,11 @@ impl Dispatcher {
     }
 
     fn run_cycle(&mut self, timer: TimerKey, mut cycle: Box<Cycle>) {
+        let skipped;
+        (cycle.due, skipped) = next_due(cycle.due, cycle.interval, self.context.clock.now());
+        // Before the run, which may ask how many runs it stands for.
+        self.context.stats.cycle_ticks_skipped += skipped;
         (cycle.run)(&mut self.context);
-        cycle.due = next_due(cycle.due, cycle.interval, self.context.clock.now());
         let tick = Tick::at_or_after(cycle.due);
         if self.put_back(timer, Task::Cycle(cycle)) {
             self.context.timers.arm(timer, tick);
@@ -97,11 +109,20 @@ impl Dispatcher {
     }
 
     /// Half of a drain's time has passed, or all of it.
-    fn handle_drain_deadline(&mut self, last: bool) {
+    fn handle_drain_deadline(&mut self, timer: TimerKey) {
         let now = self.context.clock.tick();
-        let Some(drain) = &mut self.context.drain else { return };
+        let Some(drain) = self.context.drain.as_mut().filter(|drain| drain.timer == timer) else {
+            // The drain it was made for has ended.
+            self.context.timers.remove(timer);
+            return;
+        };
         drain.impatient |= now >= drain.half;
-        let over = last && now >= drain.deadline;
+        let over = now >= drain.deadline;
+        if over {
+            self.context.timers.remove(timer);
+        } else {
+            self.context.timers.arm(timer, drain.deadline);
+        }
         self.context.closing_all |= over;
         let keys: Vec<Key> = self.context.channels.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -116,12 +137,13 @@ impl Dispatcher {
     }
 }
 
-/// When a cycle that was due at `due` is due next: on its grid, and after `now`.
-fn next_due(due: Duration, interval: Duration, now: Duration) -> Duration {
+/// When a cycle that was due at `due` is due next, on its grid and after `now`; and how many runs that leaves out.
+fn next_due(due: Duration, interval: Duration, now: Duration) -> (Duration, u64) {
     let skipped = now.saturating_sub(due).as_nanos() / interval.as_nanos();
     // Without skips the sum may be the end of time; with them it is at most an interval from now.
-    let skipped = interval.as_nanos().saturating_mul(skipped);
-    due.saturating_add(Duration::from_nanos(u64::try_from(skipped).unwrap_or(u64::MAX))).saturating_add(interval)
+    let left_out = u64::try_from(interval.as_nanos().saturating_mul(skipped)).unwrap_or(u64::MAX);
+    let next = due.saturating_add(Duration::from_nanos(left_out)).saturating_add(interval);
+    (next, u64::try_from(skipped).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -131,10 +153,10 @@ mod tests {
     #[test]
     fn a_cycle_keeps_its_grid_and_skips_what_it_missed() {
         let millis = Duration::from_millis;
-        assert_eq!(next_due(millis(10), millis(10), millis(10)), millis(20));
-        assert_eq!(next_due(millis(10), millis(10), millis(19)), millis(20));
-        assert_eq!(next_due(millis(10), millis(10), millis(20)), millis(30));
-        assert_eq!(next_due(millis(10), millis(10), millis(57)), millis(60));
-        assert_eq!(next_due(Duration::MAX, Duration::MAX, millis(1)), Duration::MAX);
+        assert_eq!(next_due(millis(10), millis(10), millis(10)), (millis(20), 0));
+        assert_eq!(next_due(millis(10), millis(10), millis(19)), (millis(20), 0));
+        assert_eq!(next_due(millis(10), millis(10), millis(20)), (millis(30), 1));
+        assert_eq!(next_due(millis(10), millis(10), millis(57)), (millis(60), 4));
+        assert_eq!(next_due(Duration::MAX, Duration::MAX, millis(1)), (Duration::MAX, 0));
     }
 }

@@ -7,6 +7,7 @@ use crate::channel::state::CloseReason;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::error::Error;
+use crate::framing::pattern::Match;
 use crate::net::endpoint::Endpoint;
 use std::any::Any;
 
@@ -44,9 +45,15 @@ pub trait Handler: Any {
         let _ = connection;
     }
 
-    /// Bytes have come: at least one, at most 64 KiB, as they were in the kernel's buffer. The slice is the engine's read
-    /// buffer; what is to be kept must be copied.
+    /// Bytes have come: without a [delimiter](Connection::set_delimiter) at least one and at most 64 KiB, as they were in the
+    /// kernel's buffer; with one, a frame, which may be empty. The slice is the engine's; what is to be kept must be copied.
     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]);
+
+    /// A frame has come that a [delimiter](Connection::set_delimiter) has cut out; with a regular expression `frame` has what its
+    /// groups captured. By default it goes to [`on_read`](Self::on_read).
+    fn on_match(&mut self, connection: &mut Connection<'_>, frame: &Match<'_>) {
+        self.on_read(connection, frame.data());
+    }
 
     /// Everything written has been handed to the kernel. A handler that produces much writes its next piece here.
     ///
@@ -66,17 +73,36 @@ pub trait Handler: Any {
 
     /// The engine [drains](Context::drain), and nothing more waits to be read here. By default the connection
     /// [closes](Connection::close). A handler that still owes an answer closes it later, before the drain's deadline.
-    fn on_drain(&mut self, connection: &mut Connection<'_>) {
+    fn on_shutdown(&mut self, connection: &mut Connection<'_>) {
         connection.close();
     }
 
-    /// More was written than [`write_cap`](crate::ConnectionOptions::write_cap) allows. The write was refused as a whole;
-    /// after this the connection is reset.
-    fn on_overflow_error(&mut self, connection: &mut Connection<'_>) {
+    /// The write queue has passed the [high-water mark](crate::ConnectionOptions::write_high_water): the peer takes less than is
+    /// written. Unless [`auto_pause`](crate::ConnectionOptions::auto_pause) is off, the connection is not read meanwhile; whoever
+    /// feeds it from elsewhere should pause there.
+    fn on_congested(&mut self, connection: &mut Connection<'_>) {
         let _ = connection;
     }
 
-    /// The connection has failed, other than by the peer's reset: [`on_close`](Self::on_close) follows.
+    /// After [`on_congested`](Self::on_congested) the queue is down to the
+    /// [low-water mark](crate::ConnectionOptions::write_low_water) again.
+    fn on_drained(&mut self, connection: &mut Connection<'_>) {
+        let _ = connection;
+    }
+
+    /// A buffer is full. [`Overflow::Write`]: more was written than
+    /// [`write_cap`](crate::ConnectionOptions::write_cap) allows; the write was refused as a whole. [`Overflow::Read`]: a frame is
+    /// longer than [`buffer_limit`](crate::ConnectionOptions::buffer_limit), or its delimiter's own limit;
+    /// [`buffered`](Connection::buffered) has what has come.
+    ///
+    /// After this the connection is reset, with [`CloseReason::Overflow`]; but after a read overflow it may be
+    /// [closed](Connection::close) here instead, so that a reply that says what is wrong arrives.
+    fn on_overflow_error(&mut self, connection: &mut Connection<'_>, overflow: Overflow) {
+        let _ = (connection, overflow);
+    }
+
+    /// The connection has failed, other than by the peer's reset: [`on_close`](Self::on_close) follows. After
+    /// [`Error::Frame`], input that cannot become a frame, it may be [closed](Connection::close) here in good order.
     fn on_error(&mut self, connection: &mut Connection<'_>, error: &Error) {
         let _ = (connection, error);
     }
@@ -97,6 +123,16 @@ pub trait Handler: Any {
     fn type_name(&self) -> &'static str {
         std::any::type_name::<Self>()
     }
+}
+
+/// Which of a connection's buffers is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// What is received and is no whole frame yet.
+    Read,
+    /// What is written and has not left yet.
+    Write,
 }
 
 /// Says who handles the connections of one server. A closure `FnMut(Endpoint) -> impl Handler` is one.

@@ -4,7 +4,7 @@
 //! [`Handler`]s. It is edge-triggered, keeps one read buffer for all connections, allocates nothing per message, and makes
 //! one `recv` and one `send` for a request and its reply.
 //!
-//! What it does not do: it starts no threads, parses no protocol, resolves no names, and has no futures. Threads, pinning
+//! What it does not do: it starts no threads but those that resolve host names, parses no protocol, and has no futures. Threads, pinning
 //! and a bus between engines are `pants-shard`'s.
 //!
 //! ```no_run
@@ -37,7 +37,9 @@
 //! * Callbacks: [`Handler`] for a connection, [`Acceptor`] for a server, [`DatagramHandler`] for a datagram channel.
 //! * Channels: [`Connection`], [`Datagram`], [`CloseReason`], reached by [`ConnectionKey`], [`ServerKey`] and
 //!   [`DatagramKey`].
-//! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::cycle`], [`Connection::defer`].
+//! * Frames: [`Delimiter`], [`LengthPrefix`], [`Pattern`] and [`Match`], [`Framer`].
+//! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::defer_precise`],
+//!   [`Context::cycle`], [`Connection::defer`].
 //! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`], [`DatagramOptions`].
 //! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`].
 
@@ -45,18 +47,21 @@
 
 mod accept;
 mod buffer;
+mod busy;
 mod channel;
 mod clock;
 mod connection;
 mod contain;
 mod context;
 mod datagram;
+mod deliver;
 mod dial;
 mod dispatch;
 mod doorbell;
 mod engine;
 mod error;
 mod fire;
+mod framing;
 mod handler;
 mod handlers;
 mod key;
@@ -82,10 +87,15 @@ pub use crate::datagram::options::DatagramOptions;
 pub use crate::doorbell::{Doorbell, Source};
 pub use crate::engine::Engine;
 pub use crate::error::{Error, Result};
-pub use crate::handler::{Acceptor, Handler};
+pub use crate::framing::delimiter::Delimiter;
+pub use crate::framing::framer::{Frame, FrameError, Framer};
+pub use crate::framing::length::LengthPrefix;
+pub use crate::framing::pattern::{Match, Pattern, PatternError};
+pub use crate::handler::{Acceptor, Handler, Overflow};
 pub use crate::key::{ConnectionKey, DatagramKey, ServerKey, TimerKey};
 pub use crate::net::address::{Address, AddressError, ToAddress};
 pub use crate::net::endpoint::Endpoint;
 pub use crate::options::{ConnectionOptions, EngineOptions, ServerOptions};
 pub use crate::remote::{Remote, SendError};
 pub use crate::stats::Stats;
+pub use zerocopy;

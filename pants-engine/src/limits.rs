@@ -38,6 +38,19 @@ pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 /// Slices in one `sendmsg`. The kernel takes 1,024 (`IOV_MAX`, sysconf(3)); 64 chunks already fill a send buffer.
 pub(crate) const SLICES_MAX: usize = 64;
 
+/// The least that is added at a time to the part of a frame kept from an earlier read, in bytes; with more kept, as much again.
+/// So what lies behind that frame is hardly copied.
+pub(crate) const GATHER_BYTES: usize = 1024;
+
+/// Default of [`LengthPrefix::max`](crate::LengthPrefix::max), in bytes.
+pub(crate) const LENGTH_PREFIX_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a compiled [`Pattern`](crate::Pattern) may take, in bytes.
+pub(crate) const PATTERN_BYTES: usize = 1024 * 1024;
+
+/// What a [`Pattern`](crate::Pattern) may take for the states it has met in searching, in bytes.
+pub(crate) const PATTERN_CACHE_BYTES: usize = 1024 * 1024;
+
 /// How long the first addresses of a host may hang before the next is tried as well (RFC 8305, section 8).
 pub(crate) const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
@@ -46,6 +59,9 @@ pub(crate) const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// Messages the engine's own inbox holds before it says it is full.
 pub(crate) const INBOX_MAX: usize = 1024;
+
+/// Default of [`ConnectionOptions::buffer_limit`](crate::ConnectionOptions::buffer_limit), in bytes, as in the Python framework.
+pub(crate) const BUFFER_LIMIT_BYTES: usize = 64 * 1024;
 
 /// Default of [`ConnectionOptions::write_high_water`](crate::ConnectionOptions::write_high_water), in bytes.
 pub(crate) const WRITE_HIGH_WATER_BYTES: usize = 256 * 1024;
@@ -82,6 +98,19 @@ pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Default of [`EngineOptions::longest_turn`](crate::EngineOptions::longest_turn), as in the Python framework.
 pub(crate) const LONGEST_TURN: Duration = Duration::from_millis(200);
 
+/// The longest [`EngineOptions::busy_poll`](crate::EngineOptions::busy_poll).
+pub(crate) const BUSY_POLL_MAX: Duration = Duration::from_secs(1);
+
+/// Busy polls in vain after which the engine sleeps at once.
+pub(crate) const BUSY_POLL_MISSES_MAX: u32 = 8;
+
+/// Looks at the sources between two system calls of a busy poll: about as long as one of those takes, so that neither a
+/// message nor an event is seen much later than the other.
+pub(crate) const BUSY_POLL_LOOKS: u32 = 16;
+
+/// The heap of precise timers is not searched for cancelled ones below this length.
+pub(crate) const PRECISE_SWEEP_MIN: usize = 64;
+
 /// A sleep that would end within this time is measured from a fresh reading of the clock, not from the turn's; a longer one
 /// ends half of it early, to be measured anew. So a timer is late by the length of a turn only if that is past this half.
 pub(crate) const FRESH_CLOCK_WITHIN: Duration = Duration::from_millis(250);
@@ -89,11 +118,42 @@ pub(crate) const FRESH_CLOCK_WITHIN: Duration = Duration::from_millis(250);
 /// The longest the engine sleeps in one go, well inside what `epoll_wait` can count (2³¹ ms).
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The longest host name, in bytes: 255 in a message (RFC 1035, section 2.3.4), less its first length and the root's.
+pub(crate) const HOST_NAME_BYTES_MAX: usize = 253;
+
+/// The longest part of a host name between dots, in bytes (RFC 1035, section 2.3.4).
+pub(crate) const HOST_LABEL_BYTES_MAX: usize = 63;
+
+/// The longest path or abstract name of a Unix socket, in bytes: `sun_path` has 108, and one is the NUL behind the path or
+/// before the name (unix(7)).
+pub(crate) const UNIX_NAME_BYTES_MAX: usize = 107;
+
+/// Addresses of one host name that are tried.
+pub(crate) const ADDRESSES_MAX: usize = 16;
+
+/// Lookups of host names that run at once in a process, without those that are slow.
+pub(crate) const LOOKUP_THREADS: usize = 4;
+
+/// Threads that look up host names in a process, those with slow lookups among them.
+pub(crate) const LOOKUP_THREADS_MAX: usize = 64;
+
+/// Lookups that may wait for a thread.
+pub(crate) const LOOKUPS_QUEUED_MAX: usize = 1024;
+
+/// A lookup that has run for so long is slow: another may run beside it.
+pub(crate) const LOOKUP_SLOW: Duration = Duration::from_secs(1);
+
+/// How long a thread that looks up host names waits for another one before it ends.
+pub(crate) const LOOKUP_IDLE: Duration = Duration::from_secs(10);
+
 const _: () = assert!(READ_BUFFER_BYTES <= READ_BUDGET_BYTES);
 // The longest datagram of UDP: 65,535 bytes with its header (RFC 768).
 const _: () = assert!(READ_BUFFER_BYTES >= 65_535);
+const _: () = assert!(GATHER_BYTES <= READ_BUFFER_BYTES);
 const _: () = assert!(OUTBOX_BYTES <= WRITE_LOW_WATER_BYTES);
 const _: () = assert!(WRITE_LOW_WATER_BYTES < WRITE_HIGH_WATER_BYTES && WRITE_HIGH_WATER_BYTES <= WRITE_CAP_BYTES);
 const _: () = assert!(READ_BUDGET_BYTES <= WRITE_CAP_BYTES - WRITE_HIGH_WATER_BYTES);
 const _: () = assert!(SLICES_MAX <= 1024);
 const _: () = assert!(LONGEST_SLEEP.as_millis() < i32::MAX as u128);
+const _: () = assert!(HOST_LABEL_BYTES_MAX <= HOST_NAME_BYTES_MAX);
+const _: () = assert!(LOOKUP_THREADS < LOOKUP_THREADS_MAX);

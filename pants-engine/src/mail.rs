@@ -17,7 +17,7 @@ impl Dispatcher {
     pub(crate) fn drive_datagrams(&mut self, key: Key) {
         self.context.running = Running::Datagram(key);
         if self.settle_datagrams(key) && self.flush_datagrams(key) && self.read_datagrams(key) {
-            self.tell_datagrams_of_drain(key);
+            self.tell_datagrams_of_shutdown(key);
         }
         // What the callbacks wrote to connections.
         self.context.flush_outbox();
@@ -81,14 +81,14 @@ impl Dispatcher {
         true
     }
 
-    fn tell_datagrams_of_drain(&mut self, key: Key) {
+    fn tell_datagrams_of_shutdown(&mut self, key: Key) {
         let impatient = self.context.drain.is_some_and(|drain| drain.impatient);
         let Some(mailbox) = self.context.mailbox(key) else { return };
-        if !mailbox.flags.any(Flags::DRAIN_DUE) || !(impatient || mailbox.is_quiet()) {
+        if !mailbox.flags.any(Flags::SHUTDOWN_DUE) || !(impatient || mailbox.is_quiet()) {
             return;
         }
-        mailbox.flags.clear(Flags::DRAIN_DUE);
-        self.call_datagrams(key, DatagramHandler::on_drain);
+        mailbox.flags.clear(Flags::SHUTDOWN_DUE);
+        self.call_datagrams(key, DatagramHandler::on_shutdown);
         if self.settle_datagrams(key) && self.context.mailbox(key).is_some_and(|mailbox| mailbox.wants_read()) {
             // It has resumed reading.
             self.context.schedule(key);

@@ -20,13 +20,32 @@ use crate::limits;
 pub struct EngineOptions {
     /// How long the engine sleeps at most while an [`every_turn`](crate::Context::every_turn) timer exists. Default: 200 ms.
     pub longest_turn: Duration,
+    /// How long the engine looks for work, on the CPU, before it sleeps: up to 1 s. Default: zero, not at all.
+    ///
+    /// What comes meanwhile is met without the time a wake takes, and other threads' messages cost no system call. It is
+    /// for engines with a CPU of their own. An idle engine still sleeps: after eight polls in a row without work it sleeps at
+    /// once, until an event ends a sleep within this time, which a poll would have met. What this comes to,
+    /// [`busy_polls`](crate::Stats::busy_polls) and [`busy_poll_hits`](crate::Stats::busy_poll_hits) say.
+    pub busy_poll: Duration,
     /// Whether a callback's panic aborts the process instead of closing its channel. Default: `false`.
     pub abort_on_panic: bool,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { longest_turn: limits::LONGEST_TURN, abort_on_panic: false }
+        Self { longest_turn: limits::LONGEST_TURN, busy_poll: Duration::ZERO, abort_on_panic: false }
+    }
+}
+
+impl EngineOptions {
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.longest_turn.is_zero() {
+            return Err(Error::Options("longest_turn must be longer than zero"));
+        }
+        if self.busy_poll > limits::BUSY_POLL_MAX {
+            return Err(Error::Options("busy_poll must not be longer than 1 s"));
+        }
+        Ok(())
     }
 }
 
@@ -46,12 +65,20 @@ pub struct ConnectionOptions {
     /// Closes a connection over which no byte has passed for this long, with
     /// [`CloseReason::IdleTimeout`](crate::CloseReason::IdleTimeout). Resolution: 1 ms. Default: `None`.
     pub idle_timeout: Option<Duration>,
+    /// Closes a connection from whose peer no byte has come for this long, with
+    /// [`CloseReason::ReadTimeout`](crate::CloseReason::ReadTimeout); while reading is paused the peer is not waited for. Resolution:
+    /// 1 ms. Default: `None`.
+    pub read_timeout: Option<Duration>,
     /// Resets a connection whose peer has taken none of its queued bytes for this long, with
     /// [`CloseReason::WriteStalled`](crate::CloseReason::WriteStalled). Resolution: 1 ms. Default: 60 s.
     pub write_stall_timeout: Option<Duration>,
     /// How long a client's connection may take to be made. Resolution: 1 ms. Default: 5 s.
     pub connect_timeout: Option<Duration>,
-    /// Above this many queued bytes the connection is not read until the queue is down to
+    /// The longest a frame may be, in bytes, its delimiter or header included; a longer one ends the connection, after
+    /// [`on_overflow_error`](crate::Handler::on_overflow_error). It bounds what is kept of a frame that has not come whole, and does
+    /// not matter without a [delimiter](crate::Connection::set_delimiter). At least 1. Default: 64 KiB.
+    pub buffer_limit: usize,
+    /// Above this many queued bytes in memory the connection is not read until the queue is down to
     /// [`write_low_water`](Self::write_low_water). Default: 256 KiB.
     pub write_high_water: usize,
     /// See [`write_high_water`](Self::write_high_water), which it is below. Default: 64 KiB.
@@ -70,8 +97,10 @@ impl Default for ConnectionOptions {
     fn default() -> Self {
         Self {
             idle_timeout: None,
+            read_timeout: None,
             write_stall_timeout: Some(Duration::from_secs(60)),
             connect_timeout: Some(Duration::from_secs(5)),
+            buffer_limit: limits::BUFFER_LIMIT_BYTES,
             write_high_water: limits::WRITE_HIGH_WATER_BYTES,
             write_low_water: limits::WRITE_LOW_WATER_BYTES,
             write_cap: limits::WRITE_CAP_BYTES,
@@ -92,7 +121,10 @@ impl ConnectionOptions {
         if self.write_cap < limits::OUTBOX_BYTES {
             return Err(Error::Options("write_cap must be at least 16 KiB"));
         }
-        for timeout in [self.idle_timeout, self.write_stall_timeout, self.connect_timeout] {
+        if self.buffer_limit == 0 {
+            return Err(Error::Options("buffer_limit must be at least 1"));
+        }
+        for timeout in [self.idle_timeout, self.read_timeout, self.write_stall_timeout, self.connect_timeout] {
             if timeout == Some(Duration::ZERO) {
                 return Err(Error::Options("a timeout must be longer than zero; None turns it off"));
             }
@@ -147,6 +179,16 @@ mod tests {
     #[test]
     fn the_defaults_are_valid() {
         ServerOptions::default().check().unwrap();
+        EngineOptions::default().check().unwrap();
+    }
+
+    #[test]
+    fn an_engines_times_have_bounds() {
+        let options = EngineOptions::default;
+        assert!(EngineOptions { longest_turn: Duration::ZERO, ..options() }.check().is_err());
+        assert!(EngineOptions { busy_poll: limits::BUSY_POLL_MAX, ..options() }.check().is_ok());
+        let too_long = limits::BUSY_POLL_MAX + Duration::from_nanos(1);
+        assert!(EngineOptions { busy_poll: too_long, ..options() }.check().is_err());
     }
 
     #[test]

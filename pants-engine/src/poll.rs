@@ -14,6 +14,9 @@ use crate::limits;
 /// The doorbell's token: no key has it.
 const WAKER: Token = Token(0);
 
+/// The alarm's token. As a key it has generation 0, which no channel has: its event wakes the engine and reaches nobody.
+const ALARM: Token = Token(1);
+
 /// The engine's epoll instance and the events of the present turn.
 #[derive(Debug)]
 pub(crate) struct Poller {
@@ -78,6 +81,11 @@ impl Poller {
         }
     }
 
+    /// Whether the last wait has brought more than the alarm.
+    pub(crate) fn has_events(&self) -> bool {
+        self.events.iter().any(|event| event.token() != ALARM)
+    }
+
     /// The events of the present turn from the one at `position` on; one without a key is a wake.
     #[inline]
     pub(crate) fn events_from(&self, position: usize) -> impl Iterator<Item = (Option<Key>, Readiness)> + '_ {
@@ -125,6 +133,11 @@ impl Registrar {
         if let Err(error) = self.0.reregister(&mut SourceFd(&fd.as_raw_fd()), Token(key.to_token()), interest) {
             tracing::error!(%error, "a datagram socket could not be watched");
         }
+    }
+
+    /// Registers the alarm's timerfd, edge-triggered: it comes once for each time it goes off, read or not.
+    pub(crate) fn register_alarm(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.0.register(&mut SourceFd(&fd.as_raw_fd()), ALARM, Interest::READABLE)
     }
 
     fn register(&self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {

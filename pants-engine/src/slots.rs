@@ -70,10 +70,8 @@ pub(crate) enum Task {
     AcceptAgain(Key),
     /// Closes a server between callbacks.
     CloseServer(Key),
-    /// The first or the last warning of a drain.
-    DrainDeadline {
-        last: bool,
-    },
+    /// Half of a drain's time has passed, or all of it.
+    DrainDeadline,
     /// Its closure is on the stack.
     Running,
 }
@@ -102,6 +100,15 @@ pub(crate) struct Drain {
     pub(crate) half: Tick,
     /// When those that remain are closed.
     pub(crate) deadline: Tick,
+    /// Due at the half, then at the deadline.
+    pub(crate) timer: TimerKey,
+}
+
+impl Task {
+    /// Whether it is the program's own, and not the engine's upkeep.
+    pub(crate) fn is_users(&self) -> bool {
+        matches!(self, Self::Once(_) | Self::EveryTurn(_) | Self::Cycle(_) | Self::Handler(_))
+    }
 }
 
 impl ConnectionSlot {
@@ -123,5 +130,5 @@ impl fmt::Debug for Task {
 }
 
 const _: () =
-    assert!(size_of::<ConnectionSlot>() <= 120, "an idle connection has 256 bytes, with its handler and its timer");
+    assert!(size_of::<ConnectionSlot>() <= 136, "an idle connection has 256 bytes, with its handler and its timer");
 const _: () = assert!(size_of::<Task>() <= 24);

@@ -1,6 +1,8 @@
 //! What an engine has done since it was made: plain integers of its own thread.
 
-/// Counters of one engine. They only grow, but for the two that say "open" or "pending".
+use std::time::Duration;
+
+/// Counters of one engine. They only grow, but for those that say "open" or "pending".
 ///
 /// # Examples
 ///
@@ -19,6 +21,12 @@
 pub struct Stats {
     /// Turns of the loop.
     pub turns: u64,
+    /// Waits for events that were free to last, though some met their event at once.
+    pub sleeps: u64,
+    /// Busy polls begun; see [`EngineOptions::busy_poll`](crate::EngineOptions::busy_poll).
+    pub busy_polls: u64,
+    /// Busy polls that work has ended.
+    pub busy_poll_hits: u64,
     /// Connections accepted by servers.
     pub connections_accepted: u64,
     /// Connections refused by an acceptor, or turned away for want of descriptors.
@@ -46,12 +54,30 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes the kernel took for sending.
     pub bytes_out: u64,
-    /// Timers that have fired.
+    /// Timers that have fired, of every kind, those of connections' timeouts included.
     pub timers_fired: u64,
+    /// Of these, the program's own that had a deadline: those that the lateness is of.
+    pub timer_lateness_count: u64,
+    /// How late those were in all, in nanoseconds: from the moment they were due to the beginning of the turn they ran in.
+    /// A timer on the millisecond wheel is due at the first whole millisecond that is not before what was asked for.
+    pub timer_lateness_total_ns: u64,
+    /// How late the latest of them was, in nanoseconds.
+    pub timer_lateness_max_ns: u64,
+    /// Runs of [`cycle`](crate::Context::cycle)s that were skipped because an earlier one came too late.
+    pub cycle_ticks_skipped: u64,
     /// Timers pending now, those of connections' timeouts included.
     pub timers_pending: u64,
     /// Items delivered from other threads, but for the batches in which one panicked.
     pub messages: u64,
     /// Callbacks that have panicked.
     pub panics: u64,
+}
+
+impl Stats {
+    pub(crate) fn note_lateness(&mut self, lateness: Duration) {
+        let nanos = u64::try_from(lateness.as_nanos()).unwrap_or(u64::MAX);
+        self.timer_lateness_count += 1;
+        self.timer_lateness_total_ns = self.timer_lateness_total_ns.saturating_add(nanos);
+        self.timer_lateness_max_ns = self.timer_lateness_max_ns.max(nanos);
+    }
 }

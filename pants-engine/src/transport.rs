@@ -6,6 +6,7 @@ use std::io::IoSlice;
 
 use rustix::io::Errno;
 
+use crate::buffer::write::FilePiece;
 use crate::net::socket::Socket;
 
 #[derive(Debug)]
@@ -36,6 +37,14 @@ impl Transport {
     pub(crate) fn send_vectored(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
         match self {
             Self::Plain(socket) => socket.send_vectored(slices),
+            Self::Absent => Err(Errno::NOTCONN),
+        }
+    }
+
+    /// Sends at most `most` bytes of a piece of a file.
+    pub(crate) fn send_file(&mut self, piece: &FilePiece, most: usize) -> Result<usize, Errno> {
+        match self {
+            Self::Plain(socket) => socket.send_file(piece, most),
             Self::Absent => Err(Errno::NOTCONN),
         }
     }

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use pants_engine::{CloseReason, Connection, ConnectionOptions, Handler, ServerOptions};
+use pants_engine::{CloseReason, Connection, ConnectionOptions, Handler, Overflow, ServerOptions};
 use support::*;
 
 const MIB: usize = 1024 * 1024;
@@ -88,7 +88,7 @@ fn without_auto_pause_the_cap_is_told_and_ends_the_connection() {
         Event::Read(data) => {
             connection.write(data);
         }
-        Event::Overflow => assert!(!connection.write(b"x"), "an overflown connection takes nothing"),
+        Event::Overflow(Overflow::Write) => assert!(!connection.write(b"x"), "an overflown connection takes nothing"),
         _ => {}
     });
     let connection = ConnectionOptions {
@@ -123,7 +123,7 @@ fn the_overflow_error_comes_once_and_before_the_close() {
     // Before the client reads anything, which would make room.
     let events = up_to(&seen, |event| matches!(event, Event::Close(_)));
     assert!(ends_with_reset(&mut client));
-    let last = [Event::Read(b"go".to_vec()), Event::Overflow, Event::Close(CloseReason::Overflow)];
+    let last = [Event::Read(b"go".to_vec()), Event::Overflow(Overflow::Write), Event::Close(CloseReason::Overflow)];
     assert_eq!(events, [&[Event::Connect], &last[..]].concat());
     assert_eq!(running.stop().panics, 0);
 }

@@ -17,7 +17,7 @@ use support::{ANY_PORT, ON_PURPOSE, PATIENCE, Running, hush, next, turn_until};
 enum Told {
     Read(Vec<u8>, Endpoint),
     Write,
-    Drain,
+    Shutdown,
     Failure(String, ErrorKind),
     Close(CloseReason),
 }
@@ -43,8 +43,8 @@ impl DatagramHandler for Recorder {
         self.tell(datagram, Told::Write);
     }
 
-    fn on_drain(&mut self, datagram: &mut Datagram<'_>) {
-        self.tell(datagram, Told::Drain);
+    fn on_shutdown(&mut self, datagram: &mut Datagram<'_>) {
+        self.tell(datagram, Told::Shutdown);
     }
 
     fn on_error(&mut self, datagram: &mut Datagram<'_>, error: &Error) {
@@ -334,7 +334,7 @@ fn a_panic_costs_its_own_channel_alone() {
 #[test]
 fn a_drain_reads_what_waits_and_then_tells_and_ends() {
     let close = |datagram: &mut Datagram<'_>, told: &Told| {
-        if *told == Told::Drain {
+        if *told == Told::Shutdown {
             datagram.close();
         }
     };
@@ -345,13 +345,13 @@ fn a_drain_reads_what_waits_and_then_tells_and_ends() {
     engine.start().unwrap();
     let told: Vec<Told> = seen.iter().collect();
     let read = Told::Read(b"in time".to_vec(), endpoint(&client));
-    assert_eq!(told, [read, Told::Drain, Told::Close(CloseReason::Finished)]);
+    assert_eq!(told, [read, Told::Shutdown, Told::Close(CloseReason::Finished)]);
 }
 
 #[test]
 fn reading_that_a_drain_resumes_goes_on_at_once() {
     let script = |datagram: &mut Datagram<'_>, told: &Told| match told {
-        Told::Drain => datagram.resume_reading(),
+        Told::Shutdown => datagram.resume_reading(),
         Told::Read(..) => datagram.close(),
         _ => {}
     };
@@ -361,7 +361,7 @@ fn reading_that_a_drain_resumes_goes_on_at_once() {
     engine.poll(Some(PATIENCE)).unwrap();
     engine.context().drain(PATIENCE);
     engine.poll(Some(Duration::ZERO)).unwrap();
-    assert_eq!(next(&seen), Told::Drain);
+    assert_eq!(next(&seen), Told::Shutdown);
     engine.poll(Some(Duration::ZERO)).unwrap();
     assert!(matches!(next(&seen), Told::Read(..)));
     assert_eq!(next(&seen), Told::Close(CloseReason::Finished));
@@ -375,7 +375,7 @@ fn a_channel_that_stays_is_closed_at_the_drains_deadline() {
         context.drain(Duration::from_millis(20));
     });
     running.join();
-    assert_eq!([next(&seen), next(&seen)], [Told::Drain, Told::Close(CloseReason::Stopped)]);
+    assert_eq!([next(&seen), next(&seen)], [Told::Shutdown, Told::Close(CloseReason::Stopped)]);
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn one_that_is_opened_in_a_drain_is_told_too() {
         context.drain(PATIENCE);
         context.open_datagram(ANY_PORT, handler).unwrap();
     });
-    assert_eq!([next(&seen), next(&seen)], [Told::Drain, Told::Close(CloseReason::Finished)]);
+    assert_eq!([next(&seen), next(&seen)], [Told::Shutdown, Told::Close(CloseReason::Finished)]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::panic::panic_any;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use pants_engine::{CloseReason, Connection, ConnectionOptions, Context, Error, Handler, ServerOptions};
+use pants_engine::{CloseReason, Connection, ConnectionOptions, Context, Error, Handler, Overflow, ServerOptions};
 use support::*;
 
 /// The callback in which it is to panic.
@@ -61,12 +61,12 @@ impl Handler for Mine {
         connection.close();
     }
 
-    fn on_drain(&mut self, connection: &mut Connection<'_>) {
+    fn on_shutdown(&mut self, connection: &mut Connection<'_>) {
         self.pass(At::Drain);
         connection.close();
     }
 
-    fn on_overflow_error(&mut self, _connection: &mut Connection<'_>) {
+    fn on_overflow_error(&mut self, _connection: &mut Connection<'_>, _overflow: Overflow) {
         self.pass(At::Overflow);
     }
 

@@ -3,14 +3,17 @@
 mod support;
 
 use std::cell::Cell;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use pants_engine::{Engine, ServerOptions};
+use pants_engine::{Context, Engine, Remote, ServerOptions};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use support::*;
 
@@ -20,11 +23,38 @@ fn sleep(engine: &Engine) -> bool {
     let longest = Instant::now() + PATIENCE;
     let until = engine.next_deadline().map_or(longest, |deadline| deadline.min(longest));
     let left = until.saturating_duration_since(Instant::now());
-    let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
     let fd = engine.as_fd();
-    let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).unwrap();
+    let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timespec(left))).unwrap();
     assert!(ready > 0 || until < longest, "nothing has woken the loop");
     ready > 0
+}
+
+/// A program's own epoll instance, in which engines are some of many descriptors.
+struct Outer(OwnedFd);
+
+impl Outer {
+    fn watching<'a>(watched: impl IntoIterator<Item = &'a dyn AsFd>) -> Self {
+        let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+        for (place, fd) in watched.into_iter().enumerate() {
+            epoll::add(&epoll, fd.as_fd(), EventData::new_u64(place as u64), EventFlags::IN).unwrap();
+        }
+        Self(epoll)
+    }
+
+    /// Sleeps until a descriptor is readable or the deadline has come. Gives the places of those that are.
+    fn sleep(&self, deadline: Option<Instant>) -> Vec<u64> {
+        let longest = Instant::now() + PATIENCE;
+        let until = deadline.map_or(longest, |deadline| deadline.min(longest));
+        let timeout = timespec(until.saturating_duration_since(Instant::now()));
+        let mut room = [MaybeUninit::uninit(); 4];
+        let (events, _) = epoll::wait(&self.0, &mut room, Some(&timeout)).unwrap();
+        assert!(!events.is_empty() || until < longest, "nothing has woken the loop");
+        events.iter().map(|event| event.data.u64()).collect()
+    }
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() }
 }
 
 /// Drives the engine as such a loop does, until `done` or the engine's end. Gives how often it slept.
@@ -198,4 +228,169 @@ fn two_engines_share_a_thread() {
         }
     }
     client.join().unwrap();
+}
+
+#[test]
+fn no_wake_is_lost_while_the_outer_loop_sleeps_in_an_epoll_of_its_own() {
+    const ROUNDS: u64 = 5_000;
+    const ENGINE: u64 = 0;
+    let mut engine = Engine::new().unwrap();
+    let (mut own, mut other_end) = UnixStream::pair().unwrap();
+    let outer = Outer::watching([&engine as &dyn AsFd, &own]);
+    let senders = [1, 2].map(|seed| {
+        let remote = engine.remote();
+        std::thread::spawn(move || {
+            let (tell, told) = channel();
+            let mut noise = Noise(seed);
+            for round in 0..ROUNDS {
+                // At any moment of the other's turn and sleep.
+                let (begun, pause) = (Instant::now(), Duration::from_nanos(noise.next() % 60_000));
+                while begun.elapsed() < pause {}
+                let tell = tell.clone();
+                remote.send(move |_| tell.send(round).unwrap()).unwrap();
+                assert_eq!(next(&told), round);
+            }
+        })
+    });
+    let disturber = std::thread::spawn(move || {
+        for _ in 0..200 {
+            other_end.write_all(b"!").unwrap();
+            std::thread::yield_now();
+        }
+        other_end.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut disturbances = 0;
+    while engine.context().stats().messages < 2 * ROUNDS || disturbances < 200 {
+        for place in outer.sleep(engine.next_deadline()) {
+            // What is the loop's own is no reason to poll the engine.
+            match place {
+                ENGINE => assert!(engine.poll(Some(Duration::ZERO)).unwrap()),
+                _ => disturbances += own.read(&mut [0; 8]).unwrap(),
+            }
+        }
+        if engine.next_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+            engine.poll(Some(Duration::ZERO)).unwrap();
+        }
+        if disturbances == 200 {
+            epoll::delete(&outer.0, &own).unwrap_or(());
+        }
+    }
+    senders.into_iter().for_each(|sender| sender.join().unwrap());
+    disturber.join().unwrap();
+}
+
+#[test]
+fn no_work_beyond_a_budget_is_left_lying() {
+    const CLIENTS: u64 = 200;
+    const TIMERS: u64 = 5_000;
+    const BYTES: usize = 1_000_000;
+    let mut engine = Engine::new().unwrap();
+    let (_, address) = listen(&mut engine, ServerOptions::default(), || Echo);
+    let outer = Outer::watching([&engine as &dyn AsFd]);
+    // Everything is there before the first poll: more connections than are accepted, more messages than are delivered, more
+    // timers than are run and more bytes than are read in one turn. No edge comes for any of it again.
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| client(address)).collect();
+    let mut sending = clients.remove(0);
+    let echoed = std::thread::spawn(move || {
+        let noise = Noise::bytes(BYTES);
+        let mut writer = sending.try_clone().unwrap();
+        let copy = noise.clone();
+        let writing = std::thread::spawn(move || writer.write_all(&copy).unwrap());
+        assert_eq!(receive(&mut sending, BYTES), noise);
+        writing.join().unwrap();
+    });
+    let remote = engine.remote();
+    (0..1_000).for_each(|_| remote.send(|_| {}).unwrap());
+    let fired = Rc::new(Cell::new(0));
+    let count = |fired: &Rc<Cell<u64>>| {
+        let fired = Rc::clone(fired);
+        move |_: &mut Context| fired.set(fired.get() + 1)
+    };
+    let due = Instant::now() + Duration::from_millis(20);
+    for _ in 0..TIMERS {
+        engine.context().defer_until(due, count(&fired));
+        engine.context().defer_precise_until(due, count(&fired));
+    }
+    let done = |engine: &mut Engine| {
+        let stats = engine.context().stats();
+        (stats.connections_accepted, stats.messages, fired.get()) == (CLIENTS, 1_000, 2 * TIMERS)
+            && stats.bytes_out == BYTES as u64
+    };
+    while !done(&mut engine) {
+        outer.sleep(engine.next_deadline());
+        engine.poll(Some(Duration::ZERO)).unwrap();
+    }
+    echoed.join().unwrap();
+}
+
+#[test]
+fn a_precise_timer_makes_the_descriptor_readable() {
+    let mut engine = Engine::new().unwrap();
+    let outer = Outer::watching([&engine as &dyn AsFd]);
+    for _ in 0..20 {
+        let fired = Rc::new(Cell::new(false));
+        let set = Rc::clone(&fired);
+        let (begun, delay) = (Instant::now(), Duration::from_micros(300));
+        engine.context().defer_precise(delay, move |_| set.set(true));
+        assert!(engine.next_deadline().is_some_and(|deadline| deadline >= begun + delay), "it is accounted for");
+        assert!(engine.next_deadline().is_some_and(|deadline| deadline <= Instant::now() + delay));
+        // Sets the alarm, if the deadline has not come yet.
+        engine.poll(Some(Duration::ZERO)).unwrap();
+        while !fired.get() {
+            // Without a look at the deadline: the descriptor alone must do.
+            outer.sleep(None);
+            engine.poll(Some(Duration::ZERO)).unwrap();
+        }
+        assert!(begun.elapsed() >= delay);
+        assert_eq!(engine.next_deadline(), None);
+    }
+}
+
+#[test]
+fn two_engines_of_one_loop_send_to_each_other() {
+    const PASSES: u32 = 2_000;
+    fn pass(left: u32, here: Remote, there: Remote) {
+        if left > 0 {
+            there.clone().send(move |_| pass(left - 1, there, here)).unwrap();
+        }
+    }
+    let mut engines = [Engine::new().unwrap(), Engine::new().unwrap()];
+    let [first, second] = engines.each_ref().map(Engine::remote);
+    let outer = Outer::watching(engines.each_ref().map(|engine| engine as &dyn AsFd));
+    pass(PASSES, first, second);
+    let messages = |engines: &mut [Engine; 2]| engines.each_mut().map(|engine| engine.context().stats().messages);
+    while messages(&mut engines).iter().sum::<u64>() < u64::from(PASSES) {
+        let deadline = engines.iter().filter_map(Engine::next_deadline).min();
+        outer.sleep(deadline);
+        for engine in &mut engines {
+            engine.poll(Some(Duration::ZERO)).unwrap();
+        }
+    }
+    assert_eq!(messages(&mut engines), [u64::from(PASSES / 2); 2]);
+}
+
+#[test]
+fn engines_on_threads_of_their_own_serve_and_send_to_one_another() {
+    const LAPS: u32 = 500;
+    fn lap(left: u32, place: usize, ring: Vec<Remote>, done: std::sync::mpsc::Sender<()>) {
+        if left == 0 {
+            return done.send(()).unwrap();
+        }
+        let next = (place + 1) % ring.len();
+        let to = ring[next].clone();
+        to.send(move |_| lap(left - u32::from(next == 0), next, ring, done)).unwrap();
+    }
+    let (running, addresses): (Vec<_>, Vec<_>) = (0..3).map(|_| Running::serve(|| Echo)).unzip();
+    let ring: Vec<Remote> = running.iter().map(|running| running.remote.clone()).collect();
+    let (done, is_done) = channel();
+    lap(LAPS, 0, ring, done);
+    let mut clients: Vec<_> = addresses.into_iter().map(client).collect();
+    for _ in 0..50 {
+        clients.iter_mut().for_each(|client| assert_echoes(client, b"to each"));
+    }
+    next(&is_done);
+    for running in running {
+        let stats = running.stop();
+        assert_eq!((stats.connections_accepted, stats.messages), (1, u64::from(LAPS)));
+    }
 }

@@ -239,7 +239,7 @@ fn a_drain_ends_though_every_on_close_at_its_deadline_panics() {
             self.0.send(()).unwrap();
         }
         fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
-        fn on_drain(&mut self, _connection: &mut Connection<'_>) {}
+        fn on_shutdown(&mut self, _connection: &mut Connection<'_>) {}
         fn on_close(&mut self, _connection: &mut Connection<'_>, _reason: CloseReason) {
             std::panic::panic_any(ON_PURPOSE);
         }

@@ -301,6 +301,241 @@ fn timers_beyond_the_end_of_time_are_pending_and_do_not_fire() {
 }
 
 #[test]
+fn a_deadline_past_what_epoll_can_count_is_slept_towards() {
+    // epoll_wait(2) counts milliseconds in 31 bits, 24.8 days.
+    const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+    let mut engine = Engine::new().unwrap();
+    let remote = engine.remote();
+    let far = |_: &mut Context| panic!("it is not time");
+    engine.context().defer(MONTH, far);
+    engine.context().defer(MONTH * 12, far);
+    engine.context().defer_precise(MONTH, far);
+    assert!(engine.next_deadline().unwrap() > Instant::now() + millis(1));
+    let messages = |engine: &mut Engine| engine.context().stats().messages;
+    for timeout in [None, Some(MONTH), Some(MONTH * 2), Some(Duration::MAX)] {
+        let (remote, before) = (remote.clone(), messages(&mut engine));
+        let (turns, begun) = (engine.context().stats().turns, Instant::now());
+        let waker = std::thread::spawn(move || {
+            while begun.elapsed() < millis(10) {}
+            remote.send(|_| {}).unwrap();
+        });
+        while messages(&mut engine) == before {
+            engine.poll(timeout).unwrap();
+        }
+        waker.join().unwrap();
+        // One for the message, and one for a look that the wheel may take on the way.
+        assert!(engine.context().stats().turns - turns <= 2, "it did not sleep");
+    }
+    assert_eq!(engine.context().stats().timers_pending, 3);
+}
+
+#[test]
+fn a_timer_that_runs_cannot_be_cancelled_by_itself() {
+    let own: Rc<Cell<Option<TimerKey>>> = Rc::default();
+    let log: Log<bool> = Rc::default();
+    let mut engine = Engine::new().unwrap();
+    for kind in 0..3 {
+        let (key, answers) = (Rc::clone(&own), Rc::clone(&log));
+        let run = move |context: &mut Context| answers.borrow_mut().push(context.cancel(key.get().unwrap()));
+        own.set(Some(match kind {
+            0 => engine.context().callback(run),
+            1 => engine.context().defer(millis(1), run),
+            _ => engine.context().defer_precise(millis(1), run),
+        }));
+        turn_until(&mut engine, |_| log.borrow().len() == kind + 1);
+    }
+    assert_eq!(*log.borrow(), [false; 3]);
+    assert_eq!(engine.context().stats().timers_pending, 0);
+}
+
+#[test]
+fn a_timer_may_add_one_that_was_due_before_it() {
+    let log: Log<u64> = Rc::default();
+    let mut engine = Engine::new().unwrap();
+    let due = Instant::now() + millis(20);
+    let (own, past, precise, later) = (note_turn(&log), note_turn(&log), note_turn(&log), note_turn(&log));
+    engine.context().defer_until(due, move |context| {
+        own(context);
+        context.defer_until(due - millis(2), past);
+        context.defer_precise_until(due - millis(2), precise);
+    });
+    // Of the same tick: it goes first.
+    engine.context().defer_until(due, later);
+    turn_until(&mut engine, |_| log.borrow().len() == 4);
+    let log = log.borrow();
+    let first = log[0];
+    assert_eq!(*log, [first, first, first + 1, first + 1]);
+}
+
+#[test]
+fn no_precise_timer_is_early_and_a_short_one_takes_less_than_a_millisecond() {
+    let taken: Log<(Duration, Duration)> = Rc::default();
+    let mut engine = Engine::new().unwrap();
+    let mut noise = Noise(7);
+    for round in 1..=500 {
+        // One after the other and several at a time.
+        for _ in 0..1 + round % 2 {
+            let delay = Duration::from_nanos(1 + noise.next() % 400_000);
+            let (taken, before) = (Rc::clone(&taken), Instant::now());
+            engine.context().defer_precise(delay, move |_| taken.borrow_mut().push((delay, before.elapsed())));
+        }
+        turn_until(&mut engine, |engine| engine.context().stats().timers_pending == 0);
+    }
+    let taken = taken.borrow();
+    assert_eq!(taken.len(), 750);
+    assert!(taken.iter().all(|(delay, elapsed)| elapsed >= delay));
+    // On a busy machine many come late; by the poller's own timeout none would come before a whole millisecond has passed.
+    let slept = taken.iter().filter(|(delay, _)| *delay > Duration::from_micros(200));
+    assert!(slept.map(|(_, elapsed)| *elapsed).min() < Some(millis(1)));
+}
+
+#[test]
+fn precise_timers_run_in_the_order_of_their_deadlines_and_then_of_their_making() {
+    let log: Log<u32> = Rc::default();
+    let mut engine = Engine::new().unwrap();
+    let due = Instant::now() + millis(20);
+    let mut cancelled = Vec::new();
+    for (what, offset) in [(5, 900), (1, 0), (3, 500), (2, 0), (4, 501)] {
+        let at = due + Duration::from_micros(offset);
+        engine.context().defer_precise_until(at, note(&log, what));
+        cancelled.push(engine.context().defer_precise_until(at, note(&log, 99)));
+    }
+    engine.context().defer_precise(Duration::ZERO, note(&log, 0));
+    assert!(cancelled.iter().all(|timer| engine.context().cancel(*timer)));
+    assert!(!cancelled.iter().any(|timer| engine.context().cancel(*timer)));
+    turn_until(&mut engine, |_| log.borrow().len() == 6);
+    assert_eq!(*log.borrow(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(engine.context().stats().timers_pending, 0);
+    assert_eq!(engine.next_deadline(), None);
+}
+
+#[test]
+fn the_next_deadline_is_that_of_the_precise_timers_that_are_left() {
+    let mut engine = Engine::new().unwrap();
+    let begun = Instant::now();
+    let timers = [10, 20, 30].map(|seconds| engine.context().defer_precise(Duration::from_secs(seconds), |_| {}));
+    for (timer, seconds) in timers.into_iter().zip([10, 20, 30]) {
+        let (deadline, due) = (engine.next_deadline().unwrap(), begun + Duration::from_secs(seconds));
+        assert!(deadline >= due && deadline < due + Duration::from_secs(5));
+        assert!(engine.context().cancel(timer));
+    }
+    assert_eq!(engine.next_deadline(), None);
+}
+
+#[test]
+fn a_cancelled_precise_timer_does_not_put_the_next_off() {
+    let log: Log<Duration> = Rc::default();
+    let mut engine = Engine::new().unwrap();
+    for round in 1..=20 {
+        // The alarm is set for the first; the second comes after it has gone off for nobody.
+        let cancelled = engine.context().defer_precise(Duration::from_micros(300), |_| panic!("it was cancelled"));
+        let (times, begun) = (Rc::clone(&log), Instant::now());
+        engine.context().defer_precise(Duration::from_micros(600), move |_| times.borrow_mut().push(begun.elapsed()));
+        engine.poll(Some(Duration::ZERO)).unwrap();
+        engine.context().cancel(cancelled);
+        turn_until(&mut engine, |_| log.borrow().len() == round);
+    }
+    assert!(log.borrow().iter().min() < Some(&millis(1)), "{log:?}");
+}
+
+#[test]
+fn a_precise_timer_paces_itself() {
+    fn again(context: &mut Context, left: u32, log: Log<u32>) {
+        log.borrow_mut().push(left);
+        if left > 0 {
+            context.defer_precise(Duration::from_micros(30), move |context| again(context, left - 1, log));
+        }
+    }
+    let log: Log<u32> = Rc::default();
+    let mut engine = Engine::new().unwrap();
+    again(engine.context(), 1_000, Rc::clone(&log));
+    turn_until(&mut engine, |_| log.borrow().last() == Some(&0));
+    assert_eq!(log.borrow().len(), 1_001);
+    assert_eq!(engine.context().stats().timer_lateness_count, 1_000);
+}
+
+#[test]
+fn lateness_is_that_of_the_programs_own_timers_with_a_deadline() {
+    let mut engine = Engine::new().unwrap();
+    let (server, _) = listen(&mut engine, ServerOptions::default(), || Echo);
+    engine.context().callback(|_| {});
+    let every_turn = engine.context().every_turn(|_| {});
+    // The engine's own: it closes the server from a timer.
+    engine.poll(Some(Duration::ZERO)).unwrap();
+    engine.context().close_server(server);
+    engine.poll(Some(Duration::ZERO)).unwrap();
+    assert!(engine.context().cancel(every_turn));
+    let stats = engine.context().stats();
+    assert!(stats.timers_fired >= 3, "{stats:?}");
+    assert_eq!((stats.timer_lateness_count, stats.timer_lateness_total_ns, stats.timer_lateness_max_ns), (0, 0, 0));
+    let begun = Instant::now();
+    engine.context().defer_until(begun + millis(5), |_| {});
+    engine.context().defer_precise_until(begun + millis(15), |_| {});
+    while begun.elapsed() < millis(30) {}
+    engine.poll(Some(Duration::ZERO)).unwrap();
+    let took = begun.elapsed();
+    let stats = engine.context().stats();
+    let [total, max] = [stats.timer_lateness_total_ns, stats.timer_lateness_max_ns].map(Duration::from_nanos);
+    assert_eq!(stats.timer_lateness_count, 2);
+    // The first may be due a millisecond after what was asked for, being on the wheel.
+    assert!(max >= millis(24) && max <= took - millis(5), "{max:?}");
+    assert!(total >= max + millis(15) && total <= took * 2 - millis(20), "{total:?}");
+}
+
+#[test]
+fn a_cycle_is_told_how_many_runs_it_stands_for() {
+    let interval = millis(2);
+    let log: Log<u64> = Rc::default();
+    let mut engine = Engine::new().unwrap();
+    let skips = Rc::clone(&log);
+    let run = move |context: &mut Context| skips.borrow_mut().push(context.stats().cycle_ticks_skipped);
+    engine.context().cycle(interval, run).unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < interval * 10 + interval / 2 {}
+    engine.poll(Some(Duration::ZERO)).unwrap();
+    // Nine between the first, which is late, and the eleventh, which is next; on a busy machine more.
+    assert_eq!(log.borrow().len(), 1);
+    assert!(log.borrow()[0] >= 9, "{log:?}");
+    assert_eq!(engine.context().stats().cycle_ticks_skipped, log.borrow()[0]);
+}
+
+#[test]
+fn repeated_drains_share_one_timer() {
+    let mut engine = Engine::new().unwrap();
+    listen(&mut engine, ServerOptions::default(), || Silent);
+    for _ in 0..1_000 {
+        engine.context().drain(PATIENCE);
+    }
+    assert_eq!(engine.context().stats().timers_pending, 1);
+    engine.close_all();
+    assert_eq!(engine.context().stats().timers_pending, 0, "the drain has ended");
+}
+
+#[test]
+fn a_later_drain_brings_the_deadline_forward_before_its_half_and_after() {
+    for wait in [millis(0), millis(260)] {
+        // A connection that stays for as long as it may.
+        let (handler, _seen) = recorder(|_, _| {});
+        let mut engine = Engine::new().unwrap();
+        let (_, address) = listen(&mut engine, ServerOptions::default(), handler);
+        let _client = client(address);
+        turn_until(&mut engine, |engine| engine.context().stats().connections_open == 1);
+        engine.context().drain(PATIENCE * 100);
+        engine.context().drain(millis(400));
+        let begun = Instant::now();
+        while begun.elapsed() < wait {
+            assert!(engine.poll(Some(millis(5))).unwrap(), "it is not time");
+        }
+        engine.context().drain(millis(10));
+        engine.context().drain(PATIENCE * 100);
+        turn_until(&mut engine, |engine| engine.context().is_drained());
+        let took = begun.elapsed();
+        assert!(took >= wait + millis(10) && took < PATIENCE, "{took:?}");
+        assert_eq!(engine.context().stats().timers_pending, 0);
+    }
+}
+
+#[test]
 fn of_a_million_timers_those_that_are_not_cancelled_fire() {
     const COUNT: usize = 1_000_000;
     let mut engine = Engine::new().unwrap();

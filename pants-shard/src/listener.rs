@@ -104,7 +104,12 @@ impl Declared {
 /// The claim is an abstract Unix socket: it belongs to the network namespace, as ports do, and ends with its process
 /// (unix(7)). Port 0 needs none.
 fn claim(address: &Address) -> Result<Option<UnixDatagram>> {
-    if matches!(address, Address::Port(0)) || matches!(address, Address::Socket(socket) if socket.port() == 0) {
+    let port = match address {
+        Address::Port(port) | Address::Host { port, .. } => *port,
+        Address::Socket(socket) => socket.port(),
+        _ => return Ok(None),
+    };
+    if port == 0 {
         return Ok(None);
     }
     let name = UnixAddress::from_abstract_name(format!("pants/{address}"));

@@ -189,7 +189,7 @@ impl Handler for Lasting {
         connection.write(data);
     }
 
-    fn on_drain(&mut self, _connection: &mut Connection<'_>) {}
+    fn on_shutdown(&mut self, _connection: &mut Connection<'_>) {}
 }
 
 #[test]

@@ -92,7 +92,7 @@ struct Silent;
 impl Handler for Silent {
     fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
 
-    fn on_drain(&mut self, _connection: &mut Connection<'_>) {}
+    fn on_shutdown(&mut self, _connection: &mut Connection<'_>) {}
 }
 
 /// Ends a runtime whose one shard looks after its connection in every turn.
@@ -122,7 +122,7 @@ impl Handler for Sore {
         connection.write(data);
     }
 
-    fn on_drain(&mut self, _connection: &mut Connection<'_>) {}
+    fn on_shutdown(&mut self, _connection: &mut Connection<'_>) {}
 
     fn on_close(&mut self, _connection: &mut Connection<'_>, _reason: CloseReason) {
         panic!("{ON_PURPOSE}");

@@ -199,7 +199,7 @@ impl Handler for Stubborn {
         connection.write(data);
     }
 
-    fn on_drain(&mut self, _connection: &mut Connection<'_>) {}
+    fn on_shutdown(&mut self, _connection: &mut Connection<'_>) {}
 
     fn on_close(&mut self, _connection: &mut Connection<'_>, reason: CloseReason) {
         self.0.send(reason).unwrap();

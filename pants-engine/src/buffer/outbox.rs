@@ -28,6 +28,11 @@ impl Outbox {
         self.owner
     }
 
+    /// How many bytes fit.
+    pub(crate) fn room(&self) -> usize {
+        self.bytes.len() - self.len
+    }
+
     /// How many bytes of `key` it holds.
     pub(crate) fn len_of(&self, key: Key) -> usize {
         if self.owner == Some(key) { self.len } else { 0 }

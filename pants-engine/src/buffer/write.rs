@@ -1,30 +1,62 @@
-//! The write queue: what the kernel would not take yet, in chunks, with partial writes. Pure.
+//! The write queue: what the kernel would not take yet, bytes and pieces of files, with partial writes. Pure.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use crate::limits::{CHUNK_BYTES, SLICES_MAX};
 
-/// Bytes in the order of their writing.
+/// Bytes and pieces of files in the order of their writing.
 #[derive(Debug, Default)]
 pub(crate) struct WriteQueue {
-    /// Invariant: no chunk is empty.
-    chunks: VecDeque<Vec<u8>>,
-    /// How much of the first chunk has left. Invariant: less than its length; 0 without chunks.
+    /// Invariant: no piece is empty.
+    pieces: VecDeque<Piece>,
+    /// How much of the first piece has left, if it is bytes. Invariant: less than its length; 0 before a file.
     head: usize,
-    /// Invariant: the bytes of all chunks less `head`.
-    len: usize,
+    /// Invariant: the bytes of all pieces in memory less `head`.
+    in_memory: usize,
+    /// Invariant: what is left of all pieces of files.
+    in_files: u64,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Bytes(Vec<u8>),
+    File(FilePiece),
+}
+
+/// A piece of a file.
+#[derive(Clone, Debug)]
+pub(crate) struct FilePiece {
+    pub(crate) file: Arc<File>,
+    pub(crate) offset: u64,
+    pub(crate) left: u64,
+}
+
+/// What is to be written next.
+#[derive(Debug)]
+pub(crate) enum Front<'a> {
+    /// Slices for one vectored write: the array, and how many of it are filled; none when the queue is empty.
+    Bytes([IoSlice<'a>; SLICES_MAX], usize),
+    File(&'a FilePiece),
 }
 
 impl WriteQueue {
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    /// Bytes that wait in memory.
+    pub(crate) fn in_memory(&self) -> usize {
+        self.in_memory
+    }
+
+    /// Everything that waits, pieces of files included.
+    pub(crate) fn len(&self) -> u64 {
+        self.in_memory as u64 + self.in_files
     }
 
     /// Appends `data`: small pieces fill up the last chunk, a large one becomes a chunk of its own.
     pub(crate) fn push(&mut self, mut data: &[u8]) {
-        self.len += data.len();
-        if let Some(last) = self.chunks.back_mut() {
+        self.in_memory += data.len();
+        if let Some(Piece::Bytes(last)) = self.pieces.back_mut() {
             let room = (last.capacity() - last.len()).min(data.len());
             last.extend_from_slice(&data[..room]);
             data = &data[room..];
@@ -32,37 +64,59 @@ impl WriteQueue {
         if !data.is_empty() {
             let mut chunk = Vec::with_capacity(data.len().max(CHUNK_BYTES));
             chunk.extend_from_slice(data);
-            self.chunks.push_back(chunk);
+            self.pieces.push_back(Piece::Bytes(chunk));
         }
     }
 
-    /// The front of the queue as slices for one vectored write: the array and how many of it are filled.
-    pub(crate) fn slices(&self) -> ([IoSlice<'_>; SLICES_MAX], usize) {
+    /// Appends a piece of a file.
+    pub(crate) fn push_file(&mut self, piece: FilePiece) {
+        if piece.left > 0 {
+            self.in_files += piece.left;
+            self.pieces.push_back(Piece::File(piece));
+        }
+    }
+
+    pub(crate) fn front(&self) -> Front<'_> {
+        if let Some(Piece::File(piece)) = self.pieces.front() {
+            return Front::File(piece);
+        }
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut filled = 0;
-        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            let Piece::Bytes(chunk) = piece else { break };
             let from = if filled == 0 { self.head } else { 0 };
             *slice = IoSlice::new(&chunk[from..]);
             filled += 1;
         }
-        (slices, filled)
+        Front::Bytes(slices, filled)
     }
 
-    /// Drops `count` bytes from the front: they have left.
+    /// Drops `count` bytes of what [`front`](Self::front) gave: they have left.
     ///
     /// # Panics
     ///
     /// When there are fewer.
     pub(crate) fn consume(&mut self, count: usize) {
-        assert!(count <= self.len, "more was consumed than was queued");
-        self.len -= count;
+        if let Some(Piece::File(piece)) = self.pieces.front_mut() {
+            let count = count as u64;
+            assert!(count <= piece.left, "more was consumed than the piece has");
+            piece.offset += count;
+            piece.left -= count;
+            self.in_files -= count;
+            if piece.left == 0 {
+                self.pieces.pop_front();
+            }
+            return;
+        }
+        assert!(count <= self.in_memory, "more was consumed than was queued");
+        self.in_memory -= count;
         self.head += count;
-        while let Some(first) = self.chunks.front() {
+        while let Some(Piece::Bytes(first)) = self.pieces.front() {
             if self.head < first.len() {
                 break;
             }
             self.head -= first.len();
-            self.chunks.pop_front();
+            self.pieces.pop_front();
         }
     }
 }
@@ -72,8 +126,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn contents(queue: &WriteQueue) -> Vec<u8> {
-        queue.chunks.iter().flatten().skip(queue.head).copied().collect()
+    /// What one write would get, with a file's bytes as its offsets, cut to a byte.
+    fn offered(queue: &WriteQueue) -> Vec<u8> {
+        match queue.front() {
+            Front::Bytes(slices, filled) => slices[..filled].iter().flat_map(|slice| slice.iter().copied()).collect(),
+            Front::File(piece) => (piece.offset..piece.offset + piece.left).map(|offset| offset as u8).collect(),
+        }
     }
 
     #[test]
@@ -82,7 +140,7 @@ mod tests {
         for byte in 0..100 {
             queue.push(&[byte]);
         }
-        let (slices, filled) = queue.slices();
+        let Front::Bytes(slices, filled) = queue.front() else { panic!("it holds no file") };
         assert_eq!(filled, 1);
         assert_eq!(&*slices[0], (0..100).collect::<Vec<u8>>());
     }
@@ -93,33 +151,55 @@ mod tests {
         for _ in 0..SLICES_MAX + 10 {
             queue.push(&[7; CHUNK_BYTES]);
         }
-        let (slices, filled) = queue.slices();
-        assert_eq!(filled, SLICES_MAX);
-        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        let offered = offered(&queue).len();
+        assert_eq!(offered, SLICES_MAX * CHUNK_BYTES);
         queue.consume(offered);
-        assert_eq!(queue.len(), 10 * CHUNK_BYTES);
-        assert_eq!(queue.slices().1, 10);
+        assert_eq!(queue.in_memory(), 10 * CHUNK_BYTES);
+        assert!(matches!(queue.front(), Front::Bytes(_, 10)));
+    }
+
+    #[test]
+    fn a_file_holds_no_memory_and_keeps_its_place() {
+        let file = Arc::new(File::open("/dev/null").unwrap());
+        let mut queue = WriteQueue::default();
+        queue.push(b"head");
+        queue.push_file(FilePiece { file: Arc::clone(&file), offset: 3, left: 5 });
+        queue.push_file(FilePiece { file, offset: 0, left: 0 });
+        queue.push(b"tail");
+        assert_eq!((queue.in_memory(), queue.len()), (8, 13));
+        let mut left = Vec::new();
+        while queue.len() > 0 {
+            left.push(offered(&queue));
+            queue.consume(left[left.len() - 1].len());
+        }
+        assert_eq!(left, [b"head".to_vec(), vec![3, 4, 5, 6, 7], b"tail".to_vec()]);
     }
 
     proptest! {
         #[test]
-        fn it_behaves_like_a_string_of_bytes(steps in proptest::collection::vec((0_usize..40_000, any::<u16>()), 0..40)) {
+        fn it_behaves_like_a_string_of_bytes(
+            steps in proptest::collection::vec((0_usize..40_000, any::<bool>(), any::<u16>()), 0..40)
+        ) {
+            let file = Arc::new(File::open("/dev/null").unwrap());
             let mut queue = WriteQueue::default();
-            let mut model = Vec::new();
+            let mut model = VecDeque::new();
             let mut byte = 0_u8;
-            for (size, take) in steps {
-                let data: Vec<u8> = (0..size).map(|_| { byte = byte.wrapping_add(31); byte }).collect();
-                queue.push(&data);
-                model.extend_from_slice(&data);
-                let take = usize::from(take).min(model.len());
+            for (size, is_file, take) in steps {
+                if is_file {
+                    queue.push_file(FilePiece { file: Arc::clone(&file), offset: size as u64, left: size as u64 / 8 });
+                    model.extend((size..size + size / 8).map(|offset| offset as u8));
+                } else {
+                    let data: Vec<u8> = (0..size).map(|_| { byte = byte.wrapping_add(31); byte }).collect();
+                    queue.push(&data);
+                    model.extend(data);
+                }
+                let offered = offered(&queue);
+                prop_assert!(model.iter().take(offered.len()).eq(&offered));
+                prop_assert_eq!(offered.is_empty(), model.is_empty());
+                let take = usize::from(take).min(offered.len());
                 queue.consume(take);
                 model.drain(..take);
-                prop_assert_eq!(queue.len(), model.len());
-                prop_assert_eq!(&contents(&queue), &model);
-                let (slices, filled) = queue.slices();
-                let offered: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.iter().copied()).collect();
-                prop_assert!(model.starts_with(&offered));
-                prop_assert_eq!(offered.is_empty(), model.is_empty());
+                prop_assert_eq!(queue.len(), model.len() as u64);
             }
         }
     }

@@ -19,9 +19,11 @@ pub enum CloseReason {
     Reset,
     /// No byte passed for longer than the idle timeout.
     IdleTimeout,
+    /// No byte came from the peer for longer than the read timeout.
+    ReadTimeout,
     /// The peer took none of the queued bytes for longer than the write-stall timeout.
     WriteStalled,
-    /// More was written than the write queue may hold.
+    /// More was written than the write queue may hold, or a frame came that is longer than the limit.
     Overflow,
     /// A callback of its handler panicked.
     Panicked,
@@ -39,8 +41,9 @@ impl fmt::Display for CloseReason {
             Self::Aborted => f.write_str("aborted"),
             Self::Reset => f.write_str("reset by peer"),
             Self::IdleTimeout => f.write_str("idle timeout"),
+            Self::ReadTimeout => f.write_str("read timeout"),
             Self::WriteStalled => f.write_str("write stalled"),
-            Self::Overflow => f.write_str("write queue overflow"),
+            Self::Overflow => f.write_str("overflow"),
             Self::Panicked => f.write_str("handler panicked"),
             Self::Stopped => f.write_str("engine stopped"),
             Self::Failed(kind) => write!(f, "failed: {kind}"),
@@ -79,7 +82,7 @@ impl Flags {
     /// `recv` has said 0.
     pub(crate) const PEER_ENDED: Self = Self(1 << 4);
     pub(crate) const PAUSED_BY_USER: Self = Self(1 << 5);
-    /// The write queue has passed the high-water mark, and has not come down to the low one.
+    /// The write queue is congested, and the engine reads nothing meanwhile.
     pub(crate) const PAUSED_BY_ENGINE: Self = Self(1 << 6);
     pub(crate) const CONNECTING: Self = Self(1 << 7);
     /// `close` was called: input is discarded, and the connection ends when both directions have.
@@ -96,11 +99,20 @@ impl Flags {
     /// There is a reason to close.
     pub(crate) const DOOMED: Self = Self(1 << 14);
     /// The engine drains, and the handler has not been told.
-    pub(crate) const DRAIN_DUE: Self = Self(1 << 15);
+    pub(crate) const SHUTDOWN_DUE: Self = Self(1 << 15);
     /// There are written bytes that the kernel has not taken.
     pub(crate) const QUEUED: Self = Self(1 << 16);
     /// The handler has no `on_write` of its own.
     pub(crate) const ON_WRITE_UNHEARD: Self = Self(1 << 17);
+
+    /// The write queue has passed the high-water mark, and has not come down to the low one.
+    pub(crate) const CONGESTED: Self = Self(1 << 18);
+    /// The queue has passed the high-water mark, and `on_congested` has not been told.
+    pub(crate) const ON_CONGESTED_DUE: Self = Self(1 << 19);
+    /// It has come down again, and `on_drained` has not been told.
+    pub(crate) const ON_DRAINED_DUE: Self = Self(1 << 20);
+    /// There may be whole frames in what is kept of the input: delivering them was stopped.
+    pub(crate) const FRAMES_KEPT: Self = Self(1 << 21);
 
     /// What says of a connection at rest that something is going on.
     pub(crate) const STIR: Self = Self(!(Self::WRITABLE.0 | Self::ON_WRITE_UNHEARD.0));
@@ -147,6 +159,7 @@ impl Flags {
 pub(crate) enum Expiry {
     Connect,
     Idle,
+    Read,
     WriteStall,
     Linger,
 }

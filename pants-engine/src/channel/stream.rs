@@ -2,13 +2,16 @@
 //!
 //! Nothing here closes the connection by itself: `doom` records why it must be, and the dispatcher carries it out.
 
+use std::io::{self, IoSlice};
 use std::rc::Rc;
 
 use rustix::io::Errno;
 
-use crate::buffer::write::WriteQueue;
+use crate::buffer::write::{FilePiece, Front, WriteQueue};
 use crate::channel::state::{CloseReason, Expiry, Flags};
 use crate::clock::{Clock, Tick};
+use crate::framing::delimiter::Delimiter;
+use crate::framing::driver::Framing;
 use crate::limits;
 use crate::net::endpoint::Endpoint;
 use crate::net::socket::Socket;
@@ -25,8 +28,13 @@ pub(crate) struct Stream {
     pub(crate) options: Rc<ConnectionOptions>,
     /// What the kernel would not take. Invariant: `Some`, and not empty, exactly while `QUEUED` is set.
     queue: Option<Box<WriteQueue>>,
-    /// When a byte last passed in either direction.
-    pub(crate) active: Tick,
+    /// How the input is cut into frames, and what is kept of it; `None` while it is passed on as it comes, and while the
+    /// dispatcher has it.
+    framing: Option<Box<Framing>>,
+    /// When a byte last came.
+    heard: Tick,
+    /// When bytes last left that were no immediate answer.
+    spoke: Tick,
     /// When the present wait began: to connect, for the peer to take queued bytes, for its FIN.
     since: Tick,
     /// The error behind `CloseReason::Failed`.
@@ -47,7 +55,19 @@ pub(crate) enum Received {
 impl Stream {
     pub(crate) fn new(socket: Socket, peer: Endpoint, options: Rc<ConnectionOptions>, now: Tick) -> Self {
         let (transport, flags) = (Transport::Plain(socket), Flags::WRITABLE);
-        Self { transport, flags, peer, options, queue: None, active: now, since: now, errno: None, doom: None }
+        Self {
+            transport,
+            flags,
+            peer,
+            options,
+            queue: None,
+            framing: None,
+            heard: now,
+            spoke: now,
+            since: now,
+            errno: None,
+            doom: None,
+        }
     }
 
     pub(crate) fn connecting(socket: Socket, peer: Endpoint, options: Rc<ConnectionOptions>, now: Tick) -> Self {
@@ -57,11 +77,23 @@ impl Stream {
     /// A connection to a host whose address is not known yet.
     pub(crate) fn dialling(options: Rc<ConnectionOptions>, now: Tick) -> Self {
         let (transport, flags, peer) = (Transport::Absent, Flags::CONNECTING, Endpoint::Unnamed);
-        Self { transport, flags, peer, options, queue: None, active: now, since: now, errno: None, doom: None }
+        Self {
+            transport,
+            flags,
+            peer,
+            options,
+            queue: None,
+            framing: None,
+            heard: now,
+            spoke: now,
+            since: now,
+            errno: None,
+            doom: None,
+        }
     }
 
     /// Whether connecting has come to an end: `None` while it has not.
-    pub(crate) fn take_connected(&mut self, now: Tick) -> Option<Result<(), std::io::Error>> {
+    pub(crate) fn take_connected(&mut self, now: Tick) -> Option<io::Result<()>> {
         let socket = self.transport.socket()?;
         if let Some(error) = socket.take_error() {
             return Some(Err(error));
@@ -71,7 +103,7 @@ impl Stream {
         }
         self.flags.clear(Flags::CONNECTING.or(Flags::ERROR_PENDING));
         self.flags.set(Flags::REARM_DUE);
-        (self.active, self.since) = (now, now);
+        (self.heard, self.since) = (now, now);
         Some(Ok(()))
     }
 
@@ -113,7 +145,7 @@ impl Stream {
                 if count < buffer.len() && !flags.any(Flags::READ_UNTIL_BLOCKED) {
                     self.flags = flags.without(Flags::READABLE);
                 }
-                self.active = clock.tick();
+                self.heard = clock.tick();
                 stats.reads += 1;
                 stats.bytes_in += count as u64;
                 Received::Bytes(count)
@@ -135,13 +167,83 @@ impl Stream {
         }
     }
 
+    /// Whether input is cut into frames.
+    #[inline]
+    pub(crate) fn is_framed(&self) -> bool {
+        self.framing.is_some()
+    }
+
+    pub(crate) fn set_delimiter(&mut self, delimiter: Delimiter) {
+        match &mut self.framing {
+            Some(framing) => framing.set_delimiter(delimiter),
+            None => self.framing = Some(Box::new(Framing::new(delimiter, self.options.buffer_limit))),
+        }
+        // Of what is kept, something may be a frame now.
+        self.flags.set(Flags::FRAMES_KEPT.when(!self.buffered().is_empty()));
+    }
+
+    pub(crate) fn set_buffer_limit(&mut self, limit: usize) {
+        Rc::make_mut(&mut self.options).buffer_limit = limit;
+        if let Some(framing) = &mut self.framing {
+            framing.set_limit(limit);
+        }
+    }
+
+    /// What is kept of the input.
+    pub(crate) fn buffered(&self) -> &[u8] {
+        self.framing.as_ref().map_or(&[], |framing| framing.bytes())
+    }
+
+    /// The framing, to be worked with while the handler has the connection.
+    #[inline]
+    pub(crate) fn take_framing(&mut self) -> Option<Box<Framing>> {
+        self.framing.take()
+    }
+
+    /// Puts the framing back; what the handler has set meanwhile is taken over.
+    #[inline]
+    pub(crate) fn put_back_framing(&mut self, mut framing: Box<Framing>) {
+        self.take_over_delimiter(&mut framing);
+        self.framing = (!framing.is_idle()).then_some(framing);
+    }
+
+    /// What the handler has set while the framing was taken.
+    pub(crate) fn take_over_delimiter(&mut self, framing: &mut Framing) {
+        framing.set_limit(self.options.buffer_limit);
+        if let Some(set) = self.framing.take() {
+            framing.set_delimiter(set.into_delimiter());
+        }
+    }
+
+    /// Whether the handler wants no more of what was read, now or at all.
+    pub(crate) fn stops_delivery(&self) -> bool {
+        const ENDS: Flags = Flags::CLOSING.or(Flags::DOOMED).or(Flags::OVERFLOWED);
+        self.flags.any(ENDS.or(Flags::PAUSED_BY_USER).or(Flags::PAUSED_BY_ENGINE))
+    }
+
+    /// Whether frames that are kept should be delivered now.
+    pub(crate) fn wants_frames(&self) -> bool {
+        self.flags.any(Flags::FRAMES_KEPT) && self.framing.is_some() && !self.stops_delivery()
+    }
+
     /// Whether bytes may still be written.
     pub(crate) fn accepts_output(&self) -> bool {
         !self.flags.any(MUTE)
     }
 
-    pub(crate) fn queued(&self) -> usize {
+    /// Whether so many bytes more in memory would be too many.
+    pub(crate) fn exceeds_cap(&self, more: usize) -> bool {
+        self.queued_in_memory().saturating_add(more) > self.options.write_cap
+    }
+
+    /// Bytes written that the kernel has not taken, files' included.
+    pub(crate) fn queued(&self) -> u64 {
         self.queue.as_ref().map_or(0, |queue| queue.len())
+    }
+
+    /// Of those, how many are in memory.
+    pub(crate) fn queued_in_memory(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.in_memory())
     }
 
     /// Whether bytes can go straight to the kernel: none wait, and the connection is made. What was written before the
@@ -154,11 +256,56 @@ impl Stream {
 
     /// Sends `bytes`, or queues them behind others.
     pub(crate) fn send(&mut self, bytes: &[u8], clock: &Clock, stats: &mut Stats) {
-        self.active = clock.tick();
+        self.spoke = clock.tick();
         if self.can_send() {
             self.send_now(bytes, clock, stats);
         } else if self.doom.is_none() {
-            self.enqueue(bytes, self.active);
+            self.enqueue(bytes, self.spoke);
+        }
+    }
+
+    /// As [`send`](Self::send), for bytes in several places.
+    pub(crate) fn send_vectored(&mut self, mut slices: &[IoSlice<'_>], clock: &Clock, stats: &mut Stats) {
+        self.spoke = clock.tick();
+        let mut sent = 0;
+        while !slices.is_empty() && self.can_send() {
+            let batch = &slices[..slices.len().min(limits::SLICES_MAX)];
+            let offered: usize = batch.iter().map(|slice| slice.len()).sum();
+            match self.transport.send_vectored(batch) {
+                Ok(count) => {
+                    stats.writes += 1;
+                    stats.bytes_out += count as u64;
+                    if count < offered {
+                        self.flags.clear(Flags::WRITABLE);
+                        sent = count;
+                        break;
+                    }
+                    slices = &slices[batch.len()..];
+                }
+                Err(Errno::AGAIN | Errno::INTR) => self.flags.clear(Flags::WRITABLE),
+                Err(errno) => self.fail(errno),
+            }
+        }
+        if self.doom.is_some() {
+            return;
+        }
+        for slice in slices {
+            let skipped = sent.min(slice.len());
+            sent -= skipped;
+            if skipped < slice.len() {
+                self.enqueue(&slice[skipped..], self.spoke);
+            }
+        }
+        if slices.is_empty() {
+            self.note_all_left();
+        }
+    }
+
+    /// Queues a piece of a file.
+    pub(crate) fn send_file(&mut self, piece: FilePiece, now: Tick) {
+        self.spoke = now;
+        if self.doom.is_none() && piece.left > 0 {
+            self.open_queue(now).push_file(piece);
         }
     }
 
@@ -197,16 +344,22 @@ impl Stream {
 
     #[cold]
     fn enqueue(&mut self, bytes: &[u8], now: Tick) {
-        let queue = self.queue.get_or_insert_default();
+        self.open_queue(now).push(bytes);
+        if self.queued_in_memory() > self.options.write_high_water && !self.flags.any(Flags::CONGESTED) {
+            self.flags.set(Flags::CONGESTED.or(Flags::ON_CONGESTED_DUE));
+            self.flags.set(Flags::PAUSED_BY_ENGINE.when(self.options.auto_pause));
+        }
+    }
+
+    /// The queue; if it was empty, the wait for the peer to take something begins `now`.
+    fn open_queue(&mut self, now: Tick) -> &mut WriteQueue {
         if !self.flags.any(Flags::QUEUED) {
             self.flags.set(Flags::QUEUED.or(Flags::REARM_DUE));
             if !self.flags.any(Flags::CONNECTING) {
                 self.since = now;
             }
         }
-        queue.push(bytes);
-        let congested = self.options.auto_pause && queue.len() > self.options.write_high_water;
-        self.flags.set(Flags::PAUSED_BY_ENGINE.when(congested));
+        self.queue.get_or_insert_default()
     }
 
     /// Whether there are queued bytes that the kernel may take.
@@ -221,15 +374,26 @@ impl Stream {
         let mut budget = limits::WRITE_BUDGET_BYTES;
         while budget > 0 && self.wants_flush() {
             let Some(queue) = &mut self.queue else { return };
-            let (slices, filled) = queue.slices();
-            let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-            match self.transport.send_vectored(&slices[..filled]) {
+            let (sent, all) = match queue.front() {
+                Front::Bytes(slices, filled) => {
+                    let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+                    let sent = self.transport.send_vectored(&slices[..filled]);
+                    (sent, sent == Ok(offered))
+                }
+                Front::File(piece) => match self.transport.send_file(piece, budget) {
+                    // The file has been cut short: what was promised can not come any more.
+                    Ok(0) => return self.doom(CloseReason::Failed(io::ErrorKind::UnexpectedEof)),
+                    // It may have ended there, or the kernel takes no more: the next call says.
+                    sent => (sent, true),
+                },
+            };
+            match sent {
                 Ok(count) => {
                     queue.consume(count);
                     stats.writes += 1;
                     stats.bytes_out += count as u64;
-                    (self.active, self.since) = (now, now);
-                    if count < offered {
+                    (self.spoke, self.since) = (now, now);
+                    if !all {
                         self.flags.clear(Flags::WRITABLE);
                     }
                     budget = budget.saturating_sub(count);
@@ -243,11 +407,13 @@ impl Stream {
     }
 
     fn after_flush(&mut self) {
-        let left = self.queued();
-        if left <= self.options.write_low_water {
-            self.flags.clear(Flags::PAUSED_BY_ENGINE);
+        if self.flags.any(Flags::CONGESTED) && self.queued_in_memory() <= self.options.write_low_water {
+            // Whoever has not heard of the congestion need not hear of its end.
+            let told = !self.flags.any(Flags::ON_CONGESTED_DUE);
+            self.flags.clear(Flags::CONGESTED.or(Flags::PAUSED_BY_ENGINE).or(Flags::ON_CONGESTED_DUE));
+            self.flags.set(Flags::ON_DRAINED_DUE.when(told));
         }
-        if left == 0 {
+        if self.queued() == 0 {
             // The memory goes back: an idle connection keeps no buffer.
             self.queue = None;
             self.flags.clear(Flags::QUEUED);
@@ -283,9 +449,20 @@ impl Stream {
     }
 
     /// Records that connecting has failed.
-    pub(crate) fn fail_to_connect(&mut self, error: &std::io::Error) {
+    pub(crate) fn fail_to_connect(&mut self, error: &io::Error) {
         self.errno = error.raw_os_error().map(Errno::from_raw_os_error);
         self.doom(CloseReason::Failed(error.kind()));
+    }
+
+    /// The error behind the end of the connection, if its handler has not heard of it.
+    pub(crate) fn take_failure(&mut self, reason: CloseReason) -> Option<io::Error> {
+        match (reason, self.errno.take()) {
+            (CloseReason::Failed(_), Some(errno)) => Some(errno.into()),
+            (CloseReason::Failed(kind @ io::ErrorKind::UnexpectedEof), None) => {
+                Some(io::Error::new(kind, "a file became shorter while it was being sent"))
+            }
+            _ => None,
+        }
     }
 
     /// Records an error of a call. It is final: after a reset `send` says `EPIPE` and `recv` says 0, which is no end.
@@ -359,15 +536,25 @@ impl Stream {
     /// Whether a callback, or the end of reading, has left something that must be looked at.
     #[inline]
     pub(crate) fn needs_settling(&self) -> bool {
-        const MATTERS: Flags = Flags::ON_WRITE_DUE.or(Flags::ERROR_PENDING).or(Flags::DRAIN_DUE);
+        const MATTERS: Flags = Flags::ON_WRITE_DUE.or(Flags::ERROR_PENDING).or(Flags::SHUTDOWN_DUE);
         self.flags.any(URGENT.or(ENDING).or(MATTERS))
     }
 
     /// Whether nothing is on its way in either direction, as far as this side can tell.
     pub(crate) fn is_quiet(&self) -> bool {
         const ASKED: Flags = Flags::READABLE.or(Flags::PAUSED_BY_USER).or(Flags::PEER_ENDED);
-        let unread = self.flags.of(ASKED) == Flags::READABLE;
+        let unread = self.flags.of(ASKED) == Flags::READABLE || self.flags.any(Flags::FRAMES_KEPT);
         !unread && !self.flags.any(Flags::QUEUED.or(Flags::CONNECTING))
+    }
+
+    /// Goes on reading after the handler's pause.
+    pub(crate) fn resume(&mut self, now: Tick) {
+        if self.flags.any(Flags::PAUSED_BY_USER) && self.options.read_timeout.is_some() {
+            // The peer was not waited for meanwhile.
+            self.heard = now;
+            self.flags.set(Flags::REARM_DUE);
+        }
+        self.flags.clear(Flags::PAUSED_BY_USER);
     }
 
     /// The wait that ends first, and when.
@@ -381,15 +568,23 @@ impl Stream {
         if self.flags.of(LINGERS) == LINGERS {
             return after(self.since, Some(limits::LINGER), Expiry::Linger);
         }
+        const DEAF: Flags = Flags::PAUSED_BY_USER.or(Flags::PAUSED_BY_ENGINE).or(Flags::PEER_ENDED);
         let stall = options.write_stall_timeout.filter(|_| self.flags.any(Flags::QUEUED));
-        let waits =
-            [after(self.since, stall, Expiry::WriteStall), after(self.active, options.idle_timeout, Expiry::Idle)];
+        let read = options.read_timeout.filter(|_| !self.flags.any(DEAF));
+        let waits = [
+            after(self.since, stall, Expiry::WriteStall),
+            after(self.heard, read, Expiry::Read),
+            after(self.heard.max(self.spoke), options.idle_timeout, Expiry::Idle),
+        ];
         waits.into_iter().flatten().min_by_key(|(tick, _)| *tick)
     }
 }
 
 /// What must be attended to before the next event.
-const URGENT: Flags = Flags::DOOMED.or(Flags::OVERFLOWED).or(Flags::REARM_DUE);
+const URGENT: Flags = Flags::DOOMED.or(Flags::OVERFLOWED).or(Flags::REARM_DUE).or(MARKS_DUE);
+
+/// What a water mark has left to be told.
+const MARKS_DUE: Flags = Flags::ON_CONGESTED_DUE.or(Flags::ON_DRAINED_DUE);
 
 /// What forbids writing.
 const MUTE: Flags = ENDING.or(Flags::DOOMED).or(Flags::OVERFLOWED);
@@ -474,7 +669,7 @@ mod tests {
         assert_eq!(stream.next_deadline(), Some((Tick(1101), Expiry::WriteStall)));
         stream.queue = None;
         stream.flags = Flags::CLOSING.or(Flags::FIN_SENT);
-        stream.active = Tick(90_000);
+        stream.heard = Tick(90_000);
         assert_eq!(stream.next_deadline(), Some((Tick(5101), Expiry::Linger)));
     }
 }

@@ -185,7 +185,7 @@ impl Context {
             return Err(error);
         }
         if self.drain.is_some() {
-            slot.mailbox.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE));
+            slot.mailbox.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE));
             self.schedule(key);
         }
         self.new_datagram_handlers.push((key, Box::new(handler)));

@@ -25,6 +25,7 @@ use crate::slab::Slab;
 use crate::slots::{Channel, Cycle, Drain, Task};
 use crate::stats::Stats;
 use crate::timers::Timers;
+use crate::timers::alarm::Alarm;
 
 /// An engine, as its callbacks see it.
 ///
@@ -33,6 +34,8 @@ pub struct Context {
     pub(crate) registrar: Registrar,
     pub(crate) channels: Slab<Channel>,
     pub(crate) timers: Timers<Task>,
+    /// Wakes the engine for the precise ones.
+    pub(crate) alarm: Alarm,
     pub(crate) clock: Clock,
     pub(crate) stats: Stats,
     pub(crate) outbox: Outbox,
@@ -70,6 +73,7 @@ impl Context {
             registrar,
             channels: Slab::new(),
             timers: Timers::new(),
+            alarm: Alarm::default(),
             clock: Clock::new(),
             stats: Stats::default(),
             outbox: Outbox::new(),
@@ -116,11 +120,54 @@ impl Context {
 
     /// Runs `f` at `instant`, or in the next turn if that has passed; otherwise as [`defer`](Self::defer).
     pub fn defer_until(&mut self, instant: Instant, f: impl FnOnce(&mut Self) + 'static) -> TimerKey {
-        self.defer(instant.saturating_duration_since(Instant::now()), f)
+        let (due, task) = (self.clock.at(instant), Task::Once(Box::new(f)));
+        if due <= self.clock.fresh() {
+            return self.timers.insert_next_turn(task);
+        }
+        self.timers.insert(Tick::at_or_after(due), task)
+    }
+
+    /// Runs `f` when `delay` has passed since this call, as [`defer`](Self::defer), but to the nanosecond of the clock: never
+    /// before, and after by what it takes to wake and by the turn at hand. No delay means the next turn.
+    ///
+    /// The first one takes a descriptor (a timerfd, for the engine's life), and a sleep with an earlier deadline than the last
+    /// one set costs a system call; so it is for pacing and the like, not for timeouts. An engine that can get no descriptor
+    /// fires to the millisecond.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let mut engine = pants_engine::Engine::new()?;
+    /// let (begun, delay) = (Instant::now(), Duration::from_micros(150));
+    /// engine.context().defer_precise(delay, move |context| {
+    ///     assert!(begun.elapsed() >= delay);
+    ///     context.stop();
+    /// });
+    /// engine.start()?;
+    /// # Ok::<(), pants_engine::Error>(())
+    /// ```
+    pub fn defer_precise(&mut self, delay: Duration, f: impl FnOnce(&mut Self) + 'static) -> TimerKey {
+        let task = Task::Once(Box::new(f));
+        if delay.is_zero() {
+            return self.timers.insert_next_turn(task);
+        }
+        self.timers.insert_precise(self.clock.fresh().saturating_add(delay), task)
+    }
+
+    /// Runs `f` at `instant`, or in the next turn if that has passed; otherwise as [`defer_precise`](Self::defer_precise).
+    pub fn defer_precise_until(&mut self, instant: Instant, f: impl FnOnce(&mut Self) + 'static) -> TimerKey {
+        let (due, task) = (self.clock.at(instant), Task::Once(Box::new(f)));
+        if due <= self.clock.fresh() {
+            return self.timers.insert_next_turn(task);
+        }
+        self.timers.insert_precise(due, task)
     }
 
     /// Runs `f` every `interval`, for the first time when one has passed. The rate is fixed: lateness does not add up. A run
-    /// that is late by an interval or more comes once, and those it stands for are skipped.
+    /// that is late by an interval or more comes once, and those it stands for are skipped; they are counted, before it runs,
+    /// in [`Stats::cycle_ticks_skipped`].
     ///
     /// # Errors
     ///
@@ -170,28 +217,29 @@ impl Context {
     /// Ends service in good order, within `deadline`.
     ///
     /// Servers accept what waits in their queues and close. Each connection is served until nothing more waits to be read
-    /// and is then told by [`Handler::on_drain`], which by default sends what is queued and then FIN; a datagram channel
-    /// likewise by [`DatagramHandler::on_drain`]. From half of the deadline on those that are still busy are told too; what remains at the deadline is closed. Then
-    /// [`Engine::start`](crate::Engine::start) returns. A second call can only bring the deadline forward.
+    /// and is then told by [`Handler::on_shutdown`], which by default sends what is queued and then FIN; a datagram channel
+    /// likewise, by [`DatagramHandler::on_shutdown`]. From half of the deadline on those that are still busy are told too;
+    /// what remains at the deadline is closed. Then [`Engine::start`](crate::Engine::start) returns. A second call can only
+    /// bring the deadline forward.
     pub fn drain(&mut self, deadline: Duration) {
         let now = self.clock.fresh();
         let last = Tick::at_or_after(now.saturating_add(deadline));
         let half = Tick::at_or_after(now.saturating_add(deadline / 2));
-        let first = self.drain.is_none();
-        let drain = self.drain.get_or_insert(Drain { impatient: false, half, deadline: last });
-        (drain.half, drain.deadline) = (drain.half.min(half), drain.deadline.min(last));
-        self.timers.insert(half, Task::DrainDeadline { last: false });
-        self.timers.insert(last, Task::DrainDeadline { last: true });
-        if first {
+        if let Some(drain) = &mut self.drain {
+            (drain.half, drain.deadline) = (drain.half.min(half), drain.deadline.min(last));
+            self.timers.arm(drain.timer, if drain.impatient { drain.deadline } else { drain.half });
+        } else {
+            let timer = self.timers.insert(half, Task::DrainDeadline);
+            self.drain = Some(Drain { impatient: false, half, deadline: last, timer });
             let keys: Vec<Key> = self.channels.iter().map(|(key, _)| key).collect();
             for key in keys {
                 match self.channels.get_mut(key) {
                     Some(Channel::Connection(slot)) => {
-                        slot.stream.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE));
+                        slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE));
                     }
                     Some(Channel::Server(slot)) => slot.server.ready = true,
                     Some(Channel::Datagram(slot)) => {
-                        slot.mailbox.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE));
+                        slot.mailbox.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE));
                     }
                     Some(Channel::Attempt(_)) | None => {}
                 }

@@ -22,7 +22,7 @@ impl Context {
     pub(crate) fn insert_connection(&mut self, slot: ConnectionSlot) -> io::Result<Key> {
         let key = self.channels.insert(Channel::Connection(slot));
         let Some(Channel::Connection(slot)) = self.channels.get_mut(key) else { unreachable!("it was just inserted") };
-        slot.stream.flags.set(Flags::DRAIN_DUE.or(Flags::READABLE).when(self.drain.is_some()));
+        slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE).when(self.drain.is_some()));
         if let Some(socket) = slot.stream.transport.socket()
             && let Err(error) = self.registrar.register_stream(socket.as_fd(), key)
         {
@@ -127,7 +127,7 @@ impl Context {
 
     /// Whether there is anything to wake up for but events.
     pub(crate) fn has_deadline(&self) -> bool {
-        self.has_work() || self.timers.has_every_turn() || self.timers.next_tick().is_some()
+        self.has_work() || self.timers.has_every_turn() || self.timers.next_due().is_some()
     }
 
     /// How long after the turn's beginning the engine has something of its own to do.
@@ -136,7 +136,7 @@ impl Context {
             return Duration::ZERO;
         }
         let bound = if self.timers.has_every_turn() { self.options.longest_turn } else { limits::LONGEST_SLEEP };
-        self.timers.next_tick().map_or(bound, |next| next.since(self.clock.now()).min(bound))
+        self.timers.next_due().map_or(bound, |next| next.saturating_sub(self.clock.now()).min(bound))
     }
 
     /// How long the engine may sleep before one of its own timers needs it.
@@ -151,6 +151,13 @@ impl Context {
             (self.clock.now() + due).saturating_sub(self.clock.fresh())
         } else {
             due - limits::FRESH_CLOCK_WITHIN / 2
+        }
+    }
+
+    /// Before a sleep: has it end when the earliest precise timer is due.
+    pub(crate) fn set_alarm(&mut self) {
+        if let Some(due) = self.timers.next_precise() {
+            self.alarm.set(due, self.clock.fresh(), &self.registrar);
         }
     }
 }

@@ -42,7 +42,7 @@ pub trait DatagramHandler: Any {
 
     /// The engine [drains](crate::Context::drain), nothing is queued and nothing more waits to be read. By default the
     /// channel [closes](Datagram::close). A handler that still owes an answer closes it later, before the drain's deadline.
-    fn on_drain(&mut self, datagram: &mut Datagram<'_>) {
+    fn on_shutdown(&mut self, datagram: &mut Datagram<'_>) {
         datagram.close();
     }
 

@@ -1,18 +1,29 @@
-//! Where to listen or connect: a port, or a socket address; parsing them is pure.
+//! Where to listen or connect: a port, an IP address, a host name or a Unix socket.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::fmt::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use thiserror::Error;
 
 use crate::net::endpoint::Endpoint;
+use crate::net::parse::{self, Fault};
 
 /// A place to listen on or to connect to.
 ///
-/// [`Display`](fmt::Display) writes what [`FromStr`] reads, except that an IPv6 flow label, which has no text form, is
-/// left out.
+/// | text | address |
+/// | --- | --- |
+/// | `4040` | the port on all interfaces |
+/// | `127.0.0.1:4040`, `[::1]:4040` | an IP address and a port |
+/// | `localhost:4040` | a host name, to be resolved, and a port |
+/// | `/run/x.sock`, `./x.sock`, `../x.sock`, `unix:x.sock`, `unix:/run/x.sock` | a Unix socket's path |
+/// | `@name`, `unix:@name` | an abstract Unix socket's name |
+///
+/// What [`FromStr`] has read, [`Display`](fmt::Display) writes so that it reads the same again. Of what no text says, some
+/// is lost when it is written: an IPv6 flow label is left out, control characters and bytes that are not UTF-8 are shown
+/// as U+FFFD, and a relative path that begins with `@` is shown with `./` in front.
 ///
 /// ```
 /// use pants_engine::Address;
@@ -20,6 +31,7 @@ use crate::net::endpoint::Endpoint;
 /// let address: Address = "127.0.0.1:4040".parse()?;
 /// assert_eq!(address.to_string(), "127.0.0.1:4040");
 /// assert_eq!("4040".parse::<Address>()?, Address::Port(4040));
+/// assert_eq!("unix:x.sock".parse::<Address>()?, Address::Path("x.sock".into()));
 /// # Ok::<(), pants_engine::AddressError>(())
 /// ```
 #[non_exhaustive]
@@ -29,16 +41,18 @@ pub enum Address {
     Port(u16),
     /// An IP address and a port.
     Socket(SocketAddr),
-    /// A host's name, to be resolved, and a port.
+    /// The name of a host, which stands for its IP addresses, and a port.
     Host {
-        /// The name.
+        /// At most 253 bytes: labels of 1 to 63 letters, digits, `-` (not first or last) and `_`, with dots between them
+        /// and possibly one behind (RFC 1123, section 2.1). In lower case, since case means nothing (RFC 4343).
         name: String,
-        /// The port.
+        /// The port, 0 to 65535.
         port: u16,
     },
-    /// A Unix socket's path.
+    /// The path of a Unix socket: 1 to 107 bytes without a NUL (unix(7)).
     Path(PathBuf),
-    /// A name in Linux' abstract namespace (unix(7)).
+    /// The name of a Unix socket outside the file system, Linux' abstract namespace: 1 to 107 bytes of any value
+    /// (unix(7)), without the NUL that the kernel has in front of them.
     Abstract(Vec<u8>),
 }
 
@@ -50,19 +64,23 @@ pub enum Address {
 /// use pants_engine::{Address, ToAddress};
 ///
 /// assert_eq!(4040.to_address()?, Address::Port(4040));
-/// assert!("localhost:4040".to_address().is_err());
+/// assert_eq!(("127.0.0.1", 4040).to_address()?, "127.0.0.1:4040".parse()?);
+/// assert_eq!(("localhost", 4040).to_address()?, "localhost:4040".parse()?);
+/// assert!("localhost".to_address().is_err());
 /// # Ok::<(), pants_engine::AddressError>(())
 /// ```
 pub trait ToAddress {
-    /// Converts to an address.
+    /// Converts to an address that is well-formed: a [`Host`](Address::Host) is never an IP address, and its name is in
+    /// lower case.
     ///
     /// # Errors
     ///
-    /// Text that is neither a port nor `ip:port` is refused; the other types cannot fail.
+    /// Text that is no address is refused, and so are host names, paths and abstract names that cannot be one, even within
+    /// an [`Address`]; numbers and IP addresses cannot fail.
     fn to_address(self) -> Result<Address, AddressError>;
 }
 
-/// Text that is not an address: it says which text, what is wrong with it, and what to write instead.
+/// What is not an address: it says what was given, what is wrong with it, and what to write instead.
 ///
 /// ```
 /// use pants_engine::Address;
@@ -78,48 +96,53 @@ pub struct AddressError {
     fault: Fault,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-enum Fault {
-    #[error("it is empty; write a port such as \"4040\" or an address such as \"127.0.0.1:4040\"")]
-    Empty,
-    #[error("the port is missing; write \"{}\"", SocketAddr::new(*.0, EXAMPLE_PORT))]
-    NoPort(IpAddr),
-    #[error("the port {0:?} is not a number; it must be 0 to 65535")]
-    PortNotNumber(String),
-    #[error("the port {0} is out of range; it must be 0 to 65535")]
-    PortRange(String),
-    #[error("the host is missing; write \"{0}\" for all interfaces or \"127.0.0.1:{0}\" for this machine only")]
-    NoHost(u16),
-    #[error("{0:?} is not an IP address; write one such as \"127.0.0.1:4040\" or \"[::1]:4040\"")]
-    NotIp(String),
-    #[error("host names are not resolved yet; write an IP address such as \"127.0.0.1:{0}\"")]
-    HostName(u16),
-    #[error(
-        "Unix sockets are not supported yet; write a port such as \"4040\" or an address such as \"127.0.0.1:4040\""
-    )]
-    Path,
+impl AddressError {
+    fn new(input: impl ToString, fault: Fault) -> Self {
+        Self { input: input.to_string(), fault }
+    }
 }
-
-/// The port that messages suggest when the text gave none that is valid.
-const EXAMPLE_PORT: u16 = 4040;
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Port(port) => port.fmt(f),
             Self::Socket(address) => address.fmt(f),
+            // `unix:` begins a path; the case of a name means nothing.
+            Self::Host { name, port } if name == "unix" => write!(f, "UNIX:{port}"),
             Self::Host { name, port } => write!(f, "{name}:{port}"),
-            Self::Path(path) => path.display().fmt(f),
-            Self::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
+            Self::Path(path) => {
+                let bytes = path.as_os_str().as_bytes();
+                f.write_str(if parse::is_plain_path(bytes) {
+                    ""
+                } else if bytes.starts_with(b"@") {
+                    "unix:./"
+                } else {
+                    "unix:"
+                })?;
+                write_lossy(f, bytes)
+            }
+            Self::Abstract(name) => {
+                f.write_char('@')?;
+                write_lossy(f, name)
+            }
         }
     }
+}
+
+/// Writes a path or a name on one line: those of peers come from anybody.
+fn write_lossy(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    let text = String::from_utf8_lossy(bytes);
+    text.chars().try_for_each(|char| {
+        let shown = if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
+        f.write_char(shown)
+    })
 }
 
 impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        parse(text).map_err(|fault| AddressError { input: text.to_owned(), fault })
+        parse::text(text).map_err(|fault| AddressError::new(text, fault))
     }
 }
 
@@ -130,7 +153,7 @@ impl From<u16> for Address {
 }
 
 impl From<Endpoint> for Address {
-    /// An unnamed socket becomes an abstract name without bytes, which nothing can be bound to.
+    /// An unnamed socket becomes an abstract name without bytes, which no operation takes.
     fn from(endpoint: Endpoint) -> Self {
         match endpoint {
             Endpoint::Ip(address) => Self::Socket(address),
@@ -161,13 +184,13 @@ impl ToAddress for SocketAddr {
 
 impl ToAddress for Endpoint {
     fn to_address(self) -> Result<Address, AddressError> {
-        Ok(self.into())
+        Address::from(self).to_address()
     }
 }
 
 impl ToAddress for &Endpoint {
     fn to_address(self) -> Result<Address, AddressError> {
-        Ok(self.clone().into())
+        self.clone().to_address()
     }
 }
 
@@ -177,15 +200,11 @@ impl ToAddress for (IpAddr, u16) {
     }
 }
 
-impl ToAddress for Address {
+/// An IP address, with brackets or without, or a host name; and a port.
+impl ToAddress for (&str, u16) {
     fn to_address(self) -> Result<Address, AddressError> {
-        Ok(self)
-    }
-}
-
-impl ToAddress for &Address {
-    fn to_address(self) -> Result<Address, AddressError> {
-        Ok(self.clone())
+        let (host, port) = self;
+        parse::host_and_port(host, port).map_err(|fault| AddressError::new(format_args!("{host}:{port}"), fault))
     }
 }
 
@@ -201,68 +220,48 @@ impl ToAddress for String {
     }
 }
 
-fn parse(text: &str) -> Result<Address, Fault> {
-    if text.is_empty() {
-        return Err(Fault::Empty);
-    }
-    if is_number(text) {
-        return parse_port(text).map(Address::Port);
-    }
-    match text.parse() {
-        Ok(address) => Ok(Address::Socket(address)),
-        Err(_) => Err(diagnose(text)),
+/// A Unix socket's path, whatever it looks like.
+impl ToAddress for &Path {
+    fn to_address(self) -> Result<Address, AddressError> {
+        self.to_owned().to_address()
     }
 }
 
-/// Finds out what is wrong with text that is neither a port nor a socket address.
-fn diagnose(text: &str) -> Fault {
-    if text.contains('/') || text.starts_with("unix:") {
-        return Fault::Path;
-    }
-    if let Some(ip) = parse_ip(text) {
-        return Fault::NoPort(ip);
-    }
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return if looks_numeric(text) { Fault::NotIp(text.to_owned()) } else { Fault::HostName(EXAMPLE_PORT) };
-    };
-    match (parse_ip(host), parse_port(port)) {
-        (Some(ip), _) if port.is_empty() => Fault::NoPort(ip),
-        (Some(_), Err(fault)) => fault,
-        // An IPv6 address without its brackets, for one: the standard library refused the whole.
-        (Some(_), Ok(_)) => Fault::NotIp(host.to_owned()),
-        (None, port) if host.is_empty() || host == "*" => Fault::NoHost(port.unwrap_or(EXAMPLE_PORT)),
-        (None, _) if looks_numeric(host) => Fault::NotIp(host.to_owned()),
-        (None, port) => Fault::HostName(port.unwrap_or(EXAMPLE_PORT)),
+/// A Unix socket's path, whatever it looks like.
+impl ToAddress for PathBuf {
+    fn to_address(self) -> Result<Address, AddressError> {
+        let checked = parse::check_path(self.as_os_str());
+        let address = Address::Path(self);
+        match checked {
+            Ok(()) => Ok(address),
+            Err(fault) => Err(AddressError::new(address, fault)),
+        }
     }
 }
 
-fn parse_port(text: &str) -> Result<u16, Fault> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    if !is_number(digits) {
-        return Err(Fault::PortNotNumber(text.to_owned()));
-    }
-    text.parse().map_err(|_| Fault::PortRange(text.to_owned()))
-}
-
-/// Reads an IP address, with brackets or without.
-fn parse_ip(text: &str) -> Option<IpAddr> {
-    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-        None => text.parse().ok(),
+impl ToAddress for Address {
+    fn to_address(self) -> Result<Address, AddressError> {
+        match self {
+            Self::Port(_) | Self::Socket(_) => Ok(self),
+            Self::Host { name, port } => (&*name, port).to_address(),
+            Self::Path(path) => path.to_address(),
+            Self::Abstract(ref name) => match parse::check_abstract(name) {
+                Ok(()) => Ok(self),
+                Err(fault) => Err(AddressError::new(self, fault)),
+            },
+        }
     }
 }
 
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Whether the text means to be an IP address, so that "256.0.0.1" is not taken for a host name.
-fn looks_numeric(text: &str) -> bool {
-    text.contains([':', '[', ']']) || text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'))
+impl ToAddress for &Address {
+    fn to_address(self) -> Result<Address, AddressError> {
+        self.clone().to_address()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::net::{Ipv4Addr, SocketAddrV6};
 
     use proptest::prelude::*;
@@ -271,6 +270,18 @@ mod tests {
 
     fn error(text: &str) -> String {
         text.parse::<Address>().unwrap_err().to_string()
+    }
+
+    fn host(name: &str, port: u16) -> Address {
+        Address::Host { name: name.into(), port }
+    }
+
+    fn path(path: &str) -> Address {
+        Address::Path(path.into())
+    }
+
+    fn name(name: &[u8]) -> Address {
+        Address::Abstract(name.into())
     }
 
     #[test]
@@ -291,16 +302,83 @@ mod tests {
     }
 
     #[test]
+    fn host_names_are_read_and_written_in_lower_case() {
+        let label = "a".repeat(63);
+        let longest = format!("{label}.{label}.{label}.{}", &label[..61]);
+        for name in ["localhost", "a", "example.org.", "4o4.org", "a-b_c.d--e", "_x._tcp", "10-0-0-1", "0xg", &longest]
+        {
+            let text = format!("{name}:80");
+            assert_eq!(text.parse(), Ok(host(name, 80)));
+            assert_eq!(host(name, 80).to_string(), text);
+        }
+        assert_eq!("Example.ORG:80".parse(), Ok(host("example.org", 80)));
+        assert_eq!(format!("{longest}.:0").parse(), Ok(host(&format!("{longest}."), 0)));
+    }
+
+    #[test]
+    fn a_host_that_is_called_unix_is_not_written_as_a_path() {
+        assert_eq!("UNIX:80".parse(), Ok(host("unix", 80)));
+        assert_eq!(host("unix", 80).to_string(), "UNIX:80");
+        assert_eq!("unix:80".parse(), Ok(path("80")));
+    }
+
+    #[test]
+    fn paths_are_read_with_and_without_their_prefix() {
+        for (text, read, written) in [
+            ("/run/x.sock", "/run/x.sock", "/run/x.sock"),
+            ("./x.sock", "./x.sock", "./x.sock"),
+            ("../x.sock", "../x.sock", "../x.sock"),
+            ("unix:x.sock", "x.sock", "unix:x.sock"),
+            ("unix:a/x.sock", "a/x.sock", "unix:a/x.sock"),
+            ("unix:/run/x.sock", "/run/x.sock", "/run/x.sock"),
+            ("unix:./@x", "./@x", "./@x"),
+            ("unix:4040", "4040", "unix:4040"),
+            ("unix:localhost:80", "localhost:80", "unix:localhost:80"),
+            ("unix:unix:x", "unix:x", "unix:unix:x"),
+            ("/127.0.0.1:80", "/127.0.0.1:80", "/127.0.0.1:80"),
+        ] {
+            assert_eq!(text.parse(), Ok(path(read)), "{text}");
+            assert_eq!(path(read).to_string(), written);
+            assert_eq!(written.parse(), Ok(path(read)));
+        }
+    }
+
+    #[test]
+    fn abstract_names_are_read_with_and_without_their_prefix() {
+        for text in ["name", "@name", "a/b:80", "unix:x", "é"] {
+            assert_eq!(format!("@{text}").parse(), Ok(name(text.as_bytes())));
+            assert_eq!(format!("unix:@{text}").parse(), Ok(name(text.as_bytes())));
+            assert_eq!(name(text.as_bytes()).to_string(), format!("@{text}"));
+        }
+    }
+
+    #[test]
+    fn what_has_no_text_form_is_written_on_one_line() {
+        let bytes = Path::new(OsStr::from_bytes(b"x\xff\n"));
+        assert_eq!(Address::Path(bytes.into()).to_string(), "unix:x\u{fffd}\u{fffd}");
+        assert_eq!(name(b"\0x\xff\x1b").to_string(), "@\u{fffd}x\u{fffd}\u{fffd}");
+        assert_eq!(path("@x").to_string(), "unix:./@x");
+    }
+
+    #[test]
     fn a_missing_port_is_named_with_what_to_write() {
-        assert_eq!(error("127.0.0.1"), r#"address "127.0.0.1": the port is missing; write "127.0.0.1:4040""#);
-        assert_eq!(error("127.0.0.1:"), r#"address "127.0.0.1:": the port is missing; write "127.0.0.1:4040""#);
-        assert_eq!(error("::1"), r#"address "::1": the port is missing; write "[::1]:4040""#);
-        assert_eq!(error("[::1]"), r#"address "[::1]": the port is missing; write "[::1]:4040""#);
+        for (text, written) in [
+            ("127.0.0.1", "127.0.0.1:4040"),
+            ("127.0.0.1:", "127.0.0.1:4040"),
+            ("::1", "[::1]:4040"),
+            ("[::1]", "[::1]:4040"),
+            ("localhost", "localhost:4040"),
+            ("localhost:", "localhost:4040"),
+        ] {
+            assert_eq!(error(text), format!("address {text:?}: the port is missing; write {written:?}"));
+        }
     }
 
     #[test]
     fn a_port_out_of_range_is_named_with_the_range() {
-        for (text, port) in [("127.0.0.1:99999", "99999"), ("65536", "65536"), ("[::1]:-1", "-1")] {
+        for (text, port) in
+            [("127.0.0.1:99999", "99999"), ("65536", "65536"), ("[::1]:-1", "-1"), ("localhost:65536", "65536")]
+        {
             assert_eq!(
                 error(text),
                 format!("address {text:?}: the port {port} is out of range; it must be 0 to 65535")
@@ -310,26 +388,14 @@ mod tests {
 
     #[test]
     fn a_port_that_is_no_number_is_named() {
-        assert_eq!(
-            error("127.0.0.1:http"),
-            r#"address "127.0.0.1:http": the port "http" is not a number; it must be 0 to 65535"#
-        );
-        assert_eq!(
-            error("127.0.0.1:+80"),
-            r#"address "127.0.0.1:+80": the port "+80" is not a number; it must be 0 to 65535"#
-        );
-    }
-
-    #[test]
-    fn a_host_name_is_refused_with_what_to_write() {
-        assert_eq!(
-            error("localhost:80"),
-            "address \"localhost:80\": host names are not resolved yet; write an IP address such as \"127.0.0.1:80\""
-        );
-        assert_eq!(
-            error("localhost"),
-            "address \"localhost\": host names are not resolved yet; write an IP address such as \"127.0.0.1:4040\""
-        );
+        for (text, port) in
+            [("127.0.0.1:http", "http"), ("127.0.0.1:+80", "+80"), ("localhost:http", "http"), ("UNIX:x", "x")]
+        {
+            assert_eq!(
+                error(text),
+                format!("address {text:?}: the port {port:?} is not a number; it must be 0 to 65535")
+            );
+        }
     }
 
     #[test]
@@ -347,7 +413,20 @@ mod tests {
 
     #[test]
     fn a_wrong_ip_address_is_not_taken_for_a_host_name() {
-        for (text, host) in [("256.0.0.1:80", "256.0.0.1"), ("[::g]:80", "[::g]"), ("1.2.3", "1.2.3"), ("-1", "-1")] {
+        for (text, host) in [
+            ("256.0.0.1:80", "256.0.0.1"),
+            ("256.0.0.1.:80", "256.0.0.1."),
+            ("127.o.0.1:80", "127.o.0.1"),
+            ("0x7f.0.0.0x1:80", "0x7f.0.0.0x1"),
+            ("0X7F000001:80", "0X7F000001"),
+            ("[::g]:80", "[::g]"),
+            ("1:2:3:4:5:6:7:8:80", "1:2:3:4:5:6:7:8"),
+            ("fe80::1%3:80", "fe80::1%3"),
+            ("[127.0.0.1]:80", "[127.0.0.1]"),
+            ("127.1:http", "127.1"),
+            ("1.2.3", "1.2.3"),
+            ("-1", "-1"),
+        ] {
             assert_eq!(
                 error(text),
                 format!(
@@ -359,15 +438,69 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_text_and_a_path_are_named_for_what_they_are() {
+    fn a_host_name_that_cannot_be_one_is_told_why() {
+        let label = "a".repeat(63);
+        let long = format!("{label}.{label}.{label}.{}", &label[..62]);
+        for (host, fault) in [
+            (&*long, "the host name is 254 bytes long; write one of at most 253"),
+            (&*"a".repeat(64), "a part of the host name is 64 bytes long; write at most 63 between dots"),
+            ("a..b", "a part of the host name is empty; write it with one dot between two parts"),
+            (".a", "a part of the host name is empty; write it with one dot between two parts"),
+            (".", "a part of the host name is empty; write it with one dot between two parts"),
+            ("-a.b", "a part of the host name, \"-a\", begins or ends with a hyphen; write it without"),
+            ("a.b-", "a part of the host name, \"b-\", begins or ends with a hyphen; write it without"),
+        ] {
+            // It comes before whatever is wrong with the port.
+            for text in [format!("{host}:80"), format!("{host}:http"), format!("{host}:"), host.to_owned()] {
+                assert_eq!(error(&text), format!("address {text:?}: {fault}"));
+            }
+        }
+        for (text, char) in [("bücher.de:80", 'ü'), ("a b:80", ' '), ("user@host:80", '@'), ("host\n:80", '\n')] {
+            assert_eq!(
+                error(text),
+                format!(
+                    "address {text:?}: the host name has the character {char:?}; write letters (a to z), digits, \
+                     hyphens and dots, and an international name in its \"xn--\" form"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_or_an_abstract_name_that_cannot_be_one_is_told_why() {
+        let long = "x".repeat(107);
+        for (text, fault) in [
+            ("unix:".into(), "the Unix socket's path is missing; write one such as \"/run/pants.sock\""),
+            ("@".into(), "the abstract Unix socket's name is missing; write one such as \"@pants\""),
+            ("unix:@".into(), "the abstract Unix socket's name is missing; write one such as \"@pants\""),
+            (
+                format!("/{long}"),
+                "the Unix socket's path is 108 bytes long; write one of at most 107, from the working directory if \
+                 need be",
+            ),
+            (format!("@{long}x"), "the abstract Unix socket's name is 108 bytes long; write one of at most 107"),
+            ("/run/x\n".into(), "it has the control character '\\n'; write it without"),
+            ("@x\0".into(), "it has the control character '\\0'; write it without"),
+            (
+                "run/x.sock".into(),
+                "a Unix socket's path begins with \"/\", \"./\", \"../\" or \"unix:\"; write \"./run/x.sock\"",
+            ),
+            (
+                "http://localhost:80/".into(),
+                "it is a URL; write only its host and port, such as \"127.0.0.1:4040\", or a Unix socket's path",
+            ),
+        ] {
+            assert_eq!(error(&text), format!("address {text:?}: {fault}"));
+        }
+        assert_eq!(format!("unix:{long}").parse(), Ok(path(&long)));
+        assert_eq!(format!("@{long}").parse(), Ok(name(long.as_bytes())));
+    }
+
+    #[test]
+    fn an_empty_text_is_named_for_what_it_is() {
         assert_eq!(
             error(""),
             "address \"\": it is empty; write a port such as \"4040\" or an address such as \"127.0.0.1:4040\""
-        );
-        assert_eq!(
-            error("/run/pants.sock"),
-            "address \"/run/pants.sock\": Unix sockets are not supported yet; write a port such as \"4040\" or an \
-             address such as \"127.0.0.1:4040\""
         );
     }
 
@@ -377,19 +510,87 @@ mod tests {
         let address = Address::Socket(socket);
         assert_eq!(socket.to_address(), Ok(address.clone()));
         assert_eq!((IpAddr::V4(Ipv4Addr::LOCALHOST), 4040).to_address(), Ok(address.clone()));
+        assert_eq!(("127.0.0.1", 4040).to_address(), Ok(address.clone()));
         assert_eq!("127.0.0.1:4040".to_address(), Ok(address.clone()));
         assert_eq!(String::from("127.0.0.1:4040").to_address(), Ok(address.clone()));
+        assert_eq!(host("127.0.0.1", 4040).to_address(), Ok(address.clone()));
         assert_eq!((&address).to_address(), Ok(address.clone()));
         assert_eq!(address.clone().to_address(), Ok(address));
         assert_eq!(4040.to_address(), Ok(Address::Port(4040)));
+        assert_eq!(Path::new("4040").to_address(), Ok(path("4040")));
+        assert_eq!(PathBuf::from("@x").to_address(), Ok(path("@x")));
+        assert_eq!(name(b"\0\xff").to_address(), Ok(name(b"\0\xff")));
+    }
+
+    #[test]
+    fn a_host_and_a_port_may_be_an_ip_address_in_any_form() {
+        for (host, written) in [("::1", "[::1]:4040"), ("[::1]", "[::1]:4040"), ("fe80::1%3", "[fe80::1%3]:4040")] {
+            assert_eq!((host, 4040).to_address(), Ok(Address::Socket(written.parse().unwrap())));
+        }
+        assert_eq!(("LocalHost", 4040).to_address(), Ok(host("localhost", 4040)));
+        let message = |host: &str| (host, 80).to_address().unwrap_err().to_string();
+        assert!(message("256.0.0.1").starts_with("address \"256.0.0.1:80\": \"256.0.0.1\" is not an IP address"));
+        assert!(message("127.0.0.1:80").starts_with("address \"127.0.0.1:80:80\": \"127.0.0.1:80\" is not an IP"));
+        assert!(message("").starts_with("address \":80\": the host is missing"));
+        assert!(message("a b").starts_with("address \"a b:80\": the host name has the character ' '"));
+    }
+
+    #[test]
+    fn an_address_that_a_program_made_is_checked_as_text_is() {
+        for (address, fault) in [
+            (
+                host("a..b", 80),
+                "address \"a..b:80\": a part of the host name is empty; write it with one dot between two parts",
+            ),
+            (path(""), "address \"unix:\": the Unix socket's path is missing; write one such as \"/run/pants.sock\""),
+            (path("/x\0"), "address \"/x\u{fffd}\": it has the control character '\\0'; write it without"),
+            (name(b""), "address \"@\": the abstract Unix socket's name is missing; write one such as \"@pants\""),
+        ] {
+            assert_eq!((&address).to_address().unwrap_err().to_string(), fault);
+            assert_eq!(address.to_address().unwrap_err().to_string(), fault);
+        }
+        assert!(Path::new(&"x".repeat(108)).to_address().is_err());
+        assert!(name(&[0; 108]).to_address().is_err());
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_parsing_panic_or_its_error_span_lines(text in r"\PC*|[0-9.:\[\]\-*%a-g\n]*") {
+        fn no_text_makes_parsing_panic_or_its_error_span_lines(
+            text in r"\PC*|[0-9.:\[\]\-*%a-gx\n]*|(unix:)?[@/.]{0,3}[\PC\n\x00]*",
+        ) {
             if let Err(error) = text.parse::<Address>() {
                 prop_assert!(!error.to_string().contains('\n'));
             }
+        }
+
+        #[test]
+        fn what_is_read_is_written_so_that_it_reads_the_same(
+            text in r"[0-9.:\[\]a-gA-Gunix@/_-]*|(unix:|UNIX:)?[@/.]{0,3}[a-z/.:@é]{0,8}(:[0-9]{0,5})?",
+        ) {
+            if let Ok(address) = text.parse::<Address>() {
+                prop_assert_eq!(address.to_string().parse(), Ok(address.clone()));
+                prop_assert_eq!((&address).to_address(), Ok(address));
+            }
+        }
+
+        #[test]
+        fn every_path_reads_as_the_same_file(text in r"[@/.unix:a-z0-9é]{1,40}") {
+            let address = Path::new(&text).to_address().unwrap();
+            let read: Address = address.to_string().parse().unwrap();
+            let anchored = path(&format!("./{text}"));
+            prop_assert!(read == address || text.starts_with('@') && read == anchored);
+        }
+
+        #[test]
+        fn every_text_is_an_abstract_name(text in r"\PC{1,20}") {
+            prop_assume!(text.len() <= 107);
+            prop_assert_eq!(name(text.as_bytes()).to_string().parse(), Ok(name(text.as_bytes())));
+        }
+
+        #[test]
+        fn no_bytes_make_an_address_span_lines(bytes: Vec<u8>) {
+            prop_assert!(!Address::Path(OsStr::from_bytes(&bytes).into()).to_string().contains('\n'));
+            prop_assert!(!Address::Abstract(bytes).to_string().contains('\n'));
         }
 
         #[test]

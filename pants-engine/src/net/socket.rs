@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType};
 use socket2::SockRef;
 
+use crate::buffer::write::FilePiece;
 use crate::net::address::Address;
 use crate::net::endpoint::Endpoint;
 use crate::net::unix::SocketFile;
@@ -180,6 +181,13 @@ impl Socket {
 
     pub(crate) fn send_vectored(&self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
         net::sendmsg(&self.0, slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
+    }
+
+    /// Sends a piece of a file straight from the page cache (sendfile(2)); what is not in it is read first, and that blocks.
+    pub(crate) fn send_file(&self, piece: &FilePiece, most: usize) -> Result<usize, Errno> {
+        let mut offset = piece.offset;
+        let most = usize::try_from(piece.left).map_or(most, |left| left.min(most));
+        rustix::fs::sendfile(&self.0, &piece.file, Some(&mut offset), most)
     }
 
     /// Sends FIN behind whatever is on its way.

@@ -1,19 +1,26 @@
-//! The engine's timers: a wheel for those with a deadline, lists for those that run by the turn.
+//! The engine's timers: a wheel for those with a deadline, a heap for the precise ones among them,
+//! lists for those that run by the turn.
 //!
 //! What a timer does is the caller's `T`; this file only says which is next.
 
+pub(crate) mod alarm;
+mod precise;
 pub(crate) mod wheel;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use self::precise::Precise;
 use self::wheel::Wheel;
 use crate::clock::Tick;
 use crate::key::{Key, TimerKey};
 
-/// Timers of all four kinds under one kind of key.
+/// Timers of all kinds under one kind of key.
 #[derive(Debug)]
 pub(crate) struct Timers<T> {
+    /// Holds every timer; those of the other kinds are idle in it.
     wheel: Wheel<T>,
+    precise: Precise,
     /// Due at the next turn. May hold keys of cancelled timers: they miss.
     next_turn: VecDeque<Key>,
     /// As `every_turn`, made since the turn began.
@@ -24,7 +31,13 @@ pub(crate) struct Timers<T> {
 
 impl<T> Timers<T> {
     pub(crate) fn new() -> Self {
-        Self { wheel: Wheel::new(), next_turn: VecDeque::new(), new_every_turn: Vec::new(), every_turn: Vec::new() }
+        Self {
+            wheel: Wheel::new(),
+            precise: Precise::new(),
+            next_turn: VecDeque::new(),
+            new_every_turn: Vec::new(),
+            every_turn: Vec::new(),
+        }
     }
 
     /// The number of timers pending, of every kind.
@@ -34,6 +47,12 @@ impl<T> Timers<T> {
 
     pub(crate) fn insert(&mut self, deadline: Tick, task: T) -> TimerKey {
         TimerKey(self.wheel.insert(deadline.0, task))
+    }
+
+    pub(crate) fn insert_precise(&mut self, due: Duration, task: T) -> TimerKey {
+        let key = self.wheel.insert_idle(task);
+        self.precise.push(due, key, |key| self.wheel.contains(key));
+        TimerKey(key)
     }
 
     pub(crate) fn insert_next_turn(&mut self, task: T) -> TimerKey {
@@ -57,16 +76,24 @@ impl<T> Timers<T> {
     }
 
     pub(crate) fn remove(&mut self, timer: TimerKey) -> Option<T> {
-        self.wheel.remove(timer.0)
+        let task = self.wheel.remove(timer.0);
+        self.precise.expose(|key| self.wheel.contains(key));
+        task
     }
 
     pub(crate) fn get_mut(&mut self, timer: TimerKey) -> Option<&mut T> {
         self.wheel.get_mut(timer.0)
     }
 
-    /// Takes the next timer that is due; it stays, idle, until removed or armed.
-    pub(crate) fn pop(&mut self, now: Tick) -> Option<TimerKey> {
-        self.wheel.pop(now.0).map(TimerKey)
+    /// Takes the next timer on the wheel that is due, with the tick at which it was; it stays, idle, until removed or armed.
+    pub(crate) fn pop(&mut self, now: Tick) -> Option<(TimerKey, Tick)> {
+        let key = self.wheel.pop(now.0)?;
+        self.wheel.last_deadline(key).map(|due| (TimerKey(key), Tick(due)))
+    }
+
+    /// Takes the next precise timer that is due, with when it was; it stays, idle, until removed.
+    pub(crate) fn pop_precise(&mut self, now: Duration) -> Option<(TimerKey, Duration)> {
+        self.precise.pop(now, |key| self.wheel.contains(key)).map(|(due, key)| (TimerKey(key), due))
     }
 
     pub(crate) fn pop_next_turn(&mut self) -> Option<TimerKey> {
@@ -98,8 +125,17 @@ impl<T> Timers<T> {
         !(self.every_turn.is_empty() && self.new_every_turn.is_empty())
     }
 
-    /// When the wheel next needs a look: at the latest at the earliest deadline.
-    pub(crate) fn next_tick(&self) -> Option<Tick> {
-        self.wheel.next_tick().map(Tick)
+    /// When the earliest precise timer is due.
+    pub(crate) fn next_precise(&self) -> Option<Duration> {
+        self.precise.next()
+    }
+
+    /// When a deadline next needs a look: at the latest when the earliest has come.
+    pub(crate) fn next_due(&self) -> Option<Duration> {
+        let wheel = self.wheel.next_tick().map(|tick| Tick(tick).begins());
+        match (wheel, self.precise.next()) {
+            (Some(wheel), Some(precise)) => Some(wheel.min(precise)),
+            (wheel, precise) => wheel.or(precise),
+        }
     }
 }

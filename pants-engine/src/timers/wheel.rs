@@ -100,6 +100,15 @@ impl<T> Wheel<T> {
         self.entries.get_mut(key).map(|entry| &mut entry.value)
     }
 
+    pub(crate) fn contains(&self, key: Key) -> bool {
+        self.entries.get(key).is_some()
+    }
+
+    /// The deadline an entry was last armed with.
+    pub(crate) fn last_deadline(&self, key: Key) -> Option<u64> {
+        self.entries.get(key).map(|entry| entry.deadline)
+    }
+
     /// When an armed entry is due.
     pub(crate) fn deadline(&self, key: Key) -> Option<u64> {
         self.entries.get(key).filter(|entry| entry.place != Place::Idle).map(|entry| entry.deadline)
@@ -281,7 +290,7 @@ mod tests {
         let mut wheel = Wheel::new();
         let key = wheel.insert(10, 1);
         assert_eq!(wheel.pop(10), Some(key));
-        assert_eq!(wheel.deadline(key), None);
+        assert_eq!((wheel.deadline(key), wheel.last_deadline(key)), (None, Some(10)));
         wheel.arm(key, 20);
         assert_eq!(wheel.deadline(key), Some(20));
         assert_eq!(wheel.pop(19), None);

@@ -9,7 +9,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use pants_engine::{CloseReason, Connection, Context, Engine, Error, Handler, Remote, ServerKey, ServerOptions, Stats};
+use pants_engine::{
+    CloseReason, Connection, Context, Engine, Error, Handler, Overflow, Remote, ServerKey, ServerOptions, Stats,
+};
 
 /// How long a test waits for what must come before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -145,7 +147,7 @@ pub(crate) enum Event {
     Write,
     End,
     Drain,
-    Overflow,
+    Overflow(Overflow),
     Failure(ErrorKind),
     ConnectFailure(ErrorKind),
     Close(CloseReason),
@@ -186,12 +188,12 @@ impl Handler for Recorder {
         self.tell(connection, Event::End);
     }
 
-    fn on_drain(&mut self, connection: &mut Connection<'_>) {
+    fn on_shutdown(&mut self, connection: &mut Connection<'_>) {
         self.tell(connection, Event::Drain);
     }
 
-    fn on_overflow_error(&mut self, connection: &mut Connection<'_>) {
-        self.tell(connection, Event::Overflow);
+    fn on_overflow_error(&mut self, connection: &mut Connection<'_>, overflow: Overflow) {
+        self.tell(connection, Event::Overflow(overflow));
     }
 
     fn on_error(&mut self, connection: &mut Connection<'_>, error: &Error) {

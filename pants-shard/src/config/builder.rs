@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_programs_faults_are_told_together_when_it_builds() {
         let error = Config::builder()
-            .listen("localhost:80")
+            .listen("localhost")
             .pin(false)
             .drain_timeout(Duration::MAX)
             .idle_timeout(Some(Duration::ZERO))
@@ -243,8 +243,7 @@ mod tests {
         assert_eq!(
             error.problems().collect::<Vec<_>>(),
             [
-                "program: listen: address \"localhost:80\": host names are not resolved yet; write an IP address such \
-                 as \"127.0.0.1:80\"",
+                "program: listen: address \"localhost\": the port is missing; write \"localhost:4040\"",
                 "program: drain_timeout: must be at most 1h, not \"18446744073709551615999999999ns\"",
                 "program: idle_timeout: must be 1ms to 3650d or \"off\", not \"0s\"",
                 "program: write_cap: must be 4KiB to 1GiB, not \"18446744073709551615B\"",

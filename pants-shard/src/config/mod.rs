@@ -367,8 +367,7 @@ mod tests {
             error.to_string(),
             "PANTS_SHARD: unknown variable; did you mean PANTS_SHARDS? Rename it or unset it\n\
              pants.toml:1: unknown key \"pins\"; did you mean \"pin\"?\n\
-             PANTS_LISTEN: address \"here\": host names are not resolved yet; write an IP address such as \
-             \"127.0.0.1:4040\"\n\
+             PANTS_LISTEN: address \"here\": the port is missing; write \"here:4040\"\n\
              --cpus: CPU 7 is not available to this process, which may use 0-1\n\
              PANTS_IDLE_TIMEOUT: expected a duration such as \"30s\" or \"off\", found \"5\"\n\
              pants.toml:2: backlog: must be 1 to 65535, not 0"

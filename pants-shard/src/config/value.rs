@@ -241,7 +241,11 @@ fn address(text: &str) -> Result<Address, String> {
 }
 
 fn is_port_zero(address: &Address) -> bool {
-    matches!(address, Address::Port(0)) || matches!(address, Address::Socket(socket) if socket.port() == 0)
+    match address {
+        Address::Port(port) | Address::Host { port, .. } => *port == 0,
+        Address::Socket(socket) => socket.port() == 0,
+        _ => false,
+    }
 }
 
 /// Shows a value that is of the right kind, but out of range.

@@ -1,14 +1,17 @@
 //! One connection, as a callback sees it.
 
+mod input;
+mod output;
+
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::channel::state::{CloseReason, Flags};
 use crate::context::{Context, Running};
 use crate::handler::Handler;
 use crate::key::{ConnectionKey, Key, ServerKey, TimerKey};
 use crate::net::endpoint::Endpoint;
+use crate::options::ConnectionOptions;
 use crate::slots::{Channel, ConnectionSlot, HandlerTask, Task};
 
 /// A connection within a callback: what can be asked of it, and the way to its engine.
@@ -39,91 +42,6 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Writes `data` behind everything written before; it is copied or sent before this returns.
-    ///
-    /// Small writes of one callback leave together when it returns. What the kernel will not take is queued, and leaves as
-    /// soon as it will; [`on_write`](Handler::on_write) says when all has left.
-    ///
-    /// Returns whether `data` was taken. It is not after [`close`](Self::close), [`shutdown_write`](Self::shutdown_write)
-    /// or the connection's end; nor when it is longer than [`write_cap`](crate::ConnectionOptions::write_cap) or the queue would
-    /// be, which ends the connection.
-    pub fn write(&mut self, data: &[u8]) -> bool {
-        self.context.outbox.push_if_open(self.key, data) || self.write_past_outbox(data)
-    }
-
-    /// The outbox is full or another's, or the connection must be looked at before it may be written to.
-    #[inline(never)]
-    fn write_past_outbox(&mut self, data: &[u8]) -> bool {
-        let stream = &mut self.slot().stream;
-        if data.is_empty() || !stream.accepts_output() {
-            return stream.accepts_output();
-        }
-        if stream.can_send() && self.context.outbox.push(self.key, data) {
-            return true;
-        }
-        // Its own bytes before these, and another's out of the way.
-        self.context.flush_outbox();
-        self.touch();
-        let Context { channels, outbox, clock, stats, .. } = &mut *self.context;
-        let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
-        let stream = &mut slot.stream;
-        if stream.queued().saturating_add(data.len()) > stream.options.write_cap {
-            stream.flags.set(Flags::OVERFLOWED);
-        } else if !stream.can_send() || !outbox.push(self.key, data) {
-            stream.send(data, clock, stats);
-        }
-        !stream.flags.any(Flags::OVERFLOWED.or(Flags::DOOMED))
-    }
-
-    /// Closes in good order: what was written leaves, then FIN; nothing more is read. When the peer's FIN has come too, or
-    /// 5 s later, [`on_close`](Handler::on_close) comes with [`CloseReason::Finished`].
-    ///
-    /// Input that arrives meanwhile is discarded: closing the descriptor over unread input would send RST, and RST
-    /// destroys a reply that is still on its way (RFC 9112, section 9.6).
-    pub fn close(&mut self) {
-        let now = self.context.clock.tick();
-        self.slot().stream.want_close(now);
-        self.touch();
-    }
-
-    /// Closes at once with RST; what is queued is lost. [`on_close`](Handler::on_close) comes with
-    /// [`CloseReason::Aborted`] after the present callback.
-    pub fn abort(&mut self) {
-        self.slot().stream.doom(CloseReason::Aborted);
-        self.touch();
-    }
-
-    /// Sends FIN after what was written, and goes on reading: a half-close. When the peer has sent its own FIN,
-    /// [`on_end`](Handler::on_end) comes and the connection closes.
-    pub fn shutdown_write(&mut self) {
-        self.slot().stream.want_fin();
-        self.touch();
-    }
-
-    /// Stops reading: not even the data at hand is followed by more. The kernel's buffer fills, and then the peer waits.
-    pub fn pause_reading(&mut self) {
-        self.slot().stream.flags.set(Flags::PAUSED_BY_USER);
-    }
-
-    /// Goes on reading, from this turn or the next.
-    pub fn resume_reading(&mut self) {
-        self.slot().stream.flags.clear(Flags::PAUSED_BY_USER);
-        self.touch();
-    }
-
-    /// Says whether [`on_write`](Handler::on_write) need not be called on this connection any more. The default `on_write`
-    /// says so.
-    pub fn ignore_on_write(&mut self, ignore: bool) {
-        let flags = &mut self.slot().stream.flags;
-        flags.clear(Flags::ON_WRITE_UNHEARD);
-        flags.set(Flags::ON_WRITE_UNHEARD.when(ignore));
-    }
-
-    /// Bytes written that the kernel has not taken yet.
-    pub fn queued_bytes(&self) -> usize {
-        self.look().stream.queued() + self.context.outbox.len_of(self.key)
-    }
-
     /// The other end, as it was when the connection was made.
     pub fn peer_address(&self) -> &Endpoint {
         &self.look().stream.peer
@@ -151,17 +69,22 @@ impl<'a> Connection<'a> {
 
     /// Changes the idle timeout of this connection alone, from its last byte on; `None`, or zero, turns it off.
     pub fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
-        let timeout = timeout.filter(|timeout| !timeout.is_zero());
-        let stream = &mut self.slot().stream;
-        Rc::make_mut(&mut stream.options).idle_timeout = timeout;
-        self.context.rearm(self.key);
+        self.change_options(|options| options.idle_timeout = timeout.filter(|timeout| !timeout.is_zero()));
+    }
+
+    /// Changes the read timeout of this connection alone, from the last byte that came on; `None`, or zero, turns it off.
+    pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.change_options(|options| options.read_timeout = timeout.filter(|timeout| !timeout.is_zero()));
     }
 
     /// Changes the write-stall timeout of this connection alone; `None`, or zero, turns it off.
     pub fn set_write_stall_timeout(&mut self, timeout: Option<Duration>) {
-        let timeout = timeout.filter(|timeout| !timeout.is_zero());
-        let stream = &mut self.slot().stream;
-        Rc::make_mut(&mut stream.options).write_stall_timeout = timeout;
+        self.change_options(|options| options.write_stall_timeout = timeout.filter(|timeout| !timeout.is_zero()));
+    }
+
+    /// Changes an option of this connection alone, which from now on has options of its own.
+    fn change_options(&mut self, change: impl FnOnce(&mut ConnectionOptions)) {
+        change(Rc::make_mut(&mut self.slot().stream.options));
         self.context.rearm(self.key);
     }
 

@@ -1,0 +1,196 @@
+//! A connection's output: writing, and the ways to end it.
+
+use std::fs::File;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use zerocopy::{Immutable, IntoBytes};
+
+use crate::buffer::write::FilePiece;
+use crate::channel::state::{CloseReason, Flags};
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::slots::Channel;
+
+impl Connection<'_> {
+    /// Writes `data` behind everything written before; it is copied or sent before this returns.
+    ///
+    /// Small writes of one callback leave together when it returns. What the kernel will not take is queued, and leaves as
+    /// soon as it will; [`on_write`](Handler::on_write) says when all has left.
+    ///
+    /// Returns whether `data` was taken. It is not after [`close`](Self::close), [`shutdown_write`](Self::shutdown_write)
+    /// or the connection's end; nor when it is longer than [`write_cap`](crate::ConnectionOptions::write_cap) or the queue would
+    /// be, which ends the connection.
+    pub fn write(&mut self, data: &[u8]) -> bool {
+        self.context.outbox.push_if_open(self.key, data) || self.write_past_outbox(data)
+    }
+
+    /// The outbox is full or another's, or the connection must be looked at before it may be written to.
+    #[inline(never)]
+    fn write_past_outbox(&mut self, data: &[u8]) -> bool {
+        let stream = &mut self.slot().stream;
+        if data.is_empty() || !stream.accepts_output() {
+            return stream.accepts_output();
+        }
+        if stream.can_send() && self.context.outbox.push(self.key, data) {
+            return true;
+        }
+        // Its own bytes before these, and another's out of the way.
+        self.context.flush_outbox();
+        self.touch();
+        let Context { channels, outbox, clock, stats, .. } = &mut *self.context;
+        let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
+        let stream = &mut slot.stream;
+        if stream.exceeds_cap(data.len()) {
+            stream.flags.set(Flags::OVERFLOWED);
+        } else if !stream.can_send() || !outbox.push(self.key, data) {
+            stream.send(data, clock, stats);
+        }
+        !stream.flags.any(Flags::OVERFLOWED.or(Flags::DOOMED))
+    }
+
+    /// Writes the contents of `slices` in their order, as one write: it is taken whole or not at all, and what does not fit
+    /// the gathering of small writes leaves in one system call (sendmsg(2)) if the kernel takes it.
+    ///
+    /// Returns whether it was taken, as [`write`](Self::write).
+    pub fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> bool {
+        let len: usize = slices.iter().map(|slice| slice.len()).sum();
+        // What was written before goes first.
+        self.flush();
+        let stream = &mut self.slot().stream;
+        if !stream.accepts_output() {
+            return false;
+        }
+        if stream.exceeds_cap(len) {
+            stream.flags.set(Flags::OVERFLOWED);
+            self.touch();
+            return false;
+        }
+        if stream.can_send() && len <= self.context.outbox.room() {
+            return slices.iter().all(|slice| slice.is_empty() || self.context.outbox.push(self.key, slice));
+        }
+        self.touch();
+        let Context { channels, clock, stats, .. } = &mut *self.context;
+        let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
+        slot.stream.send_vectored(slices, clock, stats);
+        slot.stream.accepts_output()
+    }
+
+    /// Writes the bytes of a value of fixed layout, as [`write`](Self::write) does: a struct of
+    /// [`zerocopy::big_endian`] numbers, for one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_engine::zerocopy::{self, Immutable, IntoBytes, big_endian::U16};
+    /// use pants_engine::{Connection, Handler};
+    ///
+    /// #[derive(IntoBytes, Immutable)]
+    /// #[zerocopy(crate = "pants_engine::zerocopy")]
+    /// #[repr(C)]
+    /// struct Reading {
+    ///     sensor: U16,
+    ///     value: U16,
+    /// }
+    ///
+    /// struct Sensor;
+    ///
+    /// impl Handler for Sensor {
+    ///     fn on_read(&mut self, connection: &mut Connection<'_>, _question: &[u8]) {
+    ///         connection.write_packed(&Reading { sensor: 1.into(), value: 515.into() });
+    ///     }
+    /// }
+    /// ```
+    pub fn write_packed(&mut self, value: &(impl IntoBytes + Immutable + ?Sized)) -> bool {
+        self.write(value.as_bytes())
+    }
+
+    /// Writes `length` bytes of `file` from `offset` on, behind everything written before, without copying them through
+    /// this process (sendfile(2)). Several connections may share the file; its own position is neither used nor moved.
+    ///
+    /// They are read when the kernel takes them: pieces of the file that are not in the page cache are read from the disk
+    /// then, and **that blocks the engine**. They count neither for the water marks nor for
+    /// [`write_cap`](crate::ConnectionOptions::write_cap), since they take no memory. A file that has become shorter than it
+    /// was promised to be ends the connection with RST and [`CloseReason::Failed`], after
+    /// [`on_error`](crate::Handler::on_error): the peer must not take what it got for the whole. A program that does not
+    /// ignore SIGPIPE, as those whose `main` is not Rust's, is killed by it if the peer has reset (sendfile(2) knows no
+    /// flag against it).
+    ///
+    /// Returns whether it was taken, as [`write`](Self::write); a length of 0 writes nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_engine::{Connection, Handler};
+    /// use std::{fs::File, sync::Arc};
+    ///
+    /// /// Sends a file to whoever connects.
+    /// struct Sender(Arc<File>);
+    ///
+    /// impl Handler for Sender {
+    ///     fn on_connect(&mut self, connection: &mut Connection<'_>) {
+    ///         let length = self.0.metadata().map_or(0, |file| file.len());
+    ///         connection.write_file(Arc::clone(&self.0), 0, length);
+    ///         connection.close();
+    ///     }
+    ///
+    ///     fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
+    /// }
+    /// ```
+    pub fn write_file(&mut self, file: impl Into<Arc<File>>, offset: u64, length: u64) -> bool {
+        self.flush();
+        let now = self.context.clock.tick();
+        let stream = &mut self.slot().stream;
+        if !stream.accepts_output() {
+            return false;
+        }
+        stream.send_file(FilePiece { file: file.into(), offset, left: length }, now);
+        // It leaves when the callback has returned, also if that is the connection's own.
+        self.context.schedule(self.key);
+        true
+    }
+
+    /// Hands what was written so far to the kernel now, rather than when the callback returns.
+    pub fn flush(&mut self) {
+        self.context.flush_outbox();
+    }
+
+    /// Closes in good order: what was written leaves, then FIN; nothing more is read. When the peer's FIN has come too, or
+    /// 5 s later, [`on_close`](Handler::on_close) comes with [`CloseReason::Finished`].
+    ///
+    /// Input that arrives meanwhile is discarded: closing the descriptor over unread input would send RST, and RST
+    /// destroys a reply that is still on its way (RFC 9112, section 9.6).
+    pub fn close(&mut self) {
+        let now = self.context.clock.tick();
+        self.slot().stream.want_close(now);
+        self.touch();
+    }
+
+    /// Closes at once with RST; what is queued is lost. [`on_close`](Handler::on_close) comes with
+    /// [`CloseReason::Aborted`] after the present callback.
+    pub fn abort(&mut self) {
+        self.slot().stream.doom(CloseReason::Aborted);
+        self.touch();
+    }
+
+    /// Sends FIN after what was written, and goes on reading: a half-close. When the peer has sent its own FIN,
+    /// [`on_end`](Handler::on_end) comes and the connection closes.
+    pub fn shutdown_write(&mut self) {
+        self.slot().stream.want_fin();
+        self.touch();
+    }
+
+    /// Says whether [`on_write`](Handler::on_write) need not be called on this connection any more. The default `on_write`
+    /// says so.
+    pub fn ignore_on_write(&mut self, ignore: bool) {
+        let flags = &mut self.slot().stream.flags;
+        flags.clear(Flags::ON_WRITE_UNHEARD);
+        flags.set(Flags::ON_WRITE_UNHEARD.when(ignore));
+    }
+
+    /// Bytes written that the kernel has not taken yet, those of files included.
+    pub fn queued_bytes(&self) -> usize {
+        // The same width: pants needs a 64-bit target.
+        self.look().stream.queued() as usize + self.context.outbox.len_of(self.key)
+    }
+}
