@@ -21,6 +21,21 @@ enum End {
 }
 
 impl Dispatcher {
+    /// The path of the usual event, as [`pass_message`](Self::pass_message), where input is cut into frames. What is
+    /// written on all of a read's frames leaves together.
+    #[inline(never)]
+    pub(crate) fn handle_framed_input(&mut self, key: Key, count: usize) {
+        let Some(slot) = self.context.connection_slot(key) else { return };
+        let alone = slot.stream.is_at_rest();
+        if let Some(framing) = slot.stream.take_framing() {
+            self.context.outbox.open_to(key);
+            if self.pass_frames(key, framing, count) && self.send_open(key) && alone {
+                return;
+            }
+        }
+        self.drive(key);
+    }
+
     /// Passes on the frames in what `framing` keeps and in the first `count` bytes of the read buffer, until the handler wants
     /// no more. Returns whether nothing else happened than that frames were passed on and answered: the outbox was, and is,
     /// open to the connection.

@@ -1,6 +1,6 @@
 //! Connecting to a host by its name: the look-up, and the race of its addresses (RFC 8305, "Happy Eyeballs").
 //!
-//! The connection is there from the beginning, without a socket. Every attempt is a channel of its own; the first that
+//! The connection is there from the beginning, with a placeholder for its socket. Every attempt is a channel of its own; the first that
 //! succeeds gives the connection its socket, and the others are dropped.
 
 use std::collections::VecDeque;

@@ -51,28 +51,29 @@ impl Dispatcher {
     #[inline]
     pub(crate) fn handle_event(&mut self, key: Key, readiness: Readiness) {
         let Context { channels, clock, stats, outbox, .. } = &mut self.context;
-        match channels.get_mut(key) {
-            Some(Channel::Connection(slot)) => {
-                slot.stream.flags.set_readiness(readiness);
-                if slot.stream.has_only_input() {
-                    match slot.stream.recv(&mut self.read_buffer, clock, stats) {
-                        Received::Bytes(count) => {
-                            outbox.open_to(key);
-                            let alone = slot.stream.is_at_rest();
-                            let passed = match slot.stream.take_framing() {
-                                None => self.pass_message(key, count),
-                                Some(framing) => self.pass_frames(key, framing, count) && self.send_open(key),
-                            };
-                            if passed && alone {
-                                return;
-                            }
-                        }
-                        Received::End => self.end_input(key),
-                        Received::Nothing => {}
+        let Some(Channel::Connection(slot)) = channels.get_mut(key) else { return self.handle_other_event(key) };
+        slot.stream.flags.set_readiness(readiness);
+        if slot.stream.has_only_input() {
+            match slot.stream.recv(&mut self.read_buffer, clock, stats) {
+                Received::Bytes(count) if slot.stream.is_framed() => return self.handle_framed_input(key, count),
+                Received::Bytes(count) => {
+                    outbox.open_to(key);
+                    let alone = slot.stream.is_at_rest();
+                    if self.pass_message(key, count) && alone {
+                        return;
                     }
                 }
-                self.drive(key);
+                Received::End => self.end_input(key),
+                Received::Nothing => {}
             }
+        }
+        self.drive(key);
+    }
+
+    /// An event of a channel that is no connection. Out of the way, so that the path of a message keeps its registers.
+    #[inline(never)]
+    fn handle_other_event(&mut self, key: Key) {
+        match self.context.channels.get_mut(key) {
             Some(Channel::Server(slot)) => {
                 slot.server.ready = true;
                 self.accept(key);
@@ -82,7 +83,7 @@ impl Dispatcher {
                 self.drive_datagrams(key);
             }
             Some(Channel::Attempt(_)) => self.context.handle_attempt(key),
-            None => {}
+            Some(Channel::Connection(_)) | None => {}
         }
     }
 
@@ -98,7 +99,7 @@ impl Dispatcher {
 
     /// Ends the short way: sends what was written on it, and shuts the outbox. Returns whether nothing is left to do.
     #[inline(always)]
-    fn send_open(&mut self, key: Key) -> bool {
+    pub(crate) fn send_open(&mut self, key: Key) -> bool {
         let Self { context, handlers, .. } = self;
         if context.outbox.owner().is_some() {
             // Nobody leaves within a callback: it is the one that was found valid.
@@ -142,6 +143,7 @@ impl Dispatcher {
     }
 
     /// Does for a connection all that its state allows: connects, writes, reads, closes.
+    #[inline(never)]
     pub(crate) fn drive(&mut self, key: Key) {
         self.context.outbox.shut();
         self.context.running = Running::Connection(key);
@@ -248,6 +250,7 @@ impl Dispatcher {
     }
 
     /// The peer has sent FIN.
+    #[inline(never)]
     fn end_input(&mut self, key: Key) {
         self.context.running = Running::Connection(key);
         self.call(key, Handler::on_end);
@@ -392,7 +395,7 @@ impl Dispatcher {
             }
         }
         if reason.resets() || slot.stream.queued() > 0 {
-            slot.stream.transport.socket().inspect(|socket| socket.reset_on_close());
+            slot.stream.transport.socket().reset_on_close();
         }
         context.stats.connections_open -= 1;
         context.stats.connections_closed += 1;

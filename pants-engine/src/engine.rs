@@ -350,6 +350,8 @@ impl Engine {
         }
     }
 
+    /// Not inlined, so that the path of a message has the registers to itself.
+    #[inline(never)]
     fn handle_events(&mut self) {
         for (key, readiness) in self.poller.events_from(self.turn.event) {
             self.turn.event += 1;

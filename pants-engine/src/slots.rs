@@ -14,7 +14,11 @@ use crate::handler::{AnyAcceptor, Handler};
 use crate::key::{Key, ServerKey, TimerKey};
 
 /// One channel of the engine.
+///
+/// The tag is a byte of its own: found in some corner of a connection's state, it would take the path of every message more
+/// instructions to read.
 #[derive(Debug)]
+#[repr(u8)]
 pub(crate) enum Channel {
     Connection(ConnectionSlot),
     Server(Box<ServerSlot>),

@@ -1,6 +1,6 @@
 //! The seam between a stream and its socket: what turns the handler's bytes into the socket's.
 //!
-//! Bytes are plain now; TLS will be another transport. A stream calls nothing of its socket but this.
+//! There is one transport now, plain bytes. TLS will be the second; a stream calls nothing of its socket but this.
 
 use std::io::IoSlice;
 
@@ -13,31 +13,26 @@ use crate::net::socket::Socket;
 pub(crate) enum Transport {
     /// The handler's bytes are the socket's.
     Plain(Socket),
-    /// There is no socket yet: the host's name is being resolved, or its addresses are being tried.
-    Absent,
 }
 
 impl Transport {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn recv(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
         match self {
             Self::Plain(socket) => socket.recv(buffer),
-            Self::Absent => Err(Errno::NOTCONN),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
         match self {
             Self::Plain(socket) => socket.send(bytes),
-            Self::Absent => Err(Errno::NOTCONN),
         }
     }
 
     pub(crate) fn send_vectored(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
         match self {
             Self::Plain(socket) => socket.send_vectored(slices),
-            Self::Absent => Err(Errno::NOTCONN),
         }
     }
 
@@ -45,7 +40,6 @@ impl Transport {
     pub(crate) fn send_file(&mut self, piece: &FilePiece, most: usize) -> Result<usize, Errno> {
         match self {
             Self::Plain(socket) => socket.send_file(piece, most),
-            Self::Absent => Err(Errno::NOTCONN),
         }
     }
 
@@ -53,14 +47,12 @@ impl Transport {
     pub(crate) fn shutdown_write(&mut self) -> Result<(), Errno> {
         match self {
             Self::Plain(socket) => socket.shutdown_write(),
-            Self::Absent => Err(Errno::NOTCONN),
         }
     }
 
-    pub(crate) fn socket(&self) -> Option<&Socket> {
+    pub(crate) fn socket(&self) -> &Socket {
         match self {
-            Self::Plain(socket) => Some(socket),
-            Self::Absent => None,
+            Self::Plain(socket) => socket,
         }
     }
 }

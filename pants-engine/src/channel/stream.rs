@@ -74,27 +74,9 @@ impl Stream {
         Self { flags: Flags::CONNECTING, ..Self::new(socket, peer, options, now) }
     }
 
-    /// A connection to a host whose address is not known yet.
-    pub(crate) fn dialling(options: Rc<ConnectionOptions>, now: Tick) -> Self {
-        let (transport, flags, peer) = (Transport::Absent, Flags::CONNECTING, Endpoint::Unnamed);
-        Self {
-            transport,
-            flags,
-            peer,
-            options,
-            queue: None,
-            framing: None,
-            heard: now,
-            spoke: now,
-            since: now,
-            errno: None,
-            doom: None,
-        }
-    }
-
     /// Whether connecting has come to an end: `None` while it has not.
     pub(crate) fn take_connected(&mut self, now: Tick) -> Option<io::Result<()>> {
-        let socket = self.transport.socket()?;
+        let socket = self.transport.socket();
         if let Some(error) = socket.take_error() {
             return Some(Err(error));
         }
@@ -475,7 +457,7 @@ impl Stream {
     pub(crate) fn take_pending_error(&mut self) {
         if self.flags.any(Flags::ERROR_PENDING) && !self.wants_read() {
             self.flags.clear(Flags::ERROR_PENDING);
-            let error = self.transport.socket().and_then(Socket::take_error);
+            let error = self.transport.socket().take_error();
             if let Some(errno) = error.and_then(|error| error.raw_os_error()) {
                 self.fail(Errno::from_raw_os_error(errno));
             }

@@ -54,7 +54,7 @@ impl<'a> Connection<'a> {
 
     /// This end; `None` when the system does not know it any more.
     pub fn local_address(&self) -> Option<Endpoint> {
-        self.look().stream.transport.socket()?.local_address().ok()
+        self.look().stream.transport.socket().local_address().ok()
     }
 
     /// The key by which [`Context::connection`] finds this connection again.

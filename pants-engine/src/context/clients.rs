@@ -71,7 +71,8 @@ impl Context {
     }
 
     fn begin_dialling(&mut self, name: &str, port: u16, options: ConnectionOptions) -> io::Result<Key> {
-        let stream = Stream::dialling(Rc::new(options), self.clock.tick());
+        let socket = Socket::placeholder()?;
+        let stream = Stream::connecting(socket, Endpoint::Unnamed, Rc::new(options), self.clock.tick());
         let key = self.insert_connection(ConnectionSlot::new(stream, None))?;
         self.begin_dial(key, name, port);
         Ok(key)
@@ -81,8 +82,10 @@ impl Context {
     pub(crate) fn connect_again(&mut self, key: Key) {
         let Some(slot) = self.connection_slot(key) else { return };
         let stream = &mut slot.stream;
-        let Some(socket) = stream.transport.socket().filter(|_| stream.flags.any(Flags::CONNECTING)) else { return };
-        match socket.connect(&stream.peer) {
+        if !stream.flags.any(Flags::CONNECTING) {
+            return;
+        }
+        match stream.transport.socket().connect(&stream.peer) {
             Ok(Connect::QueueFull) => {
                 self.insert_after(limits::CONNECT_AGAIN_AFTER, Task::ConnectAgain(key));
                 return;

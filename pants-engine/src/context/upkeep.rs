@@ -23,9 +23,8 @@ impl Context {
         let key = self.channels.insert(Channel::Connection(slot));
         let Some(Channel::Connection(slot)) = self.channels.get_mut(key) else { unreachable!("it was just inserted") };
         slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE).when(self.drain.is_some()));
-        if let Some(socket) = slot.stream.transport.socket()
-            && let Err(error) = self.registrar.register_stream(socket.as_fd(), key)
-        {
+        let fd = slot.stream.transport.socket().as_fd();
+        if let Err(error) = self.registrar.register_stream(fd, key) {
             self.channels.remove(key);
             return Err(error);
         }

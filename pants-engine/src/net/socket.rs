@@ -144,6 +144,12 @@ impl Socket {
         Self::new(peer, kind)
     }
 
+    /// A socket that stands for one that is not there yet, so that the path of every message need not ask: it is connected to
+    /// nothing, and every call on it fails.
+    pub(crate) fn placeholder() -> io::Result<Self> {
+        Self::new(&Endpoint::Unnamed, SocketType::STREAM)
+    }
+
     /// Begins to connect, or tries again.
     pub(crate) fn connect(&self, peer: &Endpoint) -> io::Result<Connect> {
         match net::connect(&self.0, &peer.to_kernel()?) {
