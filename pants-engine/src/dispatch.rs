@@ -51,7 +51,9 @@ impl Dispatcher {
     #[inline]
     pub(crate) fn handle_event(&mut self, key: Key, readiness: Readiness) {
         let Context { channels, clock, stats, outbox, .. } = &mut self.context;
-        let Some(Channel::Connection(slot)) = channels.get_mut(key) else { return self.handle_other_event(key) };
+        let Some(Channel::Connection(slot)) = channels.get_mut(key) else {
+            return self.handle_other_event(key, readiness);
+        };
         slot.stream.flags.set_readiness(readiness);
         if slot.stream.has_only_input() {
             match slot.stream.recv(&mut self.read_buffer, clock, stats) {
@@ -72,7 +74,7 @@ impl Dispatcher {
 
     /// An event of a channel that is no connection. Out of the way, so that the path of a message keeps its registers.
     #[inline(never)]
-    fn handle_other_event(&mut self, key: Key) {
+    fn handle_other_event(&mut self, key: Key, readiness: Readiness) {
         match self.context.channels.get_mut(key) {
             Some(Channel::Server(slot)) => {
                 slot.server.ready = true;
