@@ -17,6 +17,7 @@ impl Dispatcher {
         self.context.disturb();
         match mem::replace(&mut self.context.running, Running::Nobody) {
             Running::Connection(key) => self.contain_in_connection(key, message),
+            Running::Datagram(key) => self.contain_in_datagrams(key, message),
             Running::Server(key) => {
                 let acceptor = self.acceptor.take();
                 let name = acceptor.as_ref().map_or("unknown", |acceptor| acceptor.type_name());

@@ -11,6 +11,7 @@ use crate::channel::state::{CloseReason, Expiry, Flags};
 use crate::channel::stream::Received;
 use crate::connection::Connection;
 use crate::context::{Context, Running};
+use crate::datagram::handler::DatagramHandler;
 use crate::error::Error;
 use crate::handler::{AnyAcceptor, Handler, Overflow};
 use crate::handlers::Handlers;
@@ -21,9 +22,10 @@ use crate::slots::Channel;
 
 pub(crate) struct Dispatcher {
     pub(crate) context: Context,
-    /// What every connection reads into.
+    /// What every channel reads into.
     pub(crate) read_buffer: Box<[u8]>,
-    pub(crate) handlers: Handlers,
+    pub(crate) handlers: Handlers<dyn Handler>,
+    pub(crate) datagram_handlers: Handlers<dyn DatagramHandler>,
     /// The acceptor whose callback runs, out of its slot for as long.
     pub(crate) acceptor: Option<Box<dyn AnyAcceptor>>,
 }
@@ -31,13 +33,17 @@ pub(crate) struct Dispatcher {
 impl Dispatcher {
     pub(crate) fn new(context: Context) -> Self {
         let read_buffer = vec![0; limits::READ_BUFFER_BYTES].into();
-        Self { context, read_buffer, handlers: Handlers::default(), acceptor: None }
+        let (handlers, datagram_handlers) = (Handlers::new(), Handlers::new());
+        Self { context, read_buffer, handlers, datagram_handlers, acceptor: None }
     }
 
-    /// Takes over the handlers of connections that callbacks have begun. Needed before their channels are driven.
+    /// Takes over the handlers of channels that callbacks have begun. Needed before their channels are driven.
     pub(crate) fn take_new_handlers(&mut self) {
         for (key, handler) in self.context.new_handlers.drain(..) {
             self.handlers.insert(key, handler);
+        }
+        for (key, handler) in self.context.new_datagram_handlers.drain(..) {
+            self.datagram_handlers.insert(key, handler);
         }
     }
 
@@ -45,7 +51,9 @@ impl Dispatcher {
     #[inline]
     pub(crate) fn handle_event(&mut self, key: Key, readiness: Readiness) {
         let Context { channels, clock, stats, outbox, .. } = &mut self.context;
-        let Some(Channel::Connection(slot)) = channels.get_mut(key) else { return self.handle_other_event(key) };
+        let Some(Channel::Connection(slot)) = channels.get_mut(key) else {
+            return self.handle_other_event(key, readiness);
+        };
         slot.stream.flags.set_readiness(readiness);
         if slot.stream.has_only_input() {
             match slot.stream.recv(&mut self.read_buffer, clock, stats) {
@@ -66,11 +74,15 @@ impl Dispatcher {
 
     /// An event of a channel that is no connection. Out of the way, so that the path of a message keeps its registers.
     #[inline(never)]
-    fn handle_other_event(&mut self, key: Key) {
+    fn handle_other_event(&mut self, key: Key, readiness: Readiness) {
         match self.context.channels.get_mut(key) {
             Some(Channel::Server(slot)) => {
                 slot.server.ready = true;
                 self.accept(key);
+            }
+            Some(Channel::Datagram(slot)) => {
+                slot.mailbox.handle_readiness(readiness);
+                self.drive_datagrams(key);
             }
             Some(Channel::Attempt(_)) => self.context.handle_attempt(key),
             Some(Channel::Connection(_)) | None => {}
@@ -123,6 +135,10 @@ impl Dispatcher {
             Some(Channel::Server(slot)) => {
                 slot.scheduled = false;
                 self.accept(key);
+            }
+            Some(Channel::Datagram(slot)) => {
+                slot.scheduled = false;
+                self.drive_datagrams(key);
             }
             Some(Channel::Attempt(_)) | None => {}
         }
@@ -399,13 +415,15 @@ impl Dispatcher {
         self.take_new_handlers();
         let keys: Vec<Key> = self.context.channels.iter().map(|(key, _)| key).collect();
         for key in keys {
-            if self.context.connection_slot(key).is_some() {
-                self.context.running = Running::Connection(key);
-                self.doom(key, CloseReason::Stopped);
-                self.settle(key);
-                self.context.running = Running::Nobody;
-            } else {
-                self.close_server(key);
+            match self.context.channels.get(key) {
+                Some(Channel::Connection(_)) => {
+                    self.context.running = Running::Connection(key);
+                    self.doom(key, CloseReason::Stopped);
+                    self.settle(key);
+                    self.context.running = Running::Nobody;
+                }
+                Some(Channel::Datagram(_)) => self.close_datagrams(key, CloseReason::Stopped),
+                _ => self.close_server(key),
             }
         }
         self.context.closing_all = false;

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::busy::Busy;
 use crate::context::Context;
+use crate::datagram::handler::DatagramHandler;
 use crate::dial::Lookups;
 use crate::dispatch::Dispatcher;
 use crate::doorbell::{Doorbell, Source};
 use crate::error::{Error, Result};
 use crate::handler::{Acceptor, Handler};
-use crate::key::{ConnectionKey, ServerKey};
+use crate::key::{ConnectionKey, DatagramKey, ServerKey};
 use crate::limits;
 use crate::net::address::ToAddress;
 use crate::options::EngineOptions;
@@ -124,6 +125,15 @@ impl Engine {
         self.context().connect(address, handler)
     }
 
+    /// Opens a datagram channel; see [`Context::open_datagram_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::open_datagram_with`].
+    pub fn open_datagram(&mut self, address: impl ToAddress, handler: impl DatagramHandler) -> Result<DatagramKey> {
+        self.context().open_datagram(address, handler)
+    }
+
     /// A handle to this engine that other threads can use.
     pub fn remote(&self) -> Remote {
         self.dispatcher.context.remote()
@@ -191,7 +201,8 @@ impl Engine {
         context.has_deadline().then(|| context.now() + context.next_due())
     }
 
-    /// Closes everything at once: connections with [`CloseReason::Stopped`](crate::CloseReason::Stopped), and servers.
+    /// Closes everything at once: connections and datagram channels with
+    /// [`CloseReason::Stopped`](crate::CloseReason::Stopped), and servers.
     pub fn close_all(&mut self) {
         if let Some(drain) = self.dispatcher.context.drain {
             self.dispatcher.context.timers.remove(drain.timer);

@@ -50,6 +50,39 @@ pub enum Error {
         /// What the operating system said; [`io::ErrorKind::TimedOut`] when the connect timeout passed.
         source: io::Error,
     },
+    /// A datagram channel could not be bound to its address.
+    #[error("cannot bind a datagram channel to {address}: {source}")]
+    Bind {
+        /// What it was to be bound to.
+        address: Address,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A datagram could not be sent, and was dropped; the channel goes on.
+    #[error("cannot send a datagram to {to}: {source}")]
+    Send {
+        /// Whom it was for; [`Endpoint::Unnamed`] if nobody was named, on a channel that is not connected.
+        to: Endpoint,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Reading a datagram channel failed, which on a connected one says that an earlier datagram was refused; the channel
+    /// goes on.
+    #[error("cannot receive datagrams at {local}: {source}")]
+    Receive {
+        /// This end.
+        local: Endpoint,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A Unix datagram was too long for the read buffer, and was dropped; the channel goes on.
+    #[error("a datagram of {length} bytes from {from} is longer than the read buffer")]
+    Truncated {
+        /// Who sent it.
+        from: Endpoint,
+        /// Its length in bytes.
+        length: usize,
+    },
     /// A socket that was made elsewhere could not be taken over.
     #[error("cannot adopt the socket: {0}")]
     Adopt(#[source] io::Error),

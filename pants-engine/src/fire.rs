@@ -129,6 +129,7 @@ impl Dispatcher {
             match self.context.channels.get_mut(key) {
                 Some(Channel::Connection(slot)) if over => slot.stream.doom(CloseReason::Stopped),
                 Some(Channel::Server(slot)) if over => slot.server.open = false,
+                Some(Channel::Datagram(slot)) if over => slot.mailbox.doom(CloseReason::Stopped),
                 _ => {}
             }
             self.context.schedule(key);

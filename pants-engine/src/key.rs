@@ -60,6 +60,11 @@ pub struct ConnectionKey(pub(crate) Key);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerKey(pub(crate) Key);
 
+/// Names one datagram channel of one engine; [`Context::datagram`](crate::Context::datagram) takes it. The order is
+/// arbitrary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatagramKey(pub(crate) Key);
+
 /// Names one timer of one engine; [`Context::cancel`](crate::Context::cancel) takes it. The order is arbitrary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerKey(pub(crate) Key);

@@ -1,6 +1,6 @@
 //! A single-threaded, callback-driven network engine for Linux.
 //!
-//! An [`Engine`] watches channels (TCP servers, their connections, and clients) and timers, and calls a program's
+//! An [`Engine`] watches channels (TCP servers, their connections, clients, and datagram sockets) and timers, and calls a program's
 //! [`Handler`]s. It is edge-triggered, keeps one read buffer for all connections, allocates nothing per message, and makes
 //! one `recv` and one `send` for a request and its reply.
 //!
@@ -34,12 +34,13 @@
 //! # Contents
 //!
 //! * The loop: [`Engine`], and what callbacks see of it, [`Context`].
-//! * Callbacks: [`Handler`] for a connection, [`Acceptor`] for a server.
-//! * Channels: [`Connection`], [`CloseReason`], [`Credentials`], reached by [`ConnectionKey`] and [`ServerKey`].
+//! * Callbacks: [`Handler`] for a connection, [`Acceptor`] for a server, [`DatagramHandler`] for a datagram channel.
+//! * Channels: [`Connection`], [`Datagram`], [`CloseReason`], [`Credentials`], reached by [`ConnectionKey`], [`ServerKey`] and
+//!   [`DatagramKey`].
 //! * Frames: [`Delimiter`], [`LengthPrefix`], [`Pattern`] and [`Match`], [`Framer`].
 //! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::defer_precise`],
 //!   [`Context::cycle`], [`Connection::defer`].
-//! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`] with [`Keepalive`].
+//! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`] with [`Keepalive`], [`DatagramOptions`].
 //! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`].
 
 #![forbid(unsafe_code)]
@@ -52,6 +53,7 @@ mod clock;
 mod connection;
 mod contain;
 mod context;
+mod datagram;
 mod deliver;
 mod dial;
 mod dispatch;
@@ -64,6 +66,7 @@ mod handler;
 mod handlers;
 mod key;
 mod limits;
+mod mail;
 mod net;
 mod options;
 mod poll;
@@ -78,6 +81,9 @@ mod transport;
 pub use crate::channel::state::CloseReason;
 pub use crate::connection::Connection;
 pub use crate::context::Context;
+pub use crate::datagram::Datagram;
+pub use crate::datagram::handler::DatagramHandler;
+pub use crate::datagram::options::DatagramOptions;
 pub use crate::doorbell::{Doorbell, Source};
 pub use crate::engine::Engine;
 pub use crate::error::{Error, Result};
@@ -86,7 +92,7 @@ pub use crate::framing::framer::{Frame, FrameError, Framer};
 pub use crate::framing::length::LengthPrefix;
 pub use crate::framing::pattern::{Match, Pattern, PatternError};
 pub use crate::handler::{Acceptor, Handler, Overflow};
-pub use crate::key::{ConnectionKey, ServerKey, TimerKey};
+pub use crate::key::{ConnectionKey, DatagramKey, ServerKey, TimerKey};
 pub use crate::net::address::{Address, AddressError, ToAddress};
 pub use crate::net::credentials::Credentials;
 pub use crate::net::endpoint::Endpoint;

@@ -8,6 +8,9 @@ pub(crate) const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// What one connection may read at a stretch before the others have their turn, in bytes.
 pub(crate) const READ_BUDGET_BYTES: usize = 4 * READ_BUFFER_BYTES;
 
+/// Datagrams that one channel may read, or send from its queue, at a stretch before the others have their turn.
+pub(crate) const DATAGRAM_BUDGET: usize = 256;
+
 /// What one connection may write from its queue at a stretch before the others have their turn, in bytes.
 pub(crate) const WRITE_BUDGET_BYTES: usize = 1024 * 1024;
 
@@ -89,6 +92,12 @@ pub(crate) const KEEPALIVE_PROBES_MAX: u32 = 127;
 /// The highest differentiated services code point: it has six bits (RFC 2474).
 pub(crate) const DSCP_MAX: u8 = 63;
 
+/// Default of [`DatagramOptions::send_queue_cap`](crate::DatagramOptions::send_queue_cap), in bytes.
+pub(crate) const DATAGRAM_QUEUE_BYTES: usize = 1024 * 1024;
+
+/// What a queued datagram takes beside its bytes.
+pub(crate) const DATAGRAM_OVERHEAD_BYTES: usize = 64;
+
 /// How long a closed connection waits for its peer's FIN, discarding input, before its descriptor is freed.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
@@ -154,6 +163,8 @@ pub(crate) const LOOKUP_SLOW: Duration = Duration::from_secs(1);
 pub(crate) const LOOKUP_IDLE: Duration = Duration::from_secs(10);
 
 const _: () = assert!(READ_BUFFER_BYTES <= READ_BUDGET_BYTES);
+// The longest datagram of UDP: 65,535 bytes with its header (RFC 768).
+const _: () = assert!(READ_BUFFER_BYTES >= 65_535);
 const _: () = assert!(GATHER_BYTES <= READ_BUFFER_BYTES);
 const _: () = assert!(OUTBOX_BYTES <= WRITE_LOW_WATER_BYTES);
 const _: () = assert!(WRITE_LOW_WATER_BYTES < WRITE_HIGH_WATER_BYTES && WRITE_HIGH_WATER_BYTES <= WRITE_CAP_BYTES);

@@ -120,6 +120,21 @@ impl Registrar {
         self.0.reregister(&mut SourceFd(&fd.as_raw_fd()), Token(key.to_token()), interest)
     }
 
+    /// Registers a datagram socket for input, edge-triggered.
+    pub(crate) fn register_datagrams(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
+        self.register(fd, key, Interest::READABLE)
+    }
+
+    /// Says whether a datagram socket that is registered is watched for output too. If it can be written to when that
+    /// begins, an event comes.
+    pub(crate) fn watch_output(&self, fd: BorrowedFd<'_>, key: Key, watch: bool) {
+        let interest = if watch { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        // A change of what is registered needs no memory, and so has no way to fail (epoll_ctl(2)).
+        if let Err(error) = self.0.reregister(&mut SourceFd(&fd.as_raw_fd()), Token(key.to_token()), interest) {
+            tracing::error!(%error, "a datagram socket could not be watched");
+        }
+    }
+
     /// Registers the alarm's timerfd, edge-triggered: it comes once for each time it goes off, read or not.
     pub(crate) fn register_alarm(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         self.0.register(&mut SourceFd(&fd.as_raw_fd()), ALARM, Interest::READABLE)

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::channel::mailbox::Mailbox;
 use crate::channel::server::Server;
 use crate::channel::stream::Stream;
 use crate::clock::Tick;
@@ -21,6 +22,7 @@ use crate::key::{Key, ServerKey, TimerKey};
 pub(crate) enum Channel {
     Connection(ConnectionSlot),
     Server(Box<ServerSlot>),
+    Datagram(Box<DatagramSlot>),
     /// One address being tried for a connection to a host.
     Attempt(Box<Attempt>),
 }
@@ -46,6 +48,14 @@ pub(crate) struct ServerSlot {
     /// `None` while one of its callbacks runs.
     pub(crate) acceptor: Option<Box<dyn AnyAcceptor>>,
     pub(crate) scheduled: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct DatagramSlot {
+    pub(crate) mailbox: Mailbox,
+    pub(crate) scheduled: bool,
+    /// Its last callback has begun.
+    pub(crate) ended: bool,
 }
 
 /// What a timer does.

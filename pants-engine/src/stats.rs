@@ -43,6 +43,13 @@ pub struct Stats {
     pub reads: u64,
     /// Calls of `send` that took bytes.
     pub writes: u64,
+    /// Datagrams received and passed on.
+    pub datagrams_in: u64,
+    /// Datagrams the kernel took for sending.
+    pub datagrams_out: u64,
+    /// Datagrams that were not sent because the queue was full, the kernel refused them or their channel closed, and those
+    /// that were too long to be received.
+    pub datagrams_dropped: u64,
     /// Bytes received.
     pub bytes_in: u64,
     /// Bytes the kernel took for sending.

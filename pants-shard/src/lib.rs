@@ -57,9 +57,9 @@ mod startup;
 pub use pants_engine as engine;
 pub use pants_engine::{
     Acceptor, Address, AddressError, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Credentials,
-    Delimiter, Endpoint, Engine, EngineOptions, Error as EngineError, Frame, FrameError, Framer, Handler, Keepalive,
-    LengthPrefix, Match, Overflow, Pattern, PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress,
-    zerocopy,
+    Datagram, DatagramHandler, DatagramKey, DatagramOptions, Delimiter, Endpoint, Engine, EngineOptions,
+    Error as EngineError, Frame, FrameError, Framer, Handler, Keepalive, LengthPrefix, Match, Overflow, Pattern,
+    PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress, zerocopy,
 };
 
 pub use crate::bus::{Bus, SendError};

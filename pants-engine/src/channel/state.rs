@@ -7,11 +7,11 @@ use rustix::io::Errno;
 
 use crate::poll::Readiness;
 
-/// Why a connection has closed.
+/// Why a connection or a datagram channel has closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// In good order: everything written was handed to the kernel, followed by FIN.
+    /// In good order: everything written was handed to the kernel, followed by FIN. A datagram channel: this side closed it.
     Finished,
     /// This side asked for it with [`Connection::abort`](crate::Connection::abort).
     Aborted,

@@ -1,6 +1,7 @@
 //! What a callback may ask of its engine: timers, other channels, listening, connecting, stopping.
 
 mod clients;
+mod datagrams;
 mod servers;
 mod upkeep;
 
@@ -12,6 +13,7 @@ use crate::buffer::outbox::Outbox;
 use crate::channel::state::Flags;
 use crate::clock::{Clock, Tick};
 use crate::connection::Connection;
+use crate::datagram::handler::DatagramHandler;
 use crate::dial::{Dial, Lookups};
 use crate::error::{Error, Result};
 use crate::handler::Handler;
@@ -41,6 +43,7 @@ pub struct Context {
     pub(crate) ready: VecDeque<Key>,
     /// The handlers of connections that callbacks have begun, on their way to the dispatcher.
     pub(crate) new_handlers: Vec<(Key, Box<dyn Handler>)>,
+    pub(crate) new_datagram_handlers: Vec<(Key, Box<dyn DatagramHandler>)>,
     /// Connections on their way to a host.
     pub(crate) dials: HashMap<Key, Dial>,
     pub(crate) lookups: Lookups,
@@ -60,6 +63,7 @@ pub(crate) enum Running {
     Nobody,
     Connection(Key),
     Server(Key),
+    Datagram(Key),
     Timer(TimerKey),
 }
 
@@ -75,6 +79,7 @@ impl Context {
             outbox: Outbox::new(),
             ready: VecDeque::new(),
             new_handlers: Vec::new(),
+            new_datagram_handlers: Vec::new(),
             dials: HashMap::new(),
             lookups,
             running: Running::Nobody,
@@ -212,9 +217,10 @@ impl Context {
     /// Ends service in good order, within `deadline`.
     ///
     /// Servers accept what waits in their queues and close. Each connection is served until nothing more waits to be read
-    /// and is then told by [`Handler::on_shutdown`], which by default sends what is queued and then FIN. From half of the
-    /// deadline on connections that are still busy are told too; what remains at the deadline is closed. Then
-    /// [`Engine::start`](crate::Engine::start) returns. A second call can only bring the deadline forward.
+    /// and is then told by [`Handler::on_shutdown`], which by default sends what is queued and then FIN; a datagram channel
+    /// likewise, by [`DatagramHandler::on_shutdown`]. From half of the deadline on those that are still busy are told too;
+    /// what remains at the deadline is closed. Then [`Engine::start`](crate::Engine::start) returns. A second call can only
+    /// bring the deadline forward.
     pub fn drain(&mut self, deadline: Duration) {
         let now = self.clock.fresh();
         let last = Tick::at_or_after(now.saturating_add(deadline));
@@ -232,6 +238,9 @@ impl Context {
                         slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE));
                     }
                     Some(Channel::Server(slot)) => slot.server.ready = true,
+                    Some(Channel::Datagram(slot)) => {
+                        slot.mailbox.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE));
+                    }
                     Some(Channel::Attempt(_)) | None => {}
                 }
                 self.schedule(key);

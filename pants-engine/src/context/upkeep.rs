@@ -71,6 +71,7 @@ impl Context {
         let scheduled = match self.channels.get_mut(key) {
             Some(Channel::Connection(slot)) => &mut slot.scheduled,
             Some(Channel::Server(slot)) => &mut slot.scheduled,
+            Some(Channel::Datagram(slot)) => &mut slot.scheduled,
             Some(Channel::Attempt(_)) | None => return,
         };
         if !std::mem::replace(scheduled, true) {

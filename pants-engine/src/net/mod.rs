@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod credentials;
+pub(crate) mod datagram;
 pub(crate) mod endpoint;
 mod lookups;
 pub(crate) mod order;

@@ -1,4 +1,4 @@
-//! Non-blocking stream sockets: the one place where system calls on them are made.
+//! Non-blocking sockets: binding them all, and the one place where system calls on stream sockets are made.
 //!
 //! Errors are bare [`Errno`]s and [`io::Error`]s here; whoever knows the operation and the address adds them.
 
@@ -18,17 +18,26 @@ use crate::net::endpoint::Endpoint;
 use crate::net::unix::SocketFile;
 use crate::options::{ConnectionOptions, ServerOptions};
 
-/// A non-blocking, close-on-exec stream socket.
+/// A non-blocking, close-on-exec socket; a stream's, unless a [`DatagramSocket`](super::datagram::DatagramSocket) owns it.
 #[derive(Debug)]
 pub(crate) struct Socket(OwnedFd);
 
-/// A socket that is bound to its address and does not listen yet.
+/// A socket that is bound to its address; a stream's does not listen yet.
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) socket: Socket,
     pub(crate) local: Endpoint,
     /// The file that a Unix socket has made.
     pub(crate) file: Option<SocketFile>,
+}
+
+/// How a socket is bound.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Binding {
+    pub(crate) kind: SocketType,
+    pub(crate) reuse_port: bool,
+    /// At an IPv6 address only IPv6, not IPv4 as well.
+    pub(crate) only_v6: bool,
 }
 
 /// What a `connect` has come to.
@@ -47,45 +56,53 @@ impl Socket {
     ///
     /// What the operating system said, with the address as far as it was known.
     pub(crate) fn bind(address: &Address, options: &ServerOptions) -> Result<Bound, (Address, io::Error)> {
+        let ServerOptions { reuse_port, only_v6, .. } = *options;
+        Self::bind_as(Binding { kind: SocketType::STREAM, reuse_port, only_v6 }, address)
+    }
+
+    /// As [`bind`](Self::bind), for a socket of any kind.
+    pub(crate) fn bind_as(binding: Binding, address: &Address) -> Result<Bound, (Address, io::Error)> {
         match address {
             Address::Port(port) => {
-                let both = ServerOptions { only_v6: false, ..options.clone() };
+                let both = Binding { only_v6: false, ..binding };
                 let all = |ip: IpAddr| Endpoint::from(SocketAddr::new(ip, *port));
-                match Self::bind_to(&all(Ipv6Addr::UNSPECIFIED.into()), &both) {
-                    Err(error) if lacks_ipv6(&error) => Self::bind_to(&all(Ipv4Addr::UNSPECIFIED.into()), &both),
+                match Self::bind_to(&all(Ipv6Addr::UNSPECIFIED.into()), both) {
+                    Err(error) if lacks_ipv6(&error) => Self::bind_to(&all(Ipv4Addr::UNSPECIFIED.into()), both),
                     result => result,
                 }
                 .map_err(|error| (all(Ipv6Addr::UNSPECIFIED.into()).into(), error))
             }
             Address::Host { name, port } => {
                 let found = (name.as_str(), *port).to_socket_addrs().map_err(|error| (address.clone(), error))?;
-                let bound = found.map(|found| Self::bind_to(&found.into(), options));
+                let bound = found.map(|found| Self::bind_to(&found.into(), binding));
                 first_of(bound).map_err(|error| (address.clone(), error))
             }
             address => {
                 let endpoint = place(address).ok_or_else(|| (address.clone(), io::ErrorKind::InvalidInput.into()))?;
-                Self::bind_to(&endpoint, options).map_err(|error| (address.clone(), error))
+                Self::bind_to(&endpoint, binding).map_err(|error| (address.clone(), error))
             }
         }
     }
 
-    /// `SO_REUSEADDR` is on, so that a restart need not wait for old connections to leave TIME_WAIT (socket(7)).
-    fn bind_to(endpoint: &Endpoint, options: &ServerOptions) -> io::Result<Bound> {
-        let socket = Self::new(endpoint, SocketType::STREAM)?;
+    /// A stream's `SO_REUSEADDR` is on, so that a restart need not wait for old connections to leave TIME_WAIT (socket(7)).
+    /// With UDP it would let others take the port over.
+    fn bind_to(endpoint: &Endpoint, binding: Binding) -> io::Result<Bound> {
+        let Binding { kind, reuse_port, only_v6 } = binding;
+        let socket = Self::new(endpoint, kind)?;
         let mut file = None;
         match endpoint {
             Endpoint::Ip(address) => {
                 let reference = SockRef::from(&socket.0);
-                reference.set_reuse_address(true)?;
-                reference.set_reuse_port(options.reuse_port)?;
+                reference.set_reuse_address(kind == SocketType::STREAM)?;
+                reference.set_reuse_port(reuse_port)?;
                 if address.is_ipv6() {
-                    reference.set_only_v6(options.only_v6)?;
+                    reference.set_only_v6(only_v6)?;
                 }
                 net::bind(&socket.0, &endpoint.to_kernel()?)?;
             }
             Endpoint::Path(path) => {
                 let address = endpoint.to_kernel()?;
-                file = Some(SocketFile::create(path, SocketType::STREAM, || net::bind(&socket.0, &address))?);
+                file = Some(SocketFile::create(path, kind, || net::bind(&socket.0, &address))?);
             }
             Endpoint::Abstract(_) | Endpoint::Unnamed => net::bind(&socket.0, &endpoint.to_kernel()?)?,
         }
@@ -111,6 +128,11 @@ impl Socket {
         if net::sockopt::socket_type(&fd)? != SocketType::STREAM {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a stream socket"));
         }
+        Self::from_any(fd)
+    }
+
+    /// As [`adopt`](Self::adopt), for a socket of any kind.
+    pub(crate) fn from_any(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
         Ok(Self(fd))
@@ -122,7 +144,11 @@ impl Socket {
 
     /// A socket that is to connect to `peer`.
     pub(crate) fn for_peer(peer: &Endpoint) -> io::Result<Self> {
-        Self::new(peer, SocketType::STREAM)
+        Self::for_peer_as(SocketType::STREAM, peer)
+    }
+
+    pub(crate) fn for_peer_as(kind: SocketType, peer: &Endpoint) -> io::Result<Self> {
+        Self::new(peer, kind)
     }
 
     /// A socket that stands for one that is not there yet, so that the path of every message need not ask: it is connected to
