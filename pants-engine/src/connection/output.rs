@@ -16,7 +16,7 @@ impl Connection<'_> {
     /// Writes `data` behind everything written before; it is copied or sent before this returns.
     ///
     /// Small writes of one callback leave together when it returns. What the kernel will not take is queued, and leaves as
-    /// soon as it will; [`on_write`](Handler::on_write) says when all has left.
+    /// soon as it will; [`on_write`](crate::Handler::on_write) says when all has left.
     ///
     /// Returns whether `data` was taken. It is not after [`close`](Self::close), [`shutdown_write`](Self::shutdown_write)
     /// or the connection's end; nor when it is longer than [`write_cap`](crate::ConnectionOptions::write_cap) or the queue would
@@ -156,7 +156,7 @@ impl Connection<'_> {
     }
 
     /// Closes in good order: what was written leaves, then FIN; nothing more is read. When the peer's FIN has come too, or
-    /// 5 s later, [`on_close`](Handler::on_close) comes with [`CloseReason::Finished`].
+    /// 5 s later, [`on_close`](crate::Handler::on_close) comes with [`CloseReason::Finished`].
     ///
     /// Input that arrives meanwhile is discarded: closing the descriptor over unread input would send RST, and RST
     /// destroys a reply that is still on its way (RFC 9112, section 9.6).
@@ -166,7 +166,7 @@ impl Connection<'_> {
         self.touch();
     }
 
-    /// Closes at once with RST; what is queued is lost. [`on_close`](Handler::on_close) comes with
+    /// Closes at once with RST; what is queued is lost. [`on_close`](crate::Handler::on_close) comes with
     /// [`CloseReason::Aborted`] after the present callback.
     pub fn abort(&mut self) {
         self.slot().stream.doom(CloseReason::Aborted);
@@ -174,13 +174,13 @@ impl Connection<'_> {
     }
 
     /// Sends FIN after what was written, and goes on reading: a half-close. When the peer has sent its own FIN,
-    /// [`on_end`](Handler::on_end) comes and the connection closes.
+    /// [`on_end`](crate::Handler::on_end) comes and the connection closes.
     pub fn shutdown_write(&mut self) {
         self.slot().stream.want_fin();
         self.touch();
     }
 
-    /// Says whether [`on_write`](Handler::on_write) need not be called on this connection any more. The default `on_write`
+    /// Says whether [`on_write`](crate::Handler::on_write) need not be called on this connection any more. The default `on_write`
     /// says so.
     pub fn ignore_on_write(&mut self, ignore: bool) {
         let flags = &mut self.slot().stream.flags;
