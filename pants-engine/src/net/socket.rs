@@ -102,7 +102,7 @@ impl Socket {
             }
             Endpoint::Path(path) => {
                 let address = endpoint.to_kernel()?;
-                file = Some(SocketFile::create(path, kind, || net::bind(&socket.0, &address))?);
+                file = Some(SocketFile::create(path, || net::bind(&socket.0, &address))?);
             }
             Endpoint::Abstract(_) | Endpoint::Unnamed => net::bind(&socket.0, &endpoint.to_kernel()?)?,
         }

@@ -17,18 +17,17 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Has `bind` make the file at `path`; if there is one that no server listens at any more, removes it first.
+    /// Has `bind` make the file at `path`; if there is one that no server is at any more, removes it first.
     ///
     /// # Errors
     ///
-    /// What `bind` says: among others `EADDRINUSE` where a server listens, or where the file is no socket.
-    pub(crate) fn create(path: &Path, kind: SocketType, bind: impl Fn() -> rustix::io::Result<()>) -> io::Result<Self> {
-        match bind() {
-            Err(Errno::ADDRINUSE) if is_stale(path, kind) => {
-                fs::remove_file(path)?;
-                bind()?;
+    /// What `bind` says: among others `EADDRINUSE` where a server is, or where the file is no socket.
+    pub(crate) fn create(path: &Path, bind: impl Fn() -> rustix::io::Result<()>) -> io::Result<Self> {
+        if let Err(errno) = bind() {
+            if errno != Errno::ADDRINUSE {
+                return Err(errno.into());
             }
-            result => result?,
+            replace_stale(path, bind)?;
         }
         let identity = identity(path)?;
         Ok(Self { path: path.to_owned(), identity })
@@ -48,15 +47,32 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
+/// Removes the file that a dead server left, and binds in its place.
+///
+/// Two servers that start at once might both find the file stale, and the second remove what the first has just made. So
+/// whoever removes a file claims it first, by an abstract socket named after it; who comes second looks again.
+fn replace_stale(path: &Path, bind: impl Fn() -> rustix::io::Result<()>) -> io::Result<()> {
+    let (device, inode) = identity(path)?;
+    let claim = net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    net::bind(&claim, &SocketAddrUnix::new_abstract_name(format!("pants/stale/{device}/{inode}").as_bytes())?)?;
+    if !is_stale(path) {
+        return Err(Errno::ADDRINUSE.into());
+    }
+    fs::remove_file(path)?;
+    Ok(bind()?)
+}
+
 /// Whether `path` is a socket's file at which nobody is.
-fn is_stale(path: &Path, kind: SocketType) -> bool {
+///
+/// It is asked by a socket of a kind that no server here has, so that a living server, which the kernel finds before it
+/// compares the kinds (`EPROTOTYPE`), does not see a connection come and go.
+fn is_stale(path: &Path) -> bool {
     if !fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
         return false;
     }
     let Ok(address) = SocketAddrUnix::new(path) else { return false };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let probe = net::socket_with(AddressFamily::UNIX, kind, flags, None);
-    // A living server answers, or its queue is full (`EAGAIN`); or it is of another kind (`EPROTOTYPE`).
+    let probe = net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
     probe.is_ok_and(|probe| net::connect(&probe, &address) == Err(Errno::CONNREFUSED))
 }
 
@@ -86,7 +102,7 @@ mod tests {
     fn bind(path: &Path) -> io::Result<(SocketFile, rustix::fd::OwnedFd)> {
         let socket = net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
         let address = SocketAddrUnix::new(path)?;
-        let file = SocketFile::create(path, SocketType::STREAM, || net::bind(&socket, &address))?;
+        let file = SocketFile::create(path, || net::bind(&socket, &address))?;
         net::listen(&socket, 1)?;
         Ok((file, socket))
     }
@@ -107,9 +123,32 @@ mod tests {
         let path = directory.0.join("socket");
         let living = UnixListener::bind(&path).unwrap();
         assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        living.set_nonblocking(true).unwrap();
+        assert_eq!(living.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "it was not connected to");
         drop(living);
         assert!(path.exists(), "the standard library leaves it");
         assert!(bind(&path).is_ok());
+    }
+
+    #[test]
+    fn of_many_that_replace_a_stale_file_at_once_one_does() {
+        let directory = Directory::new("many");
+        let path = directory.0.join("socket");
+        for _ in 0..50 {
+            drop(UnixListener::bind(&path).unwrap());
+            let barrier = std::sync::Barrier::new(4);
+            let bound: Vec<_> = std::thread::scope(|scope| {
+                let racers = [(); 4].map(|()| {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        bind(&path)
+                    })
+                });
+                racers.into_iter().map(|racer| racer.join().unwrap()).filter(Result::is_ok).collect()
+            });
+            assert_eq!(bound.len(), 1);
+            assert!(std::os::unix::net::UnixStream::connect(&path).is_ok(), "the file is that of the one");
+        }
     }
 
     #[test]

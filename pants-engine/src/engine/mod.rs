@@ -1,4 +1,7 @@
-//! The engine: the loop, its turn, and the phases of a turn.
+//! The engine, as programs see it: making one, setting it up, running it.
+
+mod sleep;
+mod turn;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,10 +13,10 @@ use crate::datagram::handler::DatagramHandler;
 use crate::dial::Lookups;
 use crate::dispatch::Dispatcher;
 use crate::doorbell::{Doorbell, Source};
+use crate::engine::turn::Turn;
 use crate::error::{Error, Result};
 use crate::handler::{Acceptor, Handler};
 use crate::key::{ConnectionKey, DatagramKey, ServerKey};
-use crate::limits;
 use crate::net::address::ToAddress;
 use crate::options::EngineOptions;
 use crate::poll::Poller;
@@ -56,22 +59,6 @@ pub struct Engine {
 
 /// Where other threads' work comes from; the engine's own inbox is the first.
 struct Sources(Vec<Box<dyn Source>>);
-
-/// How far the present turn has come, so that it goes on behind a callback that panicked.
-#[derive(Debug, Default)]
-struct Turn {
-    /// The sources held something before the sleep, or somebody has rung.
-    sources_due: bool,
-    source: usize,
-    /// How often the present source was asked.
-    source_calls: usize,
-    precise_budget: usize,
-    timer_budget: usize,
-    event: usize,
-    next_turn_left: usize,
-    every_turn: usize,
-    ready_left: Option<usize>,
-}
 
 impl Engine {
     /// An engine with default options.
@@ -211,181 +198,6 @@ impl Engine {
             self.dispatcher.contain(&*payload);
         }
         self.dispatcher.context.stopping = false;
-    }
-
-    /// One turn of the loop. A callback that panics ends its phase; the turn goes on behind it.
-    fn turn(&mut self, timeout: Option<Duration>) -> Result<()> {
-        // What was written between turns.
-        self.dispatcher.context.flush_outbox();
-        let sources_due = self.sleep(timeout).map_err(Error::Poll)?;
-        self.dispatcher.take_new_handlers();
-        let context = &mut self.dispatcher.context;
-        context.clock.read();
-        context.stats.turns += 1;
-        context.timers.begin_turn();
-        self.turn = Turn {
-            sources_due,
-            precise_budget: limits::TIMER_BUDGET,
-            timer_budget: limits::TIMER_BUDGET,
-            next_turn_left: context.timers.next_turn_len(),
-            ..Turn::default()
-        };
-        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.phases())) {
-            self.dispatcher.contain(&*payload);
-        }
-        Ok(())
-    }
-
-    fn phases(&mut self) {
-        self.run_precise_timers();
-        self.run_expired_timers();
-        self.handle_events();
-        self.drain_sources();
-        self.run_next_turn_timers();
-        self.run_every_turn_timers();
-        self.drive_leftovers();
-    }
-
-    /// Waits for events, unless there is work. Returns whether the sources hold some of it.
-    fn sleep(&mut self, timeout: Option<Duration>) -> std::io::Result<bool> {
-        let own = self.dispatcher.context.time_to_sleep();
-        let mut sleep = timeout.map_or(own, |timeout| timeout.min(own));
-        if !sleep.is_zero() {
-            if self.busy.is_worth_it() && self.poll_busily(&mut sleep)? {
-                return Ok(!self.sources.are_empty());
-            }
-            self.doorbell.lie_down();
-        }
-        let sources_due = !self.sources.are_empty();
-        if sources_due {
-            sleep = Duration::ZERO;
-        }
-        let result = if sleep.is_zero() { self.poller.wait(Some(sleep)) } else { self.sleep_for(sleep) };
-        self.doorbell.get_up();
-        result.map(|()| sources_due)
-    }
-
-    fn sleep_for(&mut self, sleep: Duration) -> std::io::Result<()> {
-        let context = &mut self.dispatcher.context;
-        context.stats.sleeps += 1;
-        context.set_alarm();
-        let begun = self.busy.is_enabled().then(|| context.clock.fresh());
-        self.poller.wait(Some(sleep))?;
-        if let Some(begun) = begun {
-            self.busy.handle_sleep(begun, context.clock.fresh(), self.poller.has_events());
-        }
-        Ok(())
-    }
-
-    /// Looks for work instead of sleeping, for as long as the options say but no longer than `sleep`, which is the shorter
-    /// for it. Returns whether there is some.
-    fn poll_busily(&mut self, sleep: &mut Duration) -> std::io::Result<bool> {
-        // Nobody need ring: the sources are watched. Between polls by a foreign loop the flag was set.
-        self.doorbell.get_up();
-        // Of an engine with much to do, this is all it takes, with the one system call of any turn.
-        if self.finds_work()? {
-            return Ok(true);
-        }
-        self.dispatcher.context.stats.busy_polls += 1;
-        let begun = self.dispatcher.context.clock.fresh();
-        let end = self.busy.end(begun, *sleep);
-        let (mut now, mut found) = (begun, false);
-        while !found && now < end {
-            found = self.finds_work()?;
-            now = self.dispatcher.context.clock.fresh();
-        }
-        self.busy.handle_poll(found);
-        self.dispatcher.context.stats.busy_poll_hits += u64::from(found);
-        *sleep = sleep.saturating_sub(now - begun);
-        Ok(found)
-    }
-
-    /// Asks the kernel once and then the sources for a microsecond or so.
-    fn finds_work(&mut self) -> std::io::Result<bool> {
-        self.poller.wait(Some(Duration::ZERO))?;
-        if self.poller.has_events() {
-            return Ok(true);
-        }
-        for _ in 0..limits::BUSY_POLL_LOOKS {
-            if !self.sources.are_empty() {
-                return Ok(true);
-            }
-            std::hint::spin_loop();
-        }
-        Ok(false)
-    }
-
-    fn drain_sources(&mut self) {
-        if !self.turn.sources_due {
-            return;
-        }
-        while let Some(source) = self.sources.0.get_mut(self.turn.source) {
-            // More than one call means that a message has panicked; that must not let the source past its budget.
-            self.turn.source_calls += 1;
-            if self.turn.source_calls <= limits::SOURCE_BUDGET {
-                let delivered = source.drain(&mut self.dispatcher.context, limits::SOURCE_BUDGET);
-                self.dispatcher.context.stats.messages += delivered as u64;
-            }
-            self.turn.source += 1;
-            self.turn.source_calls = 0;
-        }
-        self.dispatcher.context.flush_outbox();
-    }
-
-    fn run_expired_timers(&mut self) {
-        while self.turn.timer_budget > 0 {
-            let now = self.dispatcher.context.clock.tick();
-            let Some((timer, due)) = self.dispatcher.context.timers.pop(now) else { return };
-            self.turn.timer_budget -= 1;
-            self.dispatcher.run_due_timer(timer, due.begins());
-        }
-    }
-
-    fn run_precise_timers(&mut self) {
-        while self.turn.precise_budget > 0 {
-            let now = self.dispatcher.context.clock.now();
-            let Some((timer, due)) = self.dispatcher.context.timers.pop_precise(now) else { return };
-            self.turn.precise_budget -= 1;
-            self.dispatcher.run_due_timer(timer, due);
-        }
-    }
-
-    /// Not inlined, so that the path of a message has the registers to itself.
-    #[inline(never)]
-    fn handle_events(&mut self) {
-        for (key, readiness) in self.poller.events_from(self.turn.event) {
-            self.turn.event += 1;
-            match key {
-                Some(key) => self.dispatcher.handle_event(key, readiness),
-                None => self.turn.sources_due = true,
-            }
-        }
-    }
-
-    fn run_next_turn_timers(&mut self) {
-        while self.turn.next_turn_left > 0 {
-            self.turn.next_turn_left -= 1;
-            if let Some(timer) = self.dispatcher.context.timers.pop_next_turn() {
-                self.dispatcher.run_timer(timer);
-            }
-        }
-    }
-
-    fn run_every_turn_timers(&mut self) {
-        while let Some(timer) = self.dispatcher.context.timers.every_turn_at(self.turn.every_turn) {
-            self.turn.every_turn += 1;
-            self.dispatcher.run_timer(timer);
-        }
-    }
-
-    fn drive_leftovers(&mut self) {
-        self.dispatcher.take_new_handlers();
-        let ready = self.dispatcher.context.ready.len();
-        let left = self.turn.ready_left.get_or_insert(ready);
-        while *left > 0 {
-            *left -= 1;
-            self.dispatcher.drive_next_ready();
-        }
     }
 }
 

@@ -1,0 +1,78 @@
+//! How an engine waits: asleep in the kernel, or busily, for as long as that pays.
+
+use std::io;
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::limits;
+
+impl Engine {
+    /// Waits for events, unless there is work. Returns whether the sources hold some of it.
+    pub(super) fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        let own = self.dispatcher.context.time_to_sleep();
+        let mut sleep = timeout.map_or(own, |timeout| timeout.min(own));
+        if !sleep.is_zero() {
+            if self.busy.is_worth_it() && self.poll_busily(&mut sleep)? {
+                return Ok(!self.sources.are_empty());
+            }
+            self.doorbell.lie_down();
+        }
+        let sources_due = !self.sources.are_empty();
+        if sources_due {
+            sleep = Duration::ZERO;
+        }
+        let result = if sleep.is_zero() { self.poller.wait(Some(sleep)) } else { self.sleep_for(sleep) };
+        self.doorbell.get_up();
+        result.map(|()| sources_due)
+    }
+
+    fn sleep_for(&mut self, sleep: Duration) -> io::Result<()> {
+        let context = &mut self.dispatcher.context;
+        context.stats.sleeps += 1;
+        context.set_alarm();
+        let begun = self.busy.is_enabled().then(|| context.clock.fresh());
+        self.poller.wait(Some(sleep))?;
+        if let Some(begun) = begun {
+            self.busy.handle_sleep(begun, context.clock.fresh(), self.poller.has_events());
+        }
+        Ok(())
+    }
+
+    /// Looks for work instead of sleeping, for as long as the options say but no longer than `sleep`, which is the shorter
+    /// for it. Returns whether there is some.
+    fn poll_busily(&mut self, sleep: &mut Duration) -> io::Result<bool> {
+        // Nobody need ring: the sources are watched. Between polls by a foreign loop the flag was set.
+        self.doorbell.get_up();
+        // Of an engine with much to do, this is all it takes, with the one system call of any turn.
+        if self.finds_work()? {
+            return Ok(true);
+        }
+        self.dispatcher.context.stats.busy_polls += 1;
+        let begun = self.dispatcher.context.clock.fresh();
+        let end = self.busy.end(begun, *sleep);
+        let (mut now, mut found) = (begun, false);
+        while !found && now < end {
+            found = self.finds_work()?;
+            now = self.dispatcher.context.clock.fresh();
+        }
+        self.busy.handle_poll(found);
+        self.dispatcher.context.stats.busy_poll_hits += u64::from(found);
+        *sleep = sleep.saturating_sub(now - begun);
+        Ok(found)
+    }
+
+    /// Asks the kernel once and then the sources for a microsecond or so.
+    fn finds_work(&mut self) -> io::Result<bool> {
+        self.poller.wait(Some(Duration::ZERO))?;
+        if self.poller.has_events() {
+            return Ok(true);
+        }
+        for _ in 0..limits::BUSY_POLL_LOOKS {
+            if !self.sources.are_empty() {
+                return Ok(true);
+            }
+            std::hint::spin_loop();
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,132 @@
+//! One turn of the loop, and its phases.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// How far the present turn has come, so that it goes on behind a callback that panicked.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// The sources held something before the sleep, or somebody has rung.
+    sources_due: bool,
+    source: usize,
+    /// How often the present source was asked.
+    source_calls: usize,
+    precise_budget: usize,
+    timer_budget: usize,
+    event: usize,
+    next_turn_left: usize,
+    every_turn: usize,
+    ready_left: Option<usize>,
+}
+
+impl Engine {
+    /// One turn of the loop. A callback that panics ends its phase; the turn goes on behind it.
+    pub(super) fn turn(&mut self, timeout: Option<Duration>) -> Result<()> {
+        // What was written between turns.
+        self.dispatcher.context.flush_outbox();
+        let sources_due = self.sleep(timeout).map_err(Error::Poll)?;
+        self.dispatcher.take_new_handlers();
+        let context = &mut self.dispatcher.context;
+        context.clock.read();
+        context.stats.turns += 1;
+        context.timers.begin_turn();
+        self.turn = Turn {
+            sources_due,
+            precise_budget: limits::TIMER_BUDGET,
+            timer_budget: limits::TIMER_BUDGET,
+            next_turn_left: context.timers.next_turn_len(),
+            ..Turn::default()
+        };
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.phases())) {
+            self.dispatcher.contain(&*payload);
+        }
+        Ok(())
+    }
+
+    fn phases(&mut self) {
+        self.run_precise_timers();
+        self.run_expired_timers();
+        self.handle_events();
+        self.drain_sources();
+        self.run_next_turn_timers();
+        self.run_every_turn_timers();
+        self.drive_leftovers();
+    }
+
+    fn drain_sources(&mut self) {
+        if !self.turn.sources_due {
+            return;
+        }
+        while let Some(source) = self.sources.0.get_mut(self.turn.source) {
+            // More than one call means that a message has panicked; that must not let the source past its budget.
+            self.turn.source_calls += 1;
+            if self.turn.source_calls <= limits::SOURCE_BUDGET {
+                let delivered = source.drain(&mut self.dispatcher.context, limits::SOURCE_BUDGET);
+                self.dispatcher.context.stats.messages += delivered as u64;
+            }
+            self.turn.source += 1;
+            self.turn.source_calls = 0;
+        }
+        self.dispatcher.context.flush_outbox();
+    }
+
+    fn run_expired_timers(&mut self) {
+        while self.turn.timer_budget > 0 {
+            let now = self.dispatcher.context.clock.tick();
+            let Some((timer, due)) = self.dispatcher.context.timers.pop(now) else { return };
+            self.turn.timer_budget -= 1;
+            self.dispatcher.run_due_timer(timer, due.begins());
+        }
+    }
+
+    fn run_precise_timers(&mut self) {
+        while self.turn.precise_budget > 0 {
+            let now = self.dispatcher.context.clock.now();
+            let Some((timer, due)) = self.dispatcher.context.timers.pop_precise(now) else { return };
+            self.turn.precise_budget -= 1;
+            self.dispatcher.run_due_timer(timer, due);
+        }
+    }
+
+    /// Not inlined, so that the path of a message has the registers to itself.
+    #[inline(never)]
+    fn handle_events(&mut self) {
+        for (key, readiness) in self.poller.events_from(self.turn.event) {
+            self.turn.event += 1;
+            match key {
+                Some(key) => self.dispatcher.handle_event(key, readiness),
+                None => self.turn.sources_due = true,
+            }
+        }
+    }
+
+    fn run_next_turn_timers(&mut self) {
+        while self.turn.next_turn_left > 0 {
+            self.turn.next_turn_left -= 1;
+            if let Some(timer) = self.dispatcher.context.timers.pop_next_turn() {
+                self.dispatcher.run_timer(timer);
+            }
+        }
+    }
+
+    fn run_every_turn_timers(&mut self) {
+        while let Some(timer) = self.dispatcher.context.timers.every_turn_at(self.turn.every_turn) {
+            self.turn.every_turn += 1;
+            self.dispatcher.run_timer(timer);
+        }
+    }
+
+    fn drive_leftovers(&mut self) {
+        self.dispatcher.take_new_handlers();
+        let ready = self.dispatcher.context.ready.len();
+        let left = self.turn.ready_left.get_or_insert(ready);
+        while *left > 0 {
+            *left -= 1;
+            self.dispatcher.drive_next_ready();
+        }
+    }
+}
