@@ -13,6 +13,7 @@ use pants_engine::{Context, Engine, Stats};
 use crate::affinity;
 use crate::bus::Bus;
 use crate::bus::lanes::{Incoming, LaneEnds, Message, Outgoing};
+use crate::bus::request::Answers;
 use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
 use crate::listener::{Declared, ListenerGroups};
@@ -48,6 +49,7 @@ enum Progress {
     Stopping,
     Drained,
     Sealed,
+    Emptied,
 }
 
 impl Seat {
@@ -77,6 +79,9 @@ impl Seat {
             shutdown.advance(Stage::Leaving);
         }
         engine.close_all();
+        // Those that still wait for an answer learn that there will be none.
+        let abandoned = guarded(|| Ok(local.bus.pending().abandon(&mut Shard::new(engine.context(), &local))));
+        let served = served.and(abandoned);
         let undelivered: usize = lanes.iter().map(Receiver::len).sum();
         if undelivered > 0 {
             tracing::error!(shard = %id, undelivered, "messages were accepted and did not run, since a shard has failed");
@@ -110,6 +115,7 @@ impl Seat {
         });
         engine.add_source(StageChanges::new(self.shutdown));
         engine.add_source(Incoming::new(self.lanes.receivers, Rc::clone(&local)));
+        engine.add_source(Answers(Rc::clone(&local)));
 
         self.startup.wait_to_set_up(self.id)?;
         set_up(&mut Shard::new(engine.context(), &local))?;
@@ -133,15 +139,15 @@ impl Seat {
 fn serve(engine: &mut Engine, local: &Local, lanes: &[Receiver<Box<dyn Message>>]) -> Result<()> {
     let mut progress = Progress::Serving;
     engine.run_while(|context| {
-        advance(&mut progress, context, local);
-        let leaves = progress == Progress::Sealed && local.shutdown.stage() == Stage::Leaving;
-        !(leaves && lanes.iter().all(Receiver::is_empty))
+        advance(&mut progress, context, local, lanes);
+        let leaves = progress == Progress::Emptied && local.shutdown.stage() == Stage::Leaving;
+        !(leaves && lanes.iter().all(Receiver::is_empty) && !local.bus.pending().has_answers())
     })?;
     Ok(())
 }
 
 /// Follows the runtime's stage, as far as this shard can.
-fn advance(progress: &mut Progress, context: &mut Context, local: &Local) {
+fn advance(progress: &mut Progress, context: &mut Context, local: &Local, lanes: &[Receiver<Box<dyn Message>>]) {
     let shutdown = &local.shutdown;
     // What is asked of one engine is meant for the runtime: a shard does not leave alone.
     if context.take_stop() {
@@ -167,6 +173,11 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Local) {
         *progress = Progress::Sealed;
         local.bus.seal();
         shutdown.arrive_sealed();
+    }
+    let emptied = || lanes.iter().all(Receiver::is_empty);
+    if *progress == Progress::Sealed && shutdown.stage() >= Stage::Emptying && emptied() {
+        *progress = Progress::Emptied;
+        shutdown.arrive_emptied();
     }
 }
 

@@ -1,4 +1,4 @@
-//! The way out: every shard drains, then no shard sends, then every shard empties its lanes, then all leave.
+//! The way out: every shard drains, then no shard sends, then every shard empties its lanes, then its answers, and all leave.
 //!
 //! Each stage ends when the last shard has come to its end, so that no message is sent to a shard that has left. The stage
 //! is a [`Source`], since a shard that is about to sleep must not miss a change of it.
@@ -19,7 +19,9 @@ pub(crate) enum Stage {
     /// Every shard has drained; none may send any more.
     Sealing = 3,
     /// No shard sends any more; what was sent is delivered.
-    Leaving = 4,
+    Emptying = 4,
+    /// Every message has been delivered, and every answer to one is on its way.
+    Leaving = 5,
 }
 
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub(crate) struct Shutdown {
     stage: AtomicUsize,
     drained: AtomicUsize,
     sealed: AtomicUsize,
+    emptied: AtomicUsize,
     doorbells: OnceLock<Vec<Doorbell>>,
 }
 
@@ -38,6 +41,7 @@ impl Shutdown {
             stage: AtomicUsize::new(0),
             drained: AtomicUsize::new(0),
             sealed: AtomicUsize::new(0),
+            emptied: AtomicUsize::new(0),
             doorbells: OnceLock::new(),
         }
     }
@@ -53,6 +57,7 @@ impl Shutdown {
             1 => Stage::Draining,
             2 => Stage::Stopping,
             3 => Stage::Sealing,
+            4 => Stage::Emptying,
             _ => Stage::Leaving,
         }
     }
@@ -75,6 +80,13 @@ impl Shutdown {
     /// A shard sends no more. The last one begins the next stage.
     pub(crate) fn arrive_sealed(&self) {
         if self.sealed.fetch_add(1, Ordering::AcqRel) + 1 == self.shards {
+            self.advance(Stage::Emptying);
+        }
+    }
+
+    /// A shard has delivered all that was sent to it. The last one begins the last stage.
+    pub(crate) fn arrive_emptied(&self) {
+        if self.emptied.fetch_add(1, Ordering::AcqRel) + 1 == self.shards {
             self.advance(Stage::Leaving);
         }
     }
@@ -120,6 +132,9 @@ mod tests {
         assert_eq!(shutdown.stage(), Stage::Sealing);
         shutdown.arrive_sealed();
         shutdown.arrive_sealed();
+        assert_eq!(shutdown.stage(), Stage::Emptying);
+        shutdown.arrive_emptied();
+        shutdown.arrive_emptied();
         assert_eq!(shutdown.stage(), Stage::Leaving);
     }
 }

@@ -66,12 +66,9 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn push<F>(&self, work: F) -> Result<(), SendError<F>>
-    where
-        F: FnOnce(&mut Shard<'_>) + Send + 'static,
-    {
-        let unwrap = |message: Box<dyn Message>| *message.into_any().downcast::<F>().expect("it is what was sent");
-        self.sender.try_send(Box::new(work)).map_err(|error| match error {
+    pub(crate) fn push<M: Message + 'static>(&self, message: M) -> Result<(), SendError<M>> {
+        let unwrap = |message: Box<dyn Message>| *message.into_any().downcast::<M>().expect("it is what was sent");
+        self.sender.try_send(Box::new(message)).map_err(|error| match error {
             TrySendError::Full(message) => SendError::Full(unwrap(message)),
             TrySendError::Disconnected(message) => SendError::Stopped(unwrap(message)),
         })?;

@@ -1,12 +1,17 @@
 //! The bus: work from one shard for another. It never blocks the sender.
 
 pub(crate) mod lanes;
+pub(crate) mod request;
+pub(crate) mod timer;
 
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
-use self::lanes::Outgoing;
+use self::lanes::{Message, Outgoing};
+use self::request::{Ask, AskLater, Pending, Reply, Unanswered};
+use self::timer::{BusTimer, BusTimers, Cycle, Defer, Timing};
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
 
@@ -43,6 +48,8 @@ pub struct Bus(Rc<Inner>);
 struct Inner {
     shard: ShardId,
     lanes: Vec<Outgoing>,
+    pending: Pending,
+    timers: BusTimers,
     sealed: Cell<bool>,
 }
 
@@ -59,13 +66,28 @@ pub enum SendError<T> {
     /// The runtime has no such shard.
     #[error("there is no such shard")]
     NoSuchShard(T),
+    /// A cycle was asked for with an interval of zero.
+    #[error("a cycle's interval must be longer than zero")]
+    ZeroInterval(T),
 }
 
 impl<T> SendError<T> {
     /// The message.
     pub fn into_inner(self) -> T {
         match self {
-            Self::Full(message) | Self::Stopped(message) | Self::NoSuchShard(message) => message,
+            Self::Full(message) | Self::Stopped(message) | Self::NoSuchShard(message) | Self::ZeroInterval(message) => {
+                message
+            }
+        }
+    }
+
+    /// The same, of what `f` makes of the message.
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> SendError<U> {
+        match self {
+            Self::Full(message) => SendError::Full(f(message)),
+            Self::Stopped(message) => SendError::Stopped(f(message)),
+            Self::NoSuchShard(message) => SendError::NoSuchShard(f(message)),
+            Self::ZeroInterval(message) => SendError::ZeroInterval(f(message)),
         }
     }
 }
@@ -76,13 +98,15 @@ impl<T> fmt::Debug for SendError<T> {
             Self::Full(_) => "Full(..)",
             Self::Stopped(_) => "Stopped(..)",
             Self::NoSuchShard(_) => "NoSuchShard(..)",
+            Self::ZeroInterval(_) => "ZeroInterval(..)",
         })
     }
 }
 
 impl Bus {
     pub(crate) fn new(shard: ShardId, lanes: Vec<Outgoing>) -> Self {
-        Self(Rc::new(Inner { shard, lanes, sealed: Cell::new(false) }))
+        let (pending, timers, sealed) = (Pending::default(), BusTimers::default(), Cell::new(false));
+        Self(Rc::new(Inner { shard, lanes, pending, timers, sealed }))
     }
 
     /// The shard whose bus this is.
@@ -99,11 +123,150 @@ impl Bus {
     where
         F: FnOnce(&mut Shard<'_>) + Send + 'static,
     {
-        let Some(lane) = self.0.lanes.get(shard.index()) else { return Err(SendError::NoSuchShard(work)) };
+        self.push(shard, work)
+    }
+
+    fn push<M: Message + 'static>(&self, shard: ShardId, message: M) -> Result<(), SendError<M>> {
+        let Some(lane) = self.0.lanes.get(shard.index()) else { return Err(SendError::NoSuchShard(message)) };
         if self.0.sealed.get() {
-            return Err(SendError::Stopped(work));
+            return Err(SendError::Stopped(message));
         }
-        lane.push(work)
+        lane.push(message)
+    }
+
+    /// Has `work` run on `shard`, and what it returns given to `then` on this one. `then` runs exactly once: it gets
+    /// [`Unanswered`] if `work` panics or the runtime ends before it has run.
+    ///
+    /// The answer's way back is kept free from here on, so that no answer is ever refused: a shard may have 1,024 requests
+    /// under way with each other one.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`SendError::Full`] if too many requests are under way with `shard`. Both closures come
+    /// back, and `then` does not run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_shard::{Config, Runtime, ShardId, Shards};
+    ///
+    /// let config = Config::builder().shards("2".parse::<Shards>()?).build()?;
+    /// Runtime::new(config)?.run(|shard| {
+    ///     if shard.id() == ShardId::new(0) {
+    ///         let bus = shard.bus();
+    ///         let asked = bus.request(ShardId::new(1), |one| one.id().index() * 21 * 2, |zero, answer| {
+    ///             assert_eq!(answer, Ok(42));
+    ///             zero.stop();
+    ///         });
+    ///         assert!(asked.is_ok());
+    ///     }
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn request<T, W, R>(&self, shard: ShardId, work: W, then: R) -> Result<(), SendError<(W, R)>>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Shard<'_>) -> T + Send + 'static,
+        R: FnOnce(&mut Shard<'_>, Result<T, Unanswered>) + 'static,
+    {
+        self.ask(shard, work, then, |work, reply| Ask { work, reply }, |Ask { work, reply }| (work, reply))
+    }
+
+    /// As [`request`](Self::request), for work that cannot answer at once: it is given the [`Reply`], which it may keep.
+    ///
+    /// # Errors
+    ///
+    /// As [`request`](Self::request).
+    pub fn request_later<T, W, R>(&self, shard: ShardId, work: W, then: R) -> Result<(), SendError<(W, R)>>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Shard<'_>, Reply<T>) + Send + 'static,
+        R: FnOnce(&mut Shard<'_>, Result<T, Unanswered>) + 'static,
+    {
+        self.ask(shard, work, then, |work, reply| AskLater { work, reply }, |AskLater { work, reply }| (work, reply))
+    }
+
+    fn ask<T, W, R, M>(
+        &self,
+        shard: ShardId,
+        work: W,
+        then: R,
+        wrap: impl FnOnce(W, Reply<T>) -> M,
+        unwrap: impl FnOnce(M) -> (W, Reply<T>),
+    ) -> Result<(), SendError<(W, R)>>
+    where
+        T: Send + 'static,
+        R: FnOnce(&mut Shard<'_>, Result<T, Unanswered>) + 'static,
+        M: Message + 'static,
+    {
+        let Inner { lanes, pending, .. } = &*self.0;
+        if shard.index() >= lanes.len() {
+            return Err(SendError::NoSuchShard((work, then)));
+        }
+        if pending.is_full(shard) {
+            return Err(SendError::Full((work, then)));
+        }
+        // Shared with the continuation, so that a refused request gives it back.
+        let then = Rc::new(Cell::new(Some(then)));
+        let kept = Rc::clone(&then);
+        let way = pending.begin(shard, &lanes[self.0.shard.index()].doorbell, move |shard, answer| {
+            if let Some(then) = kept.take() {
+                then(shard, answer);
+            }
+        });
+        self.push(shard, wrap(work, Reply::new(way))).map_err(|error| {
+            error.map(|message| {
+                let (work, reply) = unwrap(message);
+                if let Some(request) = reply.disarm() {
+                    drop(pending.take(request));
+                }
+                (work, then.take().expect("a request that was not sent is not answered"))
+            })
+        })
+    }
+
+    /// Has `work` run on `shard` when `delay` has passed since now, on the terms of
+    /// [`Context::defer`](pants_engine::Context::defer). The timer is cancelled by [`BusTimer::cancel`], from here.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn defer<F>(&self, shard: ShardId, delay: Duration, work: F) -> Result<BusTimer, SendError<F>>
+    where
+        F: FnOnce(&mut Shard<'_>) + Send + 'static,
+    {
+        self.set(shard, Defer { timing: self.timing(delay), work }, |Defer { work, .. }| work)
+    }
+
+    /// Has `work` run on `shard` every `interval`, for the first time when one has passed since now, on the terms of
+    /// [`Context::cycle`](pants_engine::Context::cycle).
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`SendError::ZeroInterval`] if `interval` is zero.
+    pub fn cycle<F>(&self, shard: ShardId, interval: Duration, work: F) -> Result<BusTimer, SendError<F>>
+    where
+        F: FnMut(&mut Shard<'_>) + Send + 'static,
+    {
+        if interval.is_zero() {
+            return Err(SendError::ZeroInterval(work));
+        }
+        self.set(shard, Cycle { timing: self.timing(interval), work }, |Cycle { work, .. }| work)
+    }
+
+    fn timing(&self, delay: Duration) -> Timing {
+        Timing::new(self.0.timers.next_id(self.0.shard), delay)
+    }
+
+    fn set<F, M: Message + AsRef<Timing> + 'static>(
+        &self,
+        shard: ShardId,
+        message: M,
+        unwrap: impl FnOnce(M) -> F,
+    ) -> Result<BusTimer, SendError<F>> {
+        let timer = BusTimer::new(self.clone(), shard, message.as_ref());
+        self.push(shard, message).map(|()| timer).map_err(|error| error.map(unwrap))
     }
 
     /// Has a copy of `work` run on every shard, this one included. Returns the shards that it did not reach: their lanes are
@@ -114,6 +277,14 @@ impl Bus {
     {
         let all = (0..self.0.lanes.len()).map(ShardId::new);
         all.filter(|&shard| self.send(shard, work.clone()).is_err()).collect()
+    }
+
+    pub(crate) fn pending(&self) -> &Pending {
+        &self.0.pending
+    }
+
+    pub(crate) fn timers(&self) -> &BusTimers {
+        &self.0.timers
     }
 
     /// Refuses everything from now on.
