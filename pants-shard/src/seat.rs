@@ -80,7 +80,10 @@ impl Seat {
         }
         engine.close_all();
         // Those that still wait for an answer learn that there will be none.
-        let abandoned = guarded(|| Ok(local.bus.pending().abandon(&mut Shard::new(engine.context(), &local))));
+        let abandoned = guarded(|| {
+            local.bus.pending().abandon(&mut Shard::new(engine.context(), &local));
+            Ok(())
+        });
         let served = served.and(abandoned);
         let undelivered: usize = lanes.iter().map(Receiver::len).sum();
         if undelivered > 0 {

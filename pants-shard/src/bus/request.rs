@@ -45,7 +45,7 @@ struct Answer {
 }
 
 /// What is done with an answer.
-type Continuation = Box<dyn FnOnce(&mut Shard<'_>, Option<Box<dyn Any + Send>>)>;
+pub(crate) type Continuation = Box<dyn FnOnce(&mut Shard<'_>, Option<Box<dyn Any + Send>>)>;
 
 /// The requests that one shard has under way.
 #[derive(Default)]
@@ -179,7 +179,7 @@ impl Pending {
     }
 
     /// Takes a request off the table: it is answered, or was never sent.
-    pub(crate) fn take(&self, request: usize) -> Option<impl FnOnce(&mut Shard<'_>, Option<Box<dyn Any + Send>>)> {
+    pub(crate) fn take(&self, request: usize) -> Option<Continuation> {
         let mut table = self.0.borrow_mut();
         let (shard, then) = table.requests.get_mut(request)?.take()?;
         table.free.push(request);
