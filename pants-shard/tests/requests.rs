@@ -126,7 +126,7 @@ fn requests_that_wait_when_the_runtime_stops_learn_of_it_or_are_answered() {
     });
     live.join();
     let mut told: Vec<_> = told.try_iter().collect();
-    told.sort_by_key(|answer| answer.is_ok());
+    told.sort_by_key(Result::is_ok);
     assert_eq!(told, [Err(Unanswered), Ok(7)]);
 }
 
