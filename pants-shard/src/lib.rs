@@ -62,6 +62,7 @@ pub use pants_engine::{
     PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress, zerocopy,
 };
 
+pub use crate::bus::remote::RemoteBus;
 pub use crate::bus::request::{Reply, Unanswered};
 pub use crate::bus::timer::BusTimer;
 pub use crate::bus::{Bus, SendError};

@@ -1,11 +1,14 @@
 //! The runtime: starts a thread for every shard, and sees them out again.
 
+use std::fmt;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use crossbeam_channel::Sender;
 use pants_engine::{Endpoint, Stats};
 
-use crate::bus::lanes::make_lanes;
+use crate::bus::lanes::{Message, Outgoing, make_lanes};
+use crate::bus::remote::RemoteBus;
 use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
 use crate::listener::ListenerGroups;
@@ -46,11 +49,11 @@ pub struct Runtime {
 }
 
 /// Shards that run. Dropping it lets them run on, with nobody to wait for them.
-#[derive(Debug)]
 pub struct Running {
     threads: Vec<JoinHandle<Result<Stats>>>,
     startup: Arc<Startup>,
     shutdown: Arc<Shutdown>,
+    from_outside: Vec<Sender<Box<dyn Message>>>,
     config: Arc<Config>,
 }
 
@@ -101,7 +104,8 @@ impl Runtime {
         let groups = Arc::new(ListenerGroups::default());
         let set_up = Arc::new(set_up);
         let mut threads = Vec::with_capacity(shards);
-        for (index, (cpu, lanes)) in self.config.placement().iter().zip(make_lanes(shards)).enumerate() {
+        let (lanes, from_outside) = make_lanes(shards);
+        for (index, (cpu, lanes)) in self.config.placement().iter().zip(lanes).enumerate() {
             let seat = Seat {
                 id: ShardId::new(index),
                 cpu,
@@ -120,7 +124,7 @@ impl Runtime {
                 }
             }
         }
-        let running = Running { threads, startup, shutdown, config: self.config };
+        let running = Running { threads, startup, shutdown, from_outside, config: self.config };
         if let Err(Abandoned) = running.startup.wait_until_open() {
             running.shutdown.advance(Stage::Leaving);
             let failure = running.startup.take_failure();
@@ -129,6 +133,12 @@ impl Runtime {
             return Err(failure.or(joined.err()).unwrap_or_else(unknown));
         }
         Ok(running)
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("shards", &self.threads.len()).field("addresses", &self.addresses()).finish()
     }
 }
 
@@ -141,6 +151,13 @@ impl Running {
     /// Which CPU each shard is pinned to.
     pub fn placement(&self) -> &Placement {
         self.config.placement()
+    }
+
+    /// The bus, for threads that are no shards.
+    pub fn remote(&self) -> RemoteBus {
+        let lanes = self.from_outside.iter().cloned().zip(self.shutdown.doorbells().iter().cloned());
+        let lanes = lanes.map(|(sender, doorbell)| Outgoing { sender, doorbell }).collect();
+        RemoteBus::new(lanes, Arc::clone(&self.shutdown))
     }
 
     /// A handle by which other threads, one that waits for signals say, end the runtime.

@@ -177,7 +177,7 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Local, lanes:
         local.bus.seal();
         shutdown.arrive_sealed();
     }
-    let emptied = || lanes.iter().all(Receiver::is_empty);
+    let emptied = || !shutdown.has_visitors() && lanes.iter().all(Receiver::is_empty);
     if *progress == Progress::Sealed && shutdown.stage() >= Stage::Emptying && emptied() {
         *progress = Progress::Emptied;
         shutdown.arrive_emptied();

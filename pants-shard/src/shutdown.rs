@@ -31,6 +31,8 @@ pub(crate) struct Shutdown {
     drained: AtomicUsize,
     sealed: AtomicUsize,
     emptied: AtomicUsize,
+    /// Threads that are no shards and send at this moment.
+    visitors: AtomicUsize,
     doorbells: OnceLock<Vec<Doorbell>>,
 }
 
@@ -42,6 +44,7 @@ impl Shutdown {
             drained: AtomicUsize::new(0),
             sealed: AtomicUsize::new(0),
             emptied: AtomicUsize::new(0),
+            visitors: AtomicUsize::new(0),
             doorbells: OnceLock::new(),
         }
     }
@@ -52,7 +55,7 @@ impl Shutdown {
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        match self.stage.load(Ordering::Acquire) {
+        match self.stage.load(Ordering::SeqCst) {
             0 => Stage::Serving,
             1 => Stage::Draining,
             2 => Stage::Stopping,
@@ -64,10 +67,24 @@ impl Shutdown {
 
     /// Asks for a stage; one that has passed already changes nothing.
     pub(crate) fn advance(&self, stage: Stage) {
-        self.stage.fetch_max(stage as usize, Ordering::AcqRel);
-        for doorbell in self.doorbells.get().into_iter().flatten() {
-            doorbell.ring();
-        }
+        self.stage.fetch_max(stage as usize, Ordering::SeqCst);
+        self.doorbells().iter().for_each(Doorbell::ring);
+    }
+
+    /// Who wakes each shard; nobody before they have met.
+    pub(crate) fn doorbells(&self) -> &[Doorbell] {
+        self.doorbells.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Keeps the shards from leaving until the visit is over: a thread that is none of them looks at the stage, and sends.
+    pub(crate) fn visit(&self) -> Visit<'_> {
+        // Either this thread sees that nothing may be sent any more, or the shards see the visit.
+        self.visitors.fetch_add(1, Ordering::SeqCst);
+        Visit(self)
+    }
+
+    pub(crate) fn has_visitors(&self) -> bool {
+        self.visitors.load(Ordering::SeqCst) > 0
     }
 
     /// A shard has drained. The last one begins the next stage.
@@ -88,6 +105,20 @@ impl Shutdown {
     pub(crate) fn arrive_emptied(&self) {
         if self.emptied.fetch_add(1, Ordering::AcqRel) + 1 == self.shards {
             self.advance(Stage::Leaving);
+        }
+    }
+}
+
+/// A thread that is no shard, while it sends.
+#[derive(Debug)]
+pub(crate) struct Visit<'a>(&'a Shutdown);
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.0.visitors.fetch_sub(1, Ordering::SeqCst);
+        if self.0.stage() >= Stage::Sealing {
+            // Somebody may wait for the visit to end.
+            self.0.doorbells().iter().for_each(Doorbell::ring);
         }
     }
 }

@@ -305,3 +305,42 @@ fn messages_accepted_before_the_stop_run_and_later_ones_come_back() {
         assert!(counts.ran.load(Ordering::Relaxed) > 0 && counts.refused.load(Ordering::Relaxed) > 0);
     }
 }
+
+#[test]
+fn other_threads_reach_every_shard_and_nothing_that_was_accepted_is_lost() {
+    const SENDERS: usize = 4;
+    let live = start(3, |_shard, _tell: Sender<()>| {}).0;
+    let remote = live.running().remote();
+    assert_eq!(remote.shards(), 3);
+    let ran = Arc::new(AtomicUsize::new(0));
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|sender| {
+            let (remote, ran, accepted) = (remote.clone(), Arc::clone(&ran), Arc::clone(&accepted));
+            std::thread::spawn(move || {
+                for number in sender.. {
+                    let ran = Arc::clone(&ran);
+                    let work = move |_: &mut Shard<'_>| {
+                        ran.fetch_add(1, Ordering::Relaxed);
+                    };
+                    match remote.send(ShardId::new(number % 3), work) {
+                        Ok(()) => accepted.fetch_add(1, Ordering::Relaxed),
+                        Err(SendError::Full(_)) => continue,
+                        Err(SendError::Stopped(_)) => return,
+                        Err(error) => panic!("{error:?}"),
+                    };
+                }
+            })
+        })
+        .collect();
+    while ran.load(Ordering::Relaxed) < 10_000 {
+        std::thread::yield_now();
+    }
+    live.stop();
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    assert_eq!(ran.load(Ordering::Relaxed), accepted.load(Ordering::Relaxed));
+    assert!(matches!(remote.send(ZERO, |_| {}), Err(SendError::Stopped(_))));
+    assert_eq!(remote.broadcast(|_| {}).len(), 3);
+}

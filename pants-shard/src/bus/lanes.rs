@@ -40,12 +40,12 @@ impl<F: FnOnce(&mut Shard<'_>) + Send + 'static> Message for F {
 pub(crate) struct LaneEnds {
     /// To each shard.
     pub(crate) senders: Vec<Sender<Box<dyn Message>>>,
-    /// From each shard.
+    /// From each shard, and at the end from all other threads.
     pub(crate) receivers: Vec<Receiver<Box<dyn Message>>>,
 }
 
-/// The lanes between `shards` shards, by shard.
-pub(crate) fn make_lanes(shards: usize) -> Vec<LaneEnds> {
+/// The lanes between `shards` shards, by shard, and those from all other threads.
+pub(crate) fn make_lanes(shards: usize) -> (Vec<LaneEnds>, Vec<Sender<Box<dyn Message>>>) {
     let capacity = (INTO_ONE_SHARD / shards).clamp(LANE_MIN, LANE_MAX);
     let mut ends: Vec<LaneEnds> =
         (0..shards).map(|_| LaneEnds { senders: Vec::new(), receivers: Vec::new() }).collect();
@@ -56,7 +56,13 @@ pub(crate) fn make_lanes(shards: usize) -> Vec<LaneEnds> {
             ends[to].receivers.push(receiver);
         }
     }
-    ends
+    let from_outside = ends.iter_mut().map(|ends| {
+        let (sender, receiver) = bounded(capacity);
+        ends.receivers.push(receiver);
+        sender
+    });
+    let from_outside = from_outside.collect();
+    (ends, from_outside)
 }
 
 /// The sending end of a lane, with the doorbell of the shard at its other end.
@@ -97,17 +103,17 @@ impl Source for Incoming {
     }
 
     fn drain(&mut self, context: &mut Context, budget: usize) -> usize {
-        let shards = self.lanes.len();
-        let share = (budget / shards).max(1);
+        let lanes = self.lanes.len();
+        let share = (budget / lanes).max(1);
         let mut delivered = 0;
-        for step in 0..shards {
-            let lane = &self.lanes[(self.first + step) % shards];
+        for step in 0..lanes {
+            let lane = &self.lanes[(self.first + step) % lanes];
             for message in lane.try_iter().take(share) {
                 delivered += 1;
                 message.run(&mut Shard::new(context, &self.local));
             }
         }
-        self.first = (self.first + 1) % shards;
+        self.first = (self.first + 1) % lanes;
         delivered
     }
 }
@@ -125,15 +131,15 @@ mod tests {
     #[test]
     fn every_ordered_pair_has_its_own_bounded_lane() {
         for shards in [1, 2, 3, 64] {
-            let ends = make_lanes(shards);
-            assert_eq!(ends.len(), shards);
+            let (ends, from_outside) = make_lanes(shards);
+            assert_eq!((ends.len(), from_outside.len()), (shards, shards));
             for end in &ends {
-                assert_eq!((end.senders.len(), end.receivers.len()), (shards, shards));
+                assert_eq!((end.senders.len(), end.receivers.len()), (shards, shards + 1));
                 let capacity = end.senders[0].capacity().unwrap();
                 assert!((LANE_MIN..=LANE_MAX).contains(&capacity));
             }
         }
-        let ends = make_lanes(2);
+        let (ends, _) = make_lanes(2);
         assert!(ends[0].senders[1].try_send(Box::new(|_: &mut Shard<'_>| {})).is_ok());
         assert_eq!((ends[1].receivers[0].len(), ends[1].receivers[1].len(), ends[0].receivers[1].len()), (1, 0, 0));
     }

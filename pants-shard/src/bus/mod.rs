@@ -1,6 +1,7 @@
 //! The bus: work from one shard for another. It never blocks the sender.
 
 pub(crate) mod lanes;
+pub(crate) mod remote;
 pub(crate) mod request;
 pub(crate) mod timer;
 
