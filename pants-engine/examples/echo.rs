@@ -1,4 +1,7 @@
-//! The smallest server: sends back what it is sent, on port 4040.
+//! The smallest server: sends back what it is sent.
+//!
+//! Run `cargo run -p pants-engine --example echo -- 127.0.0.1:4040` and talk to it with `nc 127.0.0.1 4040`. Without an
+//! argument that is the address, too.
 
 use pants_engine::{Connection, Engine, Handler};
 
@@ -11,7 +14,11 @@ impl Handler for Echo {
 }
 
 fn main() -> pants_engine::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:4040".to_owned());
     let mut engine = Engine::new()?;
-    engine.listen(4040, |_peer| Echo)?;
+    let server = engine.listen(address, |_peer| Echo)?;
+    if let Some(address) = engine.context().server_address(server) {
+        println!("listening on {address}");
+    }
     engine.start()
 }

@@ -2,6 +2,8 @@
 //!
 //! The engine's descriptor is readable when it has events, and `next_deadline` says until when the loop may sleep. A thread of
 //! its own plays the client: it has one message echoed and then tells the loop, by its other descriptor, that it is done.
+//!
+//! Run `cargo run -p pants-engine --example nested`: it listens at a free port of this machine, and ends by itself.
 
 use std::io::{Read, Write};
 use std::mem::MaybeUninit;
@@ -34,6 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = engine.listen("127.0.0.1:0", |_peer| Echo)?;
     let address =
         engine.context().server_address(server).and_then(|at| at.socket_address()).ok_or("the server is gone")?;
+    println!("listening on {address}");
     engine.context().cycle(Duration::from_millis(5), |_| println!("engine: a timer"))?;
 
     let (mut done, tell) = UnixStream::pair()?;

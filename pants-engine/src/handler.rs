@@ -171,6 +171,56 @@ pub trait Acceptor: 'static {
     fn on_accept(&mut self, peer: Endpoint) -> Option<Self::Handler>;
 
     /// The server listens at `address` from now on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_engine::{Acceptor, Connection, Endpoint, Engine, Error, Handler};
+    /// use std::cell::RefCell;
+    /// use std::rc::Rc;
+    ///
+    /// struct Echo;
+    ///
+    /// impl Handler for Echo {
+    ///     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+    ///         connection.write(data);
+    ///     }
+    /// }
+    ///
+    /// /// Keeps a journal of what its server does.
+    /// struct Journal(Rc<RefCell<Vec<String>>>);
+    ///
+    /// impl Acceptor for Journal {
+    ///     type Handler = Echo;
+    ///
+    ///     fn on_accept(&mut self, peer: Endpoint) -> Option<Echo> {
+    ///         self.0.borrow_mut().push(format!("accepted {peer}"));
+    ///         Some(Echo)
+    ///     }
+    ///
+    ///     fn on_listen(&mut self, address: &Endpoint) {
+    ///         self.0.borrow_mut().push(format!("open at {address}"));
+    ///     }
+    ///
+    ///     fn on_error(&mut self, error: &Error) {
+    ///         self.0.borrow_mut().push(error.to_string());
+    ///     }
+    ///
+    ///     fn on_close(&mut self) {
+    ///         self.0.borrow_mut().push("closed".to_owned());
+    ///     }
+    /// }
+    ///
+    /// let journal = Rc::new(RefCell::new(Vec::new()));
+    /// let mut engine = Engine::new()?;
+    /// let server = engine.listen("127.0.0.1:0", Journal(Rc::clone(&journal)))?;
+    /// let address = engine.context().server_address(server).unwrap();
+    /// engine.poll(None)?;
+    /// engine.context().close_server(server);
+    /// engine.poll(None)?;
+    /// assert_eq!(*journal.borrow(), [format!("open at {address}"), "closed".to_owned()]);
+    /// # Ok::<(), Error>(())
+    /// ```
     fn on_listen(&mut self, address: &Endpoint) {
         let _ = address;
     }

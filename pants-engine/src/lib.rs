@@ -42,6 +42,9 @@
 //!   [`Context::cycle`], [`Connection::defer`].
 //! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`] with [`Keepalive`], [`DatagramOptions`].
 //! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`].
+//!
+//! Small programs for many of these are in `examples/`; those who come from the Python framework find their words in
+//! [`coming_from_python`].
 
 #![forbid(unsafe_code)]
 
@@ -50,6 +53,7 @@ mod buffer;
 mod busy;
 mod channel;
 mod clock;
+pub mod coming_from_python;
 mod connection;
 mod contain;
 mod context;

@@ -30,6 +30,20 @@ pub struct EngineOptions {
     /// for engines with a CPU of their own. An idle engine still sleeps: after eight polls in a row without work it sleeps at
     /// once, until an event ends a sleep within this time, which a poll would have met. What this comes to,
     /// [`busy_polls`](crate::Stats::busy_polls) and [`busy_poll_hits`](crate::Stats::busy_poll_hits) say.
+    ///
+    /// ```
+    /// use pants_engine::{Engine, EngineOptions};
+    /// use std::time::Duration;
+    ///
+    /// let options = EngineOptions { busy_poll: Duration::from_micros(50), ..EngineOptions::default() };
+    /// let mut engine = Engine::with_options(options)?;
+    /// engine.poll(Some(Duration::from_millis(1)))?;
+    /// assert_eq!(engine.context().stats().busy_polls, 1);
+    ///
+    /// let options = EngineOptions { busy_poll: Duration::from_secs(2), ..EngineOptions::default() };
+    /// assert!(Engine::with_options(options).is_err());
+    /// # Ok::<(), pants_engine::Error>(())
+    /// ```
     pub busy_poll: Duration,
     /// Whether a callback's panic aborts the process instead of closing its channel. Default: `false`.
     pub abort_on_panic: bool,

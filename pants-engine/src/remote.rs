@@ -67,6 +67,32 @@ impl Remote {
     ///
     /// [`SendError::Full`] with 1,024 messages waiting, [`SendError::Gone`] when the engine is no more; both give a boxed
     /// `f` back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_engine::{Engine, SendError};
+    /// use std::sync::mpsc::channel;
+    ///
+    /// let mut engine = Engine::new()?;
+    /// let remote = engine.remote();
+    /// let (answer, answered) = channel();
+    /// let thread = std::thread::spawn(move || {
+    ///     let sent = remote.send(move |context| {
+    ///         // Nobody waits for it if that thread is gone.
+    ///         let _ = answer.send(context.stats().connections_open);
+    ///         context.stop();
+    ///     });
+    ///     assert!(sent.is_ok());
+    ///     assert_eq!(answered.recv(), Ok(0));
+    ///     remote
+    /// });
+    /// engine.start()?;
+    /// drop(engine);
+    /// let remote = thread.join().unwrap();
+    /// assert!(matches!(remote.send(|_| ()), Err(SendError::Gone(_))));
+    /// # Ok::<(), pants_engine::Error>(())
+    /// ```
     pub fn send(&self, f: impl FnOnce(&mut Context) + Send + 'static) -> Result<(), SendError<Work>> {
         self.inbox.try_send(Box::new(f)).map_err(|error| match error {
             TrySendError::Full(work) => SendError::Full(work),

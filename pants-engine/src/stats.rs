@@ -8,13 +8,19 @@ use std::time::Duration;
 ///
 /// ```
 /// let mut engine = pants_engine::Engine::new()?;
-/// let key = engine.listen(("127.0.0.1".parse::<std::net::IpAddr>().unwrap(), 0), |_peer| Echo)?;
-/// assert_eq!(engine.context().stats().connections_accepted, 0);
+/// let server = engine.listen("127.0.0.1:0", |_peer| Echo)?;
+/// let address = engine.context().server_address(server).and_then(|at| at.socket_address()).unwrap();
+/// let _client = std::net::TcpStream::connect(address)?;
+/// while engine.context().stats().connections_accepted == 0 {
+///     engine.poll(None)?;
+/// }
+/// let stats = engine.context().stats();
+/// assert_eq!((stats.connections_accepted, stats.connections_open, stats.bytes_in), (1, 1, 0));
 /// # struct Echo;
 /// # impl pants_engine::Handler for Echo {
 /// #     fn on_read(&mut self, _: &mut pants_engine::Connection<'_>, _: &[u8]) {}
 /// # }
-/// # Ok::<(), pants_engine::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

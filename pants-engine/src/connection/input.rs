@@ -51,6 +51,45 @@ impl Connection<'_> {
     }
 
     /// Stops reading: not even the data at hand is followed by more. The kernel's buffer fills, and then the peer waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_engine::{Connection, Handler};
+    /// use std::time::Duration;
+    ///
+    /// /// Answers a line each 5 ms, and has whoever is faster wait.
+    /// struct Patient;
+    ///
+    /// impl Handler for Patient {
+    ///     fn on_connect(&mut self, connection: &mut Connection<'_>) {
+    ///         connection.set_delimiter("\n");
+    ///     }
+    ///
+    ///     fn on_read(&mut self, connection: &mut Connection<'_>, _line: &[u8]) {
+    ///         connection.write(b"yes\n");
+    ///         connection.pause_reading();
+    ///         connection.defer(Duration::from_millis(5), |_: &mut Patient, connection| connection.resume_reading());
+    ///     }
+    /// #
+    /// #     fn on_close(&mut self, connection: &mut Connection<'_>, _reason: pants_engine::CloseReason) {
+    /// #         connection.context().stop();
+    /// #     }
+    /// }
+    /// # use std::io::{Read, Write};
+    /// # let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// # theirs.write_all(b"one\ntwo\nthree\n")?;
+    /// # theirs.shutdown(std::net::Shutdown::Write)?;
+    /// # let begun = std::time::Instant::now();
+    /// # let mut engine = pants_engine::Engine::new()?;
+    /// # engine.context().adopt_connection(ours.into(), Default::default(), Patient)?;
+    /// # engine.start()?;
+    /// # let mut answers = String::new();
+    /// # theirs.read_to_string(&mut answers)?;
+    /// # assert_eq!(answers, "yes\nyes\nyes\n");
+    /// # assert!(begun.elapsed() >= Duration::from_millis(10));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn pause_reading(&mut self) {
         self.slot().stream.flags.set(Flags::PAUSED_BY_USER);
     }

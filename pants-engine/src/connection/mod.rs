@@ -93,6 +93,40 @@ impl<'a> Connection<'a> {
     }
 
     /// Changes the idle timeout of this connection alone, from its last byte on; `None`, or zero, turns it off.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_engine::{CloseReason, Connection, Handler};
+    /// use std::time::Duration;
+    ///
+    /// /// Wants to hear something soon, and is patient with whoever has said something.
+    /// struct Impatient;
+    ///
+    /// impl Handler for Impatient {
+    ///     fn on_connect(&mut self, connection: &mut Connection<'_>) {
+    ///         connection.set_idle_timeout(Some(Duration::from_millis(10)));
+    ///     }
+    ///
+    ///     fn on_read(&mut self, connection: &mut Connection<'_>, _data: &[u8]) {
+    ///         connection.set_idle_timeout(Some(Duration::from_secs(60)));
+    ///     }
+    ///
+    ///     fn on_close(&mut self, connection: &mut Connection<'_>, reason: CloseReason) {
+    ///         println!("{reason}");
+    ///         connection.context().stop();
+    ///     }
+    /// }
+    /// # use std::io::Read;
+    /// # let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// # let begun = std::time::Instant::now();
+    /// # let mut engine = pants_engine::Engine::new()?;
+    /// # engine.context().adopt_connection(ours.into(), Default::default(), Impatient)?;
+    /// # engine.start()?;
+    /// # assert!(begun.elapsed() >= Duration::from_millis(10));
+    /// # assert_eq!(theirs.read(&mut [0])?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
         self.change_options(|options| options.idle_timeout = timeout.filter(|timeout| !timeout.is_zero()));
     }
@@ -130,13 +164,29 @@ impl<'a> Connection<'a> {
     ///
     /// impl Handler for Greeter {
     ///     fn on_connect(&mut self, connection: &mut Connection<'_>) {
-    ///         connection.defer(Duration::from_secs(1), |_: &mut Greeter, connection| {
+    ///         connection.defer(Duration::from_millis(10), |_: &mut Greeter, connection| {
     ///             connection.write(b"still there?\n");
+    ///             connection.close();
     ///         });
     ///     }
     ///
     ///     fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
+    /// #
+    /// #     fn on_close(&mut self, connection: &mut Connection<'_>, _reason: pants_engine::CloseReason) {
+    /// #         connection.context().stop();
+    /// #     }
     /// }
+    /// # use std::io::Read;
+    /// # let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// # let mut engine = pants_engine::Engine::new()?;
+    /// # engine.context().adopt_connection(ours.into(), Default::default(), Greeter)?;
+    /// # let peer = std::thread::spawn(move || {
+    /// #     let mut heard = String::new();
+    /// #     theirs.read_to_string(&mut heard).map(|_| heard)
+    /// # });
+    /// # engine.start()?;
+    /// # assert_eq!(peer.join().unwrap()?, "still there?\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn defer<H: Handler>(
         &mut self,

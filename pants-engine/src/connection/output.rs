@@ -175,6 +175,45 @@ impl Connection<'_> {
 
     /// Sends FIN after what was written, and goes on reading: a half-close. When the peer has sent its own FIN,
     /// [`on_end`](crate::Handler::on_end) comes and the connection closes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_engine::{CloseReason, Connection, Handler};
+    ///
+    /// /// Asks one question, says that this was all, and reads the answer to its end.
+    /// struct Ask {
+    ///     answer: Vec<u8>,
+    /// }
+    ///
+    /// impl Handler for Ask {
+    ///     fn on_connect(&mut self, connection: &mut Connection<'_>) {
+    ///         connection.write(b"what time is it?");
+    ///         connection.shutdown_write();
+    ///     }
+    ///
+    ///     fn on_read(&mut self, _connection: &mut Connection<'_>, data: &[u8]) {
+    ///         self.answer.extend_from_slice(data);
+    ///     }
+    ///
+    ///     fn on_close(&mut self, connection: &mut Connection<'_>, _reason: CloseReason) {
+    ///         println!("{}", String::from_utf8_lossy(&self.answer));
+    ///         connection.context().stop();
+    ///     }
+    /// }
+    /// # use std::io::{Read, Write};
+    /// # let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// # let clock = std::thread::spawn(move || {
+    /// #     let mut question = String::new();
+    /// #     theirs.read_to_string(&mut question).and_then(|_| theirs.write_all(b"late")).map(|()| question)
+    /// # });
+    /// # let mut engine = pants_engine::Engine::new()?;
+    /// # engine.context().adopt_connection(ours.into(), Default::default(), Ask { answer: Vec::new() })?;
+    /// # engine.start()?;
+    /// # assert_eq!(engine.context().stats().bytes_in, 4);
+    /// # assert_eq!(clock.join().unwrap()?, "what time is it?");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn shutdown_write(&mut self) {
         self.slot().stream.want_fin();
         self.touch();

@@ -92,6 +92,37 @@ impl Context {
     }
 
     /// A connection by its key, to write to it or close it; `None` when it has closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_engine::{Connection, ConnectionOptions, Engine, Handler};
+    /// use std::io::Read;
+    /// use std::os::unix::net::UnixStream;
+    /// use std::time::Duration;
+    ///
+    /// struct Listener;
+    ///
+    /// impl Handler for Listener {
+    ///     fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
+    /// }
+    ///
+    /// let (ours, mut theirs) = UnixStream::pair()?;
+    /// let mut engine = Engine::new()?;
+    /// let key = engine.context().adopt_connection(ours.into(), ConnectionOptions::default(), Listener)?;
+    /// engine.context().defer(Duration::from_millis(1), move |context| {
+    ///     if let Some(mut connection) = context.connection(key) {
+    ///         connection.write(b"news\n");
+    ///     }
+    ///     context.stop();
+    /// });
+    /// engine.start()?;
+    /// assert!(engine.context().connection(key).is_none());
+    /// let mut heard = String::new();
+    /// theirs.read_to_string(&mut heard)?;
+    /// assert_eq!(heard, "news\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn connection(&mut self, key: ConnectionKey) -> Option<Connection<'_>> {
         match self.channels.get(key.0) {
             Some(Channel::Connection(slot)) if !slot.ended => Some(Connection::new(self, key.0)),
@@ -100,12 +131,48 @@ impl Context {
     }
 
     /// Runs `f` in the next turn. The original's `callback`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    ///
+    /// let mut engine = pants_engine::Engine::new()?;
+    /// let has_run = Rc::new(Cell::new(false));
+    /// let flag = Rc::clone(&has_run);
+    /// engine.context().callback(move |_| flag.set(true));
+    /// assert!(!has_run.get());
+    /// engine.poll(None)?;
+    /// assert!(has_run.get());
+    /// # Ok::<(), pants_engine::Error>(())
+    /// ```
     pub fn callback(&mut self, f: impl FnOnce(&mut Self) + 'static) -> TimerKey {
         self.timers.insert_next_turn(Task::Once(Box::new(f)))
     }
 
     /// Runs `f` in every turn, the next one first; while it exists the engine sleeps no longer than
     /// [`longest_turn`](EngineOptions::longest_turn). The original's `loop`, which is a keyword in Rust.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_engine::{Engine, EngineOptions};
+    /// use std::time::Duration;
+    ///
+    /// let options = EngineOptions { longest_turn: Duration::from_millis(1), ..EngineOptions::default() };
+    /// let mut engine = Engine::with_options(options)?;
+    /// let mut left = 3;
+    /// engine.context().every_turn(move |context| {
+    ///     left -= 1;
+    ///     if left == 0 {
+    ///         context.stop();
+    ///     }
+    /// });
+    /// engine.start()?;
+    /// assert_eq!(engine.context().stats().turns, 3);
+    /// # Ok::<(), pants_engine::Error>(())
+    /// ```
     pub fn every_turn(&mut self, f: impl FnMut(&mut Self) + 'static) -> TimerKey {
         self.timers.insert_every_turn(Task::EveryTurn(Box::new(f)))
     }
@@ -114,6 +181,19 @@ impl Context {
     /// resolution being 1 ms. No delay means the next turn; one past the end of time never ends.
     ///
     /// Reads the clock, since the turn's own reading is older than the call.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let mut engine = pants_engine::Engine::new()?;
+    /// let (begun, delay) = (Instant::now(), Duration::from_millis(10));
+    /// engine.context().defer(delay, |context| context.stop());
+    /// engine.start()?;
+    /// assert!(begun.elapsed() >= delay);
+    /// # Ok::<(), pants_engine::Error>(())
+    /// ```
     pub fn defer(&mut self, delay: Duration, f: impl FnOnce(&mut Self) + 'static) -> TimerKey {
         self.insert_after(delay, Task::Once(Box::new(f)))
     }
@@ -172,6 +252,25 @@ impl Context {
     /// # Errors
     ///
     /// [`Error::ZeroInterval`] if `interval` is zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let mut engine = pants_engine::Engine::new()?;
+    /// let (begun, interval) = (Instant::now(), Duration::from_millis(5));
+    /// let mut left = 3;
+    /// engine.context().cycle(interval, move |context| {
+    ///     left -= 1;
+    ///     if left == 0 {
+    ///         context.stop();
+    ///     }
+    /// })?;
+    /// engine.start()?;
+    /// assert!(begun.elapsed() >= interval * 3);
+    /// # Ok::<(), pants_engine::Error>(())
+    /// ```
     pub fn cycle(&mut self, interval: Duration, f: impl FnMut(&mut Self) + 'static) -> Result<TimerKey> {
         if interval.is_zero() {
             return Err(Error::ZeroInterval);
@@ -183,6 +282,18 @@ impl Context {
 
     /// Cancels a timer and frees what it holds. Returns whether it was pending; one that has fired or was cancelled before
     /// is left alone. A repeating timer may cancel itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let mut engine = pants_engine::Engine::new()?;
+    /// let timer = engine.context().defer(Duration::from_secs(60), |_| println!("a minute has passed"));
+    /// assert!(engine.context().cancel(timer));
+    /// assert!(!engine.context().cancel(timer));
+    /// # Ok::<(), pants_engine::Error>(())
+    /// ```
     pub fn cancel(&mut self, timer: TimerKey) -> bool {
         match self.timers.remove(timer) {
             Some(Task::Handler(task)) => {
