@@ -100,8 +100,9 @@ fn a_reset_is_passed_on_as_one_in_both_directions() {
     server.assert_reset();
     assert!(proxy.next_logged().ends_with(" by=client reason=\"reset by peer\""));
 
-    let (mut client, server) = (proxy.connect(), upstream.accept());
+    let (mut client, mut server) = (proxy.connect(), upstream.accept());
     client.send(b"question");
+    server.assert_receives(b"question");
     server.reset();
     client.assert_reset();
     assert!(proxy.next_logged().ends_with(" by=upstream reason=\"reset by peer\""));
@@ -116,8 +117,9 @@ fn a_reset_after_one_direction_has_ended_is_one_still() {
     assert!(proxy.next_logged().ends_with(" by=client reason=\"reset by peer\""));
     server.assert_reset_by_writing();
 
-    let (mut client, server) = (proxy.connect(), upstream.accept());
+    let (mut client, mut server) = (proxy.connect(), upstream.accept());
     client.end();
+    server.assert_receives_all(b"");
     server.reset();
     client.assert_reset();
 }

@@ -194,9 +194,13 @@ impl Socket {
 
     /// Ends this side's direction.
     pub(crate) fn end(&self) {
+        self.try_end().unwrap();
+    }
+
+    pub(crate) fn try_end(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
         }
     }
 
