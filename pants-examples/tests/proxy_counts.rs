@@ -17,7 +17,7 @@ const CALLS_ELSEWHERE: usize = 50;
 /// The bounds, per message and direction.
 const RECV_AND_SEND_MAX: usize = 2;
 const EPOLL_WAIT_MAX: usize = 1;
-const INSTRUCTIONS_MAX: f64 = 500.0;
+const INSTRUCTIONS_MAX: f64 = 520.0;
 
 /// A proxy that a tool runs, before a pants-echo that it does not see.
 fn before_echo(tool: &mut Command) -> (Proxy, Server) {
@@ -65,7 +65,7 @@ fn instructions(rounds: usize) -> (usize, u64) {
 }
 
 #[test]
-fn a_message_costs_few_instructions_and_so_no_allocation() {
+fn a_message_costs_few_instructions() {
     if cfg!(debug_assertions) {
         return println!("skipped: only an optimised build is counted; use --release");
     }

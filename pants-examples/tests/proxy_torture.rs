@@ -53,7 +53,7 @@ impl Noise {
 
 impl Plan {
     fn of(pair: usize, side: Side) -> Self {
-        let seed = (pair as u64 + 1) << 8 | side as u64 + 1;
+        let seed = ((pair as u64 + 1) << 8) | (side as u64 + 1);
         let mut chance = Noise(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         // Sizes of every magnitude, none among them.
         let length = match chance.below(5) {
