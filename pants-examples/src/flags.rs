@@ -22,6 +22,9 @@ pub struct CommonFlags {
     /// Listen even if another program has the port, and share its connections
     #[arg(long)]
     pub share_port: bool,
+    /// Close a connection over which nothing has passed for this long: 30s, 10m, or off [default: 10m]
+    #[arg(long, value_name = "TIME|off")]
+    pub idle_timeout: Option<String>,
     /// Read the configuration from this file (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -46,6 +49,7 @@ impl CommonFlags {
             cpus: self.cpus.clone(),
             no_pin: self.no_pin,
             share_port: self.share_port,
+            idle_timeout: self.idle_timeout.clone(),
             config: self.config.clone(),
         })
     }

@@ -1,4 +1,4 @@
-//! What the programs on pants have in common: their flags, their signals, their descriptors.
+//! What the programs on pants have in common: their flags, their signals, their descriptors; and what is larger than a `main`.
 //!
 //! A program's `main` fits the parts together; what each does is its own.
 
@@ -7,4 +7,6 @@
 pub mod descriptors;
 pub mod flags;
 pub mod log;
+pub mod program;
+pub mod proxy;
 pub mod signals;

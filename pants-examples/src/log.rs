@@ -1,16 +1,16 @@
 //! Where the library's messages go: to standard error, from a level that the environment sets.
 
-use tracing_subscriber::filter::LevelFilter;
+pub use tracing_subscriber::filter::LevelFilter;
 
-/// Installs the logger: `PANTS_LOG` is off, error, warn (the default), info, debug or trace.
+/// Installs the logger, by default from `default` on: `PANTS_LOG` is off, error, warn, info, debug or trace.
 ///
 /// # Errors
 ///
 /// If `PANTS_LOG` is anything else.
-pub fn install() -> Result<(), String> {
+pub fn install(default: LevelFilter) -> Result<(), String> {
     let wanted = std::env::var("PANTS_LOG").unwrap_or_default();
     let level = match wanted.trim() {
-        "" => LevelFilter::WARN,
+        "" => default,
         name => name
             .parse()
             .map_err(|_| format!("PANTS_LOG: must be off, error, warn, info, debug or trace, not {name:?}"))?,

@@ -18,6 +18,7 @@ fn help_names_every_flag_the_environment_and_the_exit_statuses() {
         "--cpus <LIST>",
         "--no-pin",
         "--share-port",
+        "--idle-timeout <TIME|off>",
         "--config <FILE>",
         "--check",
         "--print-config",

@@ -5,17 +5,10 @@
 
 mod support;
 
-use std::collections::HashMap;
-use std::fs;
-use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
+use crate::support::counts::*;
 use crate::support::*;
-
-const CONNECTIONS: usize = 50;
-const MESSAGE: [u8; 64] = [b'x'; 64];
 
 /// Calls beside the messages': an end of input for each connection, and a few at the start and the end.
 const CALLS_PER_CONNECTION: usize = 2;
@@ -26,48 +19,8 @@ const RECV_AND_SEND_MAX: usize = 2;
 const EPOLL_WAIT_MAX: usize = 1;
 const INSTRUCTIONS_MAX: f64 = 200.0;
 
-/// Sends `rounds` messages on each connection; gives how many there were.
-fn load(address: SocketAddr, rounds: usize) -> usize {
-    let mut clients: Vec<TcpStream> = (0..CONNECTIONS).map(|_| client(address)).collect();
-    for client in &mut clients {
-        client.write_all(&MESSAGE).unwrap();
-    }
-    for round in 1..=rounds {
-        for client in &mut clients {
-            assert_receives(client, &MESSAGE);
-            if round < rounds {
-                client.write_all(&MESSAGE).unwrap();
-            }
-        }
-    }
-    rounds * CONNECTIONS
-}
-
 fn with_defaults(tool: &mut Command) -> Server {
     Server::start_as(tool.args([PANTS_ECHO, "--shards", "1", "--no-pin", "--listen", ANY_PORT]))
-}
-
-/// The one child of a process: strace does not end itself when it is told to, but when its child does.
-fn child_of(pid: u32) -> u32 {
-    let path = format!("/proc/{pid}/task/{pid}/children");
-    let limit = Instant::now() + PATIENCE;
-    loop {
-        let children = fs::read_to_string(&path).unwrap_or_default();
-        if let Some(child) = children.split_whitespace().next() {
-            return child.parse().unwrap();
-        }
-        assert!(Instant::now() < limit, "there is no child in {path}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// The table that `strace -c` writes: the calls by their names.
-fn calls(table: &str) -> HashMap<&str, usize> {
-    let row = |line: &'_ str| -> Option<(usize, usize)> {
-        let calls = line.split_whitespace().nth(3)?;
-        Some((calls.parse().ok()?, line.rfind(' ')? + 1))
-    };
-    table.lines().filter_map(|line| row(line).map(|(calls, name)| (&line[name..], calls))).collect()
 }
 
 #[test]
@@ -103,9 +56,7 @@ fn instructions(rounds: usize) -> (usize, u64) {
     let server = with_defaults(command("valgrind").args(tool));
     let messages = load(server.address, rounds);
     assert_eq!(server.stop().code, Some(0));
-    let text = log.text();
-    let collected = text.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count.trim());
-    (messages, collected.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no count in:\n{text}")))
+    (messages, collected(&log.text()))
 }
 
 #[test]

@@ -2,14 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use pants_examples::flags::CommonFlags;
-use pants_examples::signals::Stopper;
-use pants_examples::{descriptors, log};
-use pants_shard::{Config, Connection, Handler, Report, Running, Runtime, ShardId};
+use pants_examples::log::{self, LevelFilter};
+use pants_examples::program::Program;
+use pants_shard::{Connection, Handler};
 
 /// A TCP server that sends back what it is sent, with one pinned thread per CPU.
 ///
@@ -29,10 +28,6 @@ level of the log: off, error, warn, info, debug, trace. --print-config shows eve
 Exit status: 0 after a drain; 1 if it failed while it ran; 2 if it did not start, with the reason on standard error; 130 or
 143 if a second SIGINT or SIGTERM ended it.";
 
-/// What could not be done: exit status 2 before the first connection, 1 after.
-const NOT_STARTED: u8 = 2;
-const FAILED: u8 = 1;
-
 struct Echo;
 
 impl Handler for Echo {
@@ -42,82 +37,25 @@ impl Handler for Echo {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let config = match arguments.common.load() {
+    let program = Program("pants-echo");
+    let Arguments { common } = Arguments::parse();
+    let config = match common.load() {
         Ok(config) => config,
-        Err(error) => return fail(NOT_STARTED, &error.to_string()),
+        Err(error) => return program.refuse(&error.to_string()),
     };
-    if arguments.common.print_config {
-        return say(&config.to_toml());
+    if common.print_config {
+        return program.say(&config.to_toml());
     }
-    if arguments.common.check {
-        return say("the configuration is valid\n");
+    if common.check {
+        return program.say("the configuration is valid\n");
     }
-    match serve(config) {
-        Ok(code) => code,
-        Err(message) => fail(NOT_STARTED, &message),
+    if let Err(message) = log::install(LevelFilter::WARN) {
+        return program.refuse(&message);
     }
-}
-
-/// Starts, and waits for the end. An error means that it has not started.
-fn serve(config: Config) -> Result<ExitCode, String> {
-    log::install()?;
-    if let Some(warning) = descriptors::raise_limit() {
-        eprintln!("pants-echo: {warning}");
-    }
-    let stopper = Stopper::install().map_err(|error| format!("cannot catch signals: {error}"))?;
-    let drain_timeout = config.drain_timeout();
-    let running = start(config).map_err(|error| error.to_string())?;
-    say(&describe(&running));
-    let told = move || eprintln!("pants-echo: draining for at most {drain_timeout:?}; a second signal ends it at once");
-    stopper
-        .drain_on_signal(running.stop_handle(), told)
-        .map_err(|error| format!("cannot wait for signals: {error}"))?;
-    Ok(match running.join() {
-        Ok(report) => say(&summarise(&report)),
-        Err(error) => fail(FAILED, &error.to_string()),
-    })
-}
-
-fn start(config: Config) -> pants_shard::Result<Running> {
-    Runtime::new(config)?.start(|shard| {
+    program.serve(config, |shard| {
         for address in shard.config().listen().to_vec() {
             shard.listen(address, |_peer| Echo)?;
         }
         Ok(())
     })
-}
-
-/// Where it listens, and which shard sits where.
-fn describe(running: &Running) -> String {
-    let addresses = running.addresses().into_iter().map(|address| format!("listening on {address}\n"));
-    let shards = running.placement().iter().enumerate().map(|(index, cpu)| match cpu {
-        Some(cpu) => format!("{} on CPU {cpu}\n", ShardId::new(index)),
-        None => format!("{} not pinned\n", ShardId::new(index)),
-    });
-    addresses.chain(shards).collect()
-}
-
-fn summarise(report: &Report) -> String {
-    let sum = |count: fn(&pants_shard::Stats) -> u64| report.shards.iter().map(count).sum::<u64>();
-    format!(
-        "drained: {} connections, {} bytes in, {} bytes out\n",
-        sum(|stats| stats.connections_accepted),
-        sum(|stats| stats.bytes_in),
-        sum(|stats| stats.bytes_out)
-    )
-}
-
-/// Prints to standard output. Whoever has closed that does not want to read it.
-fn say(text: &str) -> ExitCode {
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    ExitCode::SUCCESS
-}
-
-fn fail(code: u8, message: &str) -> ExitCode {
-    for line in message.lines() {
-        eprintln!("pants-echo: {line}");
-    }
-    ExitCode::from(code)
 }

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub(crate) mod counts;
+pub(crate) mod proxy;
+
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

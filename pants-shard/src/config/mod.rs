@@ -40,6 +40,28 @@ pub use self::builder::ConfigBuilder;
 pub use self::raw::Flags;
 pub use self::source::ConfigError;
 
+/// Reads a timeout as the configuration does, for a program's own settings: a number with its unit (`ms`, `s`, `m`, `h`, `d`), from
+/// `1ms` to `3650d`, or `off`, which is `None`.
+///
+/// # Errors
+///
+/// What is wrong, in words that follow a setting's name and a colon.
+///
+/// ```
+/// use pants_shard::parse_timeout;
+/// use std::time::Duration;
+///
+/// assert_eq!(parse_timeout("1500ms"), Ok(Some(Duration::from_millis(1500))));
+/// assert_eq!(parse_timeout("off"), Ok(None));
+/// assert_eq!(
+///     parse_timeout("5").unwrap_err(),
+///     r#"expected a duration such as "30s" or "off", found "5""#
+/// );
+/// ```
+pub fn parse_timeout(text: &str) -> Result<Option<Duration>, String> {
+    value::timeout(&Value::String(text.to_owned()))
+}
+
 /// A valid configuration.
 ///
 /// Every value is within its range and fits the others, and each remembers where it was set. Two configurations are

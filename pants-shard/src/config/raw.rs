@@ -64,6 +64,8 @@ pub struct Flags {
     pub no_pin: bool,
     /// `--share-port`.
     pub share_port: bool,
+    /// `--idle-timeout 30s`, or `--idle-timeout off`.
+    pub idle_timeout: Option<String>,
     /// `--config PATH`: the file to read in place of the one that `PANTS_CONFIG` names.
     pub config: Option<PathBuf>,
 }
@@ -137,6 +139,7 @@ impl RawConfig {
             cpus: text(&flags.cpus, "--cpus"),
             pin: flags.no_pin.then(|| set(Value::Boolean(false), "--no-pin")).flatten(),
             share_port: flags.share_port.then(|| set(Value::Boolean(true), "--share-port")).flatten(),
+            idle_timeout: text(&flags.idle_timeout, "--idle-timeout"),
             ..Self::default()
         }
     }
@@ -370,6 +373,7 @@ mod tests {
             cpus: Some("0".into()),
             no_pin: true,
             share_port: true,
+            idle_timeout: Some("1s".into()),
             config: Some("pants.toml".into()),
         };
         let mut raw = RawConfig::from_flags(&flags);
@@ -379,6 +383,7 @@ mod tests {
             ("cpus", "--cpus"),
             ("pin", "--no-pin"),
             ("share_port", "--share-port"),
+            ("idle_timeout", "--idle-timeout"),
         ];
         assert_eq!(set(&mut raw), flags.map(|(key, flag)| (key, flag.to_owned())));
         assert_eq!(raw.listen.unwrap().value, Value::String("1,2".into()));

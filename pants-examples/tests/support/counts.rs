@@ -1,0 +1,58 @@
+//! What the tests of costs share: the load, and how to read what strace and callgrind have counted.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::{PATIENCE, assert_receives, client};
+
+pub(crate) const CONNECTIONS: usize = 50;
+pub(crate) const MESSAGE: [u8; 64] = [b'x'; 64];
+
+/// Sends `rounds` messages on each connection; gives how many there were.
+pub(crate) fn load(address: SocketAddr, rounds: usize) -> usize {
+    let mut clients: Vec<TcpStream> = (0..CONNECTIONS).map(|_| client(address)).collect();
+    for client in &mut clients {
+        client.write_all(&MESSAGE).unwrap();
+    }
+    for round in 1..=rounds {
+        for client in &mut clients {
+            assert_receives(client, &MESSAGE);
+            if round < rounds {
+                client.write_all(&MESSAGE).unwrap();
+            }
+        }
+    }
+    rounds * CONNECTIONS
+}
+
+/// The one child of a process: strace does not end itself when it is told to, but when its child does.
+pub(crate) fn child_of(pid: u32) -> u32 {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        let children = fs::read_to_string(&path).unwrap_or_default();
+        if let Some(child) = children.split_whitespace().next() {
+            return child.parse().unwrap();
+        }
+        assert!(Instant::now() < limit, "there is no child in {path}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The table that `strace -c` writes: the calls by their names.
+pub(crate) fn calls(table: &str) -> HashMap<&str, usize> {
+    let row = |line: &'_ str| -> Option<(usize, usize)> {
+        let calls = line.split_whitespace().nth(3)?;
+        Some((calls.parse().ok()?, line.rfind(' ')? + 1))
+    };
+    table.lines().filter_map(|line| row(line).map(|(calls, name)| (&line[name..], calls))).collect()
+}
+
+/// The instructions that callgrind says it has seen.
+pub(crate) fn collected(log: &str) -> u64 {
+    let count = log.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count.trim());
+    count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no count in:\n{log}"))
+}
