@@ -303,6 +303,11 @@ impl Dispatcher {
                 self.end(key);
                 return false;
             }
+            if stream.flags.any(Flags::CONNECTING) {
+                // What there is to tell the handler waits until the connection is made.
+                self.context.rearm(key);
+                return true;
+            }
             if stream.flags.any(Flags::OVERFLOWED) {
                 self.call(key, |handler, connection| handler.on_overflow_error(connection, Overflow::Write));
                 self.doom(key, CloseReason::Overflow);
