@@ -211,7 +211,7 @@ impl Dispatcher {
             if slot.stream.wants_frames() {
                 slot.stream.flags.clear(Flags::FRAMES_KEPT);
                 if let Some(framing) = slot.stream.take_framing() {
-                    self.pass_frames(key, framing, 0);
+                    self.pass_frames(key, framing, 0..0);
                 }
                 if !self.settle(key) {
                     return false;
@@ -233,7 +233,7 @@ impl Dispatcher {
             match received {
                 Received::Bytes(count) if !discard && slot.stream.is_framed() => {
                     if let Some(framing) = slot.stream.take_framing() {
-                        self.pass_frames(key, framing, count);
+                        self.pass_frames(key, framing, 0..count);
                     }
                 }
                 Received::Bytes(count) if !discard => {

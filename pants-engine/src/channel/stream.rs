@@ -182,6 +182,13 @@ impl Stream {
         self.framing.take()
     }
 
+    /// Puts the framing back when nothing has happened to the connection meanwhile.
+    #[inline]
+    pub(crate) fn put_back_as_it_was(&mut self, framing: Box<Framing>) {
+        debug_assert!(self.framing.is_none(), "the handler has set a delimiter");
+        self.framing = Some(framing);
+    }
+
     /// Puts the framing back; what the handler has set meanwhile is taken over.
     #[inline]
     pub(crate) fn put_back_framing(&mut self, mut framing: Box<Framing>) {
