@@ -1,5 +1,7 @@
 //! The dispatcher's part for framed input: cutting what was read into frames, and passing them on.
 
+use std::ops::Range;
+
 use crate::channel::state::{CloseReason, Flags};
 use crate::connection::Connection;
 use crate::dispatch::Dispatcher;
@@ -25,28 +27,51 @@ impl Dispatcher {
     /// written on all of a read's frames leaves together.
     #[inline(never)]
     pub(crate) fn handle_framed_input(&mut self, key: Key, count: usize) {
-        let Some(slot) = self.context.connection_slot(key) else { return };
+        let Self { context, read_buffer, handlers, .. } = self;
+        let Some(Channel::Connection(slot)) = context.channels.at_mut(key.index()) else { return };
         let alone = slot.stream.is_at_rest();
-        if let Some(framing) = slot.stream.take_framing() {
-            self.context.outbox.open_to(key);
-            if self.pass_frames(key, framing, count) && self.send_open(key) && alone {
-                return;
+        let Some(mut framing) = slot.stream.take_framing() else { return };
+        let Some(handler) = handlers.get(key) else { return };
+        context.outbox.open_to(key);
+        let mut input = Input::new(&read_buffer[..count]);
+        while let Some(frame) = framing.next_whole(&mut input) {
+            handler.on_match(&mut Connection::new(context, key), &frame);
+            if !context.outbox.is_open_to(key) {
+                break;
             }
         }
-        self.drive(key);
+        let rest = count - input.len()..count;
+        let open = if rest.is_empty() && context.outbox.is_open_to(key) {
+            if let Some(Channel::Connection(slot)) = context.channels.at_mut(key.index()) {
+                slot.stream.put_back_as_it_was(framing);
+            }
+            true
+        } else {
+            self.pass_frames(key, framing, rest)
+        };
+        if !(open && self.send_open(key) && alone) {
+            self.drive(key);
+        }
     }
 
-    /// Passes on the frames in what `framing` keeps and in the first `count` bytes of the read buffer, until the handler wants
-    /// no more. Returns whether nothing else happened than that frames were passed on and answered: the outbox was, and is,
+    /// Passes on the frames in what `framing` keeps and in these bytes of the read buffer, until the handler wants no more. Returns whether nothing else happened than that frames were passed on and answered: the outbox was, and is,
     /// open to the connection.
     ///
     /// The framing is out of its slot meanwhile, so that the handler can have the connection and the frame. Should it panic,
     /// the framing is lost, and so is the connection.
-    pub(crate) fn pass_frames(&mut self, key: Key, mut framing: Box<Framing>, count: usize) -> bool {
+    pub(crate) fn pass_frames(&mut self, key: Key, mut framing: Box<Framing>, bytes: Range<usize>) -> bool {
         let Self { context, read_buffer, handlers, .. } = self;
         let Some(handler) = handlers.get(key) else { return false };
-        let mut input = Input::new(&read_buffer[..count]);
+        let mut input = Input::new(&read_buffer[bytes]);
         let end = loop {
+            if !context.outbox.is_open_to(key) {
+                let Some(slot) = context.connection_slot(key) else { return false };
+                if slot.stream.stops_delivery() {
+                    framing.keep(&mut input);
+                    break End::Stopped;
+                }
+                slot.stream.take_over_delimiter(&mut framing);
+            }
             match framing.next(&mut input) {
                 Next::Frame(frame) => handler.on_match(&mut Connection::new(context, key), &frame),
                 Next::More => break End::UsedUp,
@@ -54,15 +79,6 @@ impl Dispatcher {
                 Next::Failed(FrameError::TooLong { .. }) => break End::TooLong,
                 Next::Failed(error) => break End::Failed(error),
             }
-            if context.outbox.is_open_to(key) {
-                continue;
-            }
-            let Some(slot) = context.connection_slot(key) else { return false };
-            if slot.stream.stops_delivery() {
-                framing.keep(&mut input);
-                break End::Stopped;
-            }
-            slot.stream.take_over_delimiter(&mut framing);
         };
         let open = context.outbox.is_open_to(key);
         if let Some(Channel::Connection(slot)) = context.channels.at_mut(key.index()) {

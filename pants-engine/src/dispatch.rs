@@ -211,7 +211,7 @@ impl Dispatcher {
             if slot.stream.wants_frames() {
                 slot.stream.flags.clear(Flags::FRAMES_KEPT);
                 if let Some(framing) = slot.stream.take_framing() {
-                    self.pass_frames(key, framing, 0);
+                    self.pass_frames(key, framing, 0..0);
                 }
                 if !self.settle(key) {
                     return false;
@@ -233,7 +233,7 @@ impl Dispatcher {
             match received {
                 Received::Bytes(count) if !discard && slot.stream.is_framed() => {
                     if let Some(framing) = slot.stream.take_framing() {
-                        self.pass_frames(key, framing, count);
+                        self.pass_frames(key, framing, 0..count);
                     }
                 }
                 Received::Bytes(count) if !discard => {
@@ -302,6 +302,11 @@ impl Dispatcher {
             if stream.doomed().is_some() {
                 self.end(key);
                 return false;
+            }
+            if stream.flags.any(Flags::CONNECTING) {
+                // What there is to tell the handler waits until the connection is made.
+                self.context.rearm(key);
+                return true;
             }
             if stream.flags.any(Flags::OVERFLOWED) {
                 self.call(key, |handler, connection| handler.on_overflow_error(connection, Overflow::Write));

@@ -176,3 +176,50 @@ fn a_writer_that_waits_for_on_write_never_queues_more_than_a_piece() {
     assert_eq!(receive_all(&mut client), b"");
     assert_eq!(running.stats().panics, 0);
 }
+
+/// Writes much at once, before it reads anything; then it closes with its peer.
+struct Pushes(Sender<CloseReason>, usize);
+
+const PUSHED: usize = 12 * MIB;
+
+impl Handler for Pushes {
+    fn on_connect(&mut self, connection: &mut Connection<'_>) {
+        assert!(connection.write(&vec![6; PUSHED]));
+    }
+
+    fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+        self.1 += data.len();
+        if self.1 == PUSHED {
+            connection.close();
+        }
+    }
+
+    fn on_close(&mut self, _connection: &mut Connection<'_>, reason: CloseReason) {
+        assert!(reason != CloseReason::Finished || self.1 == PUSHED);
+        self.0.send(reason).unwrap();
+    }
+}
+
+/// A server and a client that both write first, the client pausing on congestion or not; how both end.
+fn push_both(auto_pause: bool) -> [CloseReason; 2] {
+    let (tell, told) = channel();
+    let stall =
+        ConnectionOptions { write_stall_timeout: Some(Duration::from_millis(300)), ..ConnectionOptions::default() };
+    let (_running, ()) = Running::start(move |engine| {
+        let client = Pushes(tell.clone(), 0);
+        let (_, address) = listen(engine, options(stall.clone()), move || Pushes(tell.clone(), 0));
+        let lenient = ConnectionOptions { auto_pause, write_stall_timeout: None, ..stall };
+        engine.context().connect_with(address, lenient, client).unwrap();
+    });
+    [next(&told), next(&told)]
+}
+
+#[test]
+fn two_peers_that_both_write_first_need_one_that_goes_on_reading() {
+    assert_eq!(push_both(false), [CloseReason::Finished; 2]);
+}
+
+#[test]
+fn two_peers_that_both_wait_for_the_other_are_parted_by_the_stall_timeout() {
+    assert_eq!(push_both(true), [CloseReason::WriteStalled, CloseReason::Reset]);
+}

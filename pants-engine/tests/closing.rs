@@ -240,3 +240,25 @@ fn stop_tells_every_connection_once() {
         assert_eq!(receive_all(&mut client), b"");
     }
 }
+
+#[test]
+fn a_client_that_has_reset_before_it_is_accepted_costs_nobody_else() {
+    let (handler, seen) = recorder(|connection, event| match event {
+        Event::Read(data) => assert!(connection.write(data)),
+        other => close_when_asked(connection, other),
+    });
+    // All of them wait before the engine looks.
+    let (running, (address, mut last)) = Running::start(move |engine| {
+        let (_, address) = listen(engine, ServerOptions::default(), handler);
+        (0..3).for_each(|_| reset(client(address)));
+        (address, client(address))
+    });
+    assert_echoes(&mut last, b"in order");
+    assert_echoes(&mut client(address), b"and after");
+    drop(last);
+    running.wait_until(|stats| stats.connections_open == 0);
+    let stats = running.stop();
+    assert_eq!((stats.connections_accepted + stats.accept_errors, stats.panics), (5, 0));
+    let resets = seen.iter().filter(|event| *event == Event::Close(CloseReason::Reset)).count();
+    assert_eq!(resets as u64 + stats.accept_errors, 3, "whichever the kernel tells");
+}

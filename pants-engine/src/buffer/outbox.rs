@@ -3,6 +3,8 @@
 //! There is one for the whole engine. It holds the bytes of one connection at a time and is emptied before another
 //! connection writes, and when the callback returns.
 
+use std::io::IoSlice;
+
 use crate::key::Key;
 use crate::limits;
 
@@ -26,11 +28,6 @@ impl Outbox {
     /// Whose bytes it holds; `None` when there are none.
     pub(crate) fn owner(&self) -> Option<Key> {
         self.owner
-    }
-
-    /// How many bytes fit.
-    pub(crate) fn room(&self) -> usize {
-        self.bytes.len() - self.len
     }
 
     /// How many bytes of `key` it holds.
@@ -66,6 +63,17 @@ impl Outbox {
     /// to add.
     pub(crate) fn push(&mut self, key: Key, data: &[u8]) -> bool {
         self.owner.is_none_or(|owner| owner == key) && self.append(key, data)
+    }
+
+    /// As [`push`](Self::push), for `slices` that are `len` bytes in all: they are added together or not at all.
+    pub(crate) fn push_vectored(&mut self, key: Key, slices: &[IoSlice<'_>], len: usize) -> bool {
+        let fits = self.owner.is_none_or(|owner| owner == key) && len <= self.bytes.len() - self.len;
+        if fits {
+            for slice in slices {
+                self.append(key, slice);
+            }
+        }
+        fits
     }
 
     #[inline]
@@ -110,5 +118,18 @@ mod tests {
         assert_eq!(outbox.owner(), None);
         assert!(!outbox.push(two, b""));
         assert!(outbox.push(two, b"x"));
+    }
+
+    #[test]
+    fn slices_are_added_together_or_not_at_all() {
+        let [one, two] = [0, 1].map(|index| Key::new(index, NonZeroU32::MIN));
+        let slices = [b"ab".as_slice(), b"", b"c"].map(IoSlice::new);
+        let mut outbox = Outbox::new();
+        assert!(outbox.push_vectored(one, &slices, 3));
+        assert_eq!(outbox.bytes(), b"abc");
+        assert!(!outbox.push_vectored(two, &slices, 3));
+        assert!(outbox.push(one, &vec![0; limits::OUTBOX_BYTES - 5]));
+        assert!(!outbox.push_vectored(one, &slices, 3));
+        assert_eq!(outbox.len_of(one), limits::OUTBOX_BYTES - 2);
     }
 }

@@ -182,6 +182,13 @@ impl Stream {
         self.framing.take()
     }
 
+    /// Puts the framing back when nothing has happened to the connection meanwhile.
+    #[inline]
+    pub(crate) fn put_back_as_it_was(&mut self, framing: Box<Framing>) {
+        debug_assert!(self.framing.is_none(), "the handler has set a delimiter");
+        self.framing = Some(framing);
+    }
+
     /// Puts the framing back; what the handler has set meanwhile is taken over.
     #[inline]
     pub(crate) fn put_back_framing(&mut self, mut framing: Box<Framing>) {
@@ -264,7 +271,8 @@ impl Stream {
                     }
                     slices = &slices[batch.len()..];
                 }
-                Err(Errno::AGAIN | Errno::INTR) => self.flags.clear(Flags::WRITABLE),
+                Err(Errno::AGAIN) => self.flags.clear(Flags::WRITABLE),
+                Err(Errno::INTR) => {}
                 Err(errno) => self.fail(errno),
             }
         }
@@ -379,7 +387,7 @@ impl Stream {
                         self.flags.clear(Flags::WRITABLE);
                     }
                     budget = budget.saturating_sub(count);
-                    self.after_flush();
+                    self.after_flush(now);
                 }
                 Err(Errno::AGAIN) => self.flags.clear(Flags::WRITABLE),
                 Err(Errno::INTR) => {}
@@ -388,8 +396,9 @@ impl Stream {
         }
     }
 
-    fn after_flush(&mut self) {
+    fn after_flush(&mut self, now: Tick) {
         if self.flags.any(Flags::CONGESTED) && self.queued_in_memory() <= self.options.write_low_water {
+            self.wait_for_peer_again(Flags::PAUSED_BY_ENGINE, now);
             // Whoever has not heard of the congestion need not hear of its end.
             let told = !self.flags.any(Flags::ON_CONGESTED_DUE);
             self.flags.clear(Flags::CONGESTED.or(Flags::PAUSED_BY_ENGINE).or(Flags::ON_CONGESTED_DUE));
@@ -524,19 +533,25 @@ impl Stream {
 
     /// Whether nothing is on its way in either direction, as far as this side can tell.
     pub(crate) fn is_quiet(&self) -> bool {
-        const ASKED: Flags = Flags::READABLE.or(Flags::PAUSED_BY_USER).or(Flags::PEER_ENDED);
+        const ASKED: Flags = Flags::READABLE.or(Flags::PEER_ENDED);
         let unread = self.flags.of(ASKED) == Flags::READABLE || self.flags.any(Flags::FRAMES_KEPT);
+        // What waits because of the handler's own pause waits for the handler.
+        let unread = unread && !self.flags.any(Flags::PAUSED_BY_USER);
         !unread && !self.flags.any(Flags::QUEUED.or(Flags::CONNECTING))
     }
 
     /// Goes on reading after the handler's pause.
     pub(crate) fn resume(&mut self, now: Tick) {
-        if self.flags.any(Flags::PAUSED_BY_USER) && self.options.read_timeout.is_some() {
-            // The peer was not waited for meanwhile.
+        self.wait_for_peer_again(Flags::PAUSED_BY_USER, now);
+        self.flags.clear(Flags::PAUSED_BY_USER);
+    }
+
+    /// A pause ends, if there is one: the peer was not waited for meanwhile.
+    fn wait_for_peer_again(&mut self, pause: Flags, now: Tick) {
+        if self.flags.any(pause) && self.options.read_timeout.is_some() {
             self.heard = now;
             self.flags.set(Flags::REARM_DUE);
         }
-        self.flags.clear(Flags::PAUSED_BY_USER);
     }
 
     /// The wait that ends first, and when.

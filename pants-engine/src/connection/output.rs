@@ -55,25 +55,25 @@ impl Connection<'_> {
     /// Returns whether it was taken, as [`write`](Self::write).
     pub fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> bool {
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
-        // What was written before goes first.
-        self.flush();
         let stream = &mut self.slot().stream;
-        if !stream.accepts_output() {
-            return false;
+        if len == 0 || !stream.accepts_output() {
+            return stream.accepts_output();
         }
+        if stream.can_send() && self.context.outbox.push_vectored(self.key, slices, len) {
+            return true;
+        }
+        // What was written before goes first.
+        self.context.flush_outbox();
+        self.touch();
+        let Context { channels, outbox, clock, stats, .. } = &mut *self.context;
+        let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
+        let stream = &mut slot.stream;
         if stream.exceeds_cap(len) {
             stream.flags.set(Flags::OVERFLOWED);
-            self.touch();
-            return false;
+        } else if !stream.can_send() || !outbox.push_vectored(self.key, slices, len) {
+            stream.send_vectored(slices, clock, stats);
         }
-        if stream.can_send() && len <= self.context.outbox.room() {
-            return slices.iter().all(|slice| slice.is_empty() || self.context.outbox.push(self.key, slice));
-        }
-        self.touch();
-        let Context { channels, clock, stats, .. } = &mut *self.context;
-        let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
-        slot.stream.send_vectored(slices, clock, stats);
-        slot.stream.accepts_output()
+        !stream.flags.any(Flags::OVERFLOWED.or(Flags::DOOMED))
     }
 
     /// Writes the bytes of a value of fixed layout, as [`write`](Self::write) does: a struct of
@@ -138,7 +138,8 @@ impl Connection<'_> {
     /// }
     /// ```
     pub fn write_file(&mut self, file: impl Into<Arc<File>>, offset: u64, length: u64) -> bool {
-        self.flush();
+        // What was written before goes first.
+        self.context.flush_outbox();
         let now = self.context.clock.tick();
         let stream = &mut self.slot().stream;
         if !stream.accepts_output() {
@@ -150,7 +151,8 @@ impl Connection<'_> {
         true
     }
 
-    /// Hands what was written so far to the kernel now, rather than when the callback returns.
+    /// Hands what was written so far to the kernel now, rather than when the callback returns. [Files](Self::write_file), and
+    /// what is written behind them, leave after it all the same.
     pub fn flush(&mut self) {
         self.context.flush_outbox();
     }

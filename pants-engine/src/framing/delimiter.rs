@@ -139,6 +139,18 @@ impl Delimiter {
         })
     }
 
+    /// As [`next_frame`](Self::next_frame), which may be asked again, for those kinds that only count and compare bytes; nothing
+    /// for the others.
+    #[inline(always)]
+    pub(crate) fn next_simple(&mut self, input: &[u8]) -> Option<Frame> {
+        match &mut self.0 {
+            Kind::Byte(byte) => byte.next_frame(input),
+            Kind::Count(count) => (*count <= input.len()).then(|| Frame::new(0..*count, *count)),
+            Kind::Needle(needle) => needle.next_frame(input),
+            _ => None,
+        }
+    }
+
     /// The frame last found, with what it captured. `input` is what it was found in, at least as much as it consumed.
     pub(crate) fn to_match<'a>(&'a self, input: &'a [u8], data: Range<usize>) -> Match<'a> {
         let matcher = match &self.0 {

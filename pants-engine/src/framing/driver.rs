@@ -80,6 +80,17 @@ impl Framing {
         self.delimiter
     }
 
+    /// The next frame, in the usual case: nothing is kept, the delimiter is a simple one, and the frame is whole in `input`.
+    /// When it gives nothing, [`next`](Self::next) says what is the matter.
+    #[inline(always)]
+    pub(crate) fn next_whole<'a, 'i: 'a>(&'a mut self, input: &mut Input<'i>) -> Option<Match<'a>> {
+        if input.is_empty() || !self.buffer.is_empty() {
+            return None;
+        }
+        let frame = self.delimiter.next_simple(input.rest()).filter(|frame| frame.consumed <= self.limit)?;
+        Some(Match::new(input.take(frame.consumed), frame.data, None))
+    }
+
     /// Finds the next frame in what is kept and then in `input`.
     pub(crate) fn next<'a, 'i: 'a>(&'a mut self, input: &mut Input<'i>) -> Next<'a> {
         self.buffer.tidy();
@@ -155,8 +166,13 @@ impl<'i> Input<'i> {
         &self.bytes[self.taken..]
     }
 
+    /// How much of it is not taken.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.taken
+    }
+
     fn is_empty(&self) -> bool {
-        self.rest().is_empty()
+        self.len() == 0
     }
 
     fn take(&mut self, count: usize) -> &'i [u8] {

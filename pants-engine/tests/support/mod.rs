@@ -158,12 +158,12 @@ pub(crate) type Script = fn(&mut Connection<'_>, &Event);
 
 /// A handler that passes on what it is told, after its script has acted on it. Unlike a plain handler it closes neither at
 /// the peer's end nor in a drain, unless the script does.
-pub(crate) struct Recorder {
+pub(crate) struct Recorder<S = Script> {
     events: Sender<Event>,
-    script: Script,
+    script: S,
 }
 
-impl Recorder {
+impl<S: FnMut(&mut Connection<'_>, &Event)> Recorder<S> {
     fn tell(&mut self, connection: &mut Connection<'_>, event: Event) {
         // First the script, so that whoever gets the event finds done what was to be done.
         (self.script)(connection, &event);
@@ -171,7 +171,7 @@ impl Recorder {
     }
 }
 
-impl Handler for Recorder {
+impl<S: FnMut(&mut Connection<'_>, &Event) + 'static> Handler for Recorder<S> {
     fn on_connect(&mut self, connection: &mut Connection<'_>) {
         self.tell(connection, Event::Connect);
     }
@@ -211,8 +211,16 @@ impl Handler for Recorder {
 
 /// Makes handlers that follow `script`, and gives where their events arrive.
 pub(crate) fn recorder(script: Script) -> (impl Fn() -> Recorder + Send + 'static, Receiver<Event>) {
+    recorder_with(script)
+}
+
+/// As [`recorder`], with a script that remembers: each connection has one of its own.
+pub(crate) fn recorder_with<S>(script: S) -> (impl Fn() -> Recorder<S> + Send + 'static, Receiver<Event>)
+where
+    S: FnMut(&mut Connection<'_>, &Event) + Clone + Send + 'static,
+{
     let (events, seen) = channel();
-    (move || Recorder { events: events.clone(), script }, seen)
+    (move || Recorder { events: events.clone(), script: script.clone() }, seen)
 }
 
 /// What a connection does that serves by the book: it closes at the peer's end and in a drain.
@@ -336,6 +344,7 @@ fn kind_of(error: &Error) -> ErrorKind {
         Error::Connect { source, .. } | Error::Connection { source, .. } | Error::Accept { source, .. } => {
             source.kind()
         }
+        Error::Frame { .. } => ErrorKind::InvalidData,
         _ => ErrorKind::Other,
     }
 }

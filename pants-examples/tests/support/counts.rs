@@ -9,7 +9,12 @@ use std::time::{Duration, Instant};
 use super::{PATIENCE, assert_receives, client};
 
 pub(crate) const CONNECTIONS: usize = 50;
-pub(crate) const MESSAGE: [u8; 64] = [b'x'; 64];
+/// A line as well, for servers that cut their input into lines.
+pub(crate) const MESSAGE: [u8; 64] = {
+    let mut message = [b'x'; 64];
+    message[63] = b'\n';
+    message
+};
 
 /// Sends `rounds` messages on each connection; gives how many there were.
 pub(crate) fn load(address: SocketAddr, rounds: usize) -> usize {
