@@ -66,6 +66,9 @@ mod engine;
 mod error;
 mod fire;
 mod framing;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 mod handlers;
 mod key;

@@ -419,6 +419,7 @@ fn groups_are_there_for_a_frame_from_two_reads() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "16 million reads take too long")]
 fn a_line_of_16_mib_that_comes_byte_by_byte_takes_time_in_its_length_only() {
     // With a search from the start each time, or a copy of all that is there, this would not end.
     const LINE: usize = 16 << 20;

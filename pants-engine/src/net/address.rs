@@ -285,6 +285,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "65,536 addresses take too long")]
     fn every_port_is_read_and_written_back() {
         for port in 0..=u16::MAX {
             let address = Address::Port(port);

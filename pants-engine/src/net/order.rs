@@ -59,8 +59,10 @@ mod tests {
 
     #[test]
     fn every_short_list_is_interleaved_with_its_order_kept_and_its_duplicates_gone() {
+        // Shorter under Miri, which takes a thousand times as long.
+        let longest = if cfg!(miri) { 4 } else { 6 };
         let pool = [four(1), four(2), six(1), six(2)];
-        for length in 0..=6 {
+        for length in 0..=longest {
             for code in 0..pool.len().pow(length) {
                 let list: Vec<_> = (0..length).map(|digit| pool[code / pool.len().pow(digit) % pool.len()]).collect();
                 let mut unique: Vec<SocketAddr> = Vec::new();

@@ -242,6 +242,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "39,000 wheels take too long")]
     fn every_small_deadline_is_handed_out_at_its_tick_and_not_before() {
         for start in 0..130 {
             for delay in 1..300 {
@@ -298,6 +299,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a million entries take too long")]
     fn a_million_pending_entries_with_random_cancels_come_out_in_order() {
         let mut wheel = Wheel::new();
         // A linear congruential generator (Knuth, TAOCP 2, 3.3.4): the test needs a spread, not secrecy.
