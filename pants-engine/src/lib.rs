@@ -48,23 +48,19 @@
 
 #![forbid(unsafe_code)]
 
-mod accept;
 mod buffer;
 mod busy;
 mod channel;
 mod clock;
 pub mod coming_from_python;
 mod connection;
-mod contain;
 mod context;
 mod datagram;
-mod deliver;
 mod dial;
 mod dispatch;
 mod doorbell;
 mod engine;
 mod error;
-mod fire;
 mod framing;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -73,7 +69,6 @@ mod handler;
 mod handlers;
 mod key;
 mod limits;
-mod mail;
 mod net;
 mod options;
 mod poll;

@@ -79,7 +79,7 @@ impl Dispatcher {
             self.context.schedule(connection);
         }
         self.context.running = Running::Connection(connection);
-        self.call(connection, super::handler::Handler::on_connect);
+        self.call(connection, crate::handler::Handler::on_connect);
         self.settle(connection);
         self.context.flush_outbox();
         self.context.running = Running::Nobody;

@@ -1,0 +1,221 @@
+//! A stream's output: sending, queueing, and the water marks.
+
+use std::io::{self, IoSlice};
+
+use rustix::io::Errno;
+
+use crate::buffer::write::{FilePiece, Front, WriteQueue};
+use crate::channel::state::{CloseReason, Flags};
+use crate::channel::stream::{MUTE, Stream};
+use crate::clock::{Clock, Tick};
+use crate::limits;
+use crate::stats::Stats;
+
+impl Stream {
+    /// Whether bytes may still be written.
+    pub(crate) fn accepts_output(&self) -> bool {
+        !self.flags.any(MUTE)
+    }
+
+    /// Whether so many bytes more in memory would be too many.
+    pub(crate) fn exceeds_cap(&self, more: usize) -> bool {
+        self.queued_in_memory().saturating_add(more) > self.options.write_cap
+    }
+
+    /// Bytes written that the kernel has not taken, files' included.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queue.as_ref().map_or(0, |queue| queue.len())
+    }
+
+    /// Of those, how many are in memory.
+    pub(crate) fn queued_in_memory(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.in_memory())
+    }
+
+    /// Whether bytes can go straight to the kernel: none wait, and the connection is made. What was written before the
+    /// connection closed still goes.
+    #[inline]
+    pub(crate) fn can_send(&self) -> bool {
+        const ASKED: Flags = Flags::DOOMED.or(Flags::QUEUED).or(Flags::CONNECTING).or(Flags::WRITABLE);
+        self.flags.of(ASKED) == Flags::WRITABLE
+    }
+
+    /// Sends `bytes`, or queues them behind others.
+    pub(crate) fn send(&mut self, bytes: &[u8], clock: &Clock, stats: &mut Stats) {
+        self.spoke = clock.tick();
+        if self.can_send() {
+            self.send_now(bytes, clock, stats);
+        } else if self.doom.is_none() {
+            self.enqueue(bytes, self.spoke);
+        }
+    }
+
+    /// As [`send`](Self::send), for bytes in several places.
+    pub(crate) fn send_vectored(&mut self, mut slices: &[IoSlice<'_>], clock: &Clock, stats: &mut Stats) {
+        self.spoke = clock.tick();
+        let mut sent = 0;
+        while !slices.is_empty() && self.can_send() {
+            let batch = &slices[..slices.len().min(limits::SLICES_MAX)];
+            let offered: usize = batch.iter().map(|slice| slice.len()).sum();
+            match self.transport.send_vectored(batch) {
+                Ok(count) => {
+                    stats.writes += 1;
+                    stats.bytes_out += count as u64;
+                    if count < offered {
+                        self.flags.clear(Flags::WRITABLE);
+                        sent = count;
+                        break;
+                    }
+                    slices = &slices[batch.len()..];
+                }
+                Err(Errno::AGAIN) => self.flags.clear(Flags::WRITABLE),
+                Err(Errno::INTR) => {}
+                Err(errno) => self.fail(errno),
+            }
+        }
+        if self.doom.is_some() {
+            return;
+        }
+        for slice in slices {
+            let skipped = sent.min(slice.len());
+            sent -= skipped;
+            if skipped < slice.len() {
+                self.enqueue(&slice[skipped..], self.spoke);
+            }
+        }
+        if slices.is_empty() {
+            self.note_all_left();
+        }
+    }
+
+    /// Queues a piece of a file.
+    pub(crate) fn send_file(&mut self, piece: FilePiece, now: Tick) {
+        self.spoke = now;
+        if self.doom.is_none() && piece.left > 0 {
+            self.open_queue(now).push_file(piece);
+        }
+    }
+
+    /// Sends `bytes`, of a stream that [can](Self::can_send), and queues what the kernel will not take. A send that is cut
+    /// short has asked the kernel for the next writable edge, as one that says `EAGAIN` has. Returns whether all has left,
+    /// and nobody wants to be told.
+    #[inline(always)]
+    pub(crate) fn send_now(&mut self, bytes: &[u8], clock: &Clock, stats: &mut Stats) -> bool {
+        let count = match self.transport.send(bytes) {
+            Ok(count) => count,
+            Err(errno) => return self.handle_send_error(errno, bytes, clock.tick()),
+        };
+        stats.writes += 1;
+        stats.bytes_out += count as u64;
+        if count < bytes.len() {
+            self.flags.clear(Flags::WRITABLE);
+            self.enqueue(&bytes[count..], clock.tick());
+            return false;
+        }
+        self.note_all_left()
+    }
+
+    #[cold]
+    fn handle_send_error(&mut self, errno: Errno, bytes: &[u8], now: Tick) -> bool {
+        match errno {
+            Errno::AGAIN => {
+                self.flags.clear(Flags::WRITABLE);
+                self.enqueue(bytes, now);
+            }
+            // A non-blocking send is not interrupted; if it were, the next flush would send what is queued here.
+            Errno::INTR => self.enqueue(bytes, now),
+            errno => self.fail(errno),
+        }
+        false
+    }
+
+    #[cold]
+    pub(super) fn enqueue(&mut self, bytes: &[u8], now: Tick) {
+        self.open_queue(now).push(bytes);
+        if self.queued_in_memory() > self.options.write_high_water && !self.flags.any(Flags::CONGESTED) {
+            self.flags.set(Flags::CONGESTED.or(Flags::ON_CONGESTED_DUE));
+            self.flags.set(Flags::PAUSED_BY_ENGINE.when(self.options.auto_pause));
+        }
+    }
+
+    /// The queue; if it was empty, the wait for the peer to take something begins `now`.
+    fn open_queue(&mut self, now: Tick) -> &mut WriteQueue {
+        if !self.flags.any(Flags::QUEUED) {
+            self.flags.set(Flags::QUEUED.or(Flags::REARM_DUE));
+            if !self.flags.any(Flags::CONNECTING) {
+                self.since = now;
+            }
+        }
+        self.queue.get_or_insert_default()
+    }
+
+    /// Whether there are queued bytes that the kernel may take.
+    #[inline]
+    pub(crate) fn wants_flush(&self) -> bool {
+        const WANTED: Flags = Flags::QUEUED.or(Flags::WRITABLE);
+        self.flags.of(WANTED.or(Flags::CONNECTING).or(Flags::DOOMED)) == WANTED
+    }
+
+    /// Hands queued bytes to the kernel until it takes no more or the budget is used up.
+    pub(crate) fn flush(&mut self, now: Tick, stats: &mut Stats) {
+        let mut budget = limits::WRITE_BUDGET_BYTES;
+        while budget > 0 && self.wants_flush() {
+            let Some(queue) = &mut self.queue else { return };
+            let (sent, all) = match queue.front() {
+                Front::Bytes(slices, filled) => {
+                    let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+                    let sent = self.transport.send_vectored(&slices[..filled]);
+                    (sent, sent == Ok(offered))
+                }
+                Front::File(piece) => match self.transport.send_file(piece, budget) {
+                    // The file has been cut short: what was promised can not come any more.
+                    Ok(0) => return self.doom(CloseReason::Failed(io::ErrorKind::UnexpectedEof)),
+                    // It may have ended there, or the kernel takes no more: the next call says.
+                    sent => (sent, true),
+                },
+            };
+            match sent {
+                Ok(count) => {
+                    queue.consume(count);
+                    stats.writes += 1;
+                    stats.bytes_out += count as u64;
+                    (self.spoke, self.since) = (now, now);
+                    if !all {
+                        self.flags.clear(Flags::WRITABLE);
+                    }
+                    budget = budget.saturating_sub(count);
+                    self.after_flush(now);
+                }
+                Err(Errno::AGAIN) => self.flags.clear(Flags::WRITABLE),
+                Err(Errno::INTR) => {}
+                Err(errno) => return self.fail(errno),
+            }
+        }
+    }
+
+    fn after_flush(&mut self, now: Tick) {
+        if self.flags.any(Flags::CONGESTED) && self.queued_in_memory() <= self.options.write_low_water {
+            self.wait_for_peer_again(Flags::PAUSED_BY_ENGINE, now);
+            // Whoever has not heard of the congestion need not hear of its end.
+            let told = !self.flags.any(Flags::ON_CONGESTED_DUE);
+            self.flags.clear(Flags::CONGESTED.or(Flags::PAUSED_BY_ENGINE).or(Flags::ON_CONGESTED_DUE));
+            self.flags.set(Flags::ON_DRAINED_DUE.when(told));
+        }
+        if self.queued() == 0 {
+            // The memory goes back: an idle connection keeps no buffer.
+            self.queue = None;
+            self.flags.clear(Flags::QUEUED);
+            self.note_all_left();
+        }
+    }
+
+    /// Returns whether nobody wants to be told.
+    #[inline]
+    fn note_all_left(&mut self) -> bool {
+        let unheard = self.flags.any(Flags::ON_WRITE_UNHEARD);
+        if !unheard {
+            self.flags.set(Flags::ON_WRITE_DUE);
+        }
+        unheard
+    }
+}
