@@ -31,7 +31,7 @@ const CALLS_ELSEWHERE: usize = 50;
 const RECV_AND_SEND_MAX: usize = 2;
 const EPOLL_WAIT_MAX: usize = 1;
 const INSTRUCTIONS_MAX: f64 = 200.0;
-const LINE_INSTRUCTIONS_MAX: f64 = 350.0;
+const LINE_INSTRUCTIONS_MAX: f64 = 450.0;
 
 /// Sends `rounds` messages on each connection; gives how many there were.
 fn load(address: SocketAddr, rounds: usize) -> usize {
