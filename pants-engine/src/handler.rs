@@ -65,7 +65,8 @@ pub trait Handler: Any {
     }
 
     /// The peer has sent FIN: no more bytes will come, though it may still read. Comes after the last byte, and so, as
-    /// [`on_read`](Self::on_read), not while reading is paused. By default the connection
+    /// [`on_read`](Self::on_read), not while reading is paused; of a frame that has not come whole the beginning is
+    /// [kept](Connection::buffered), and a delimiter that is set here may still cut frames out of it. By default the connection
     /// [closes](Connection::close): what is queued leaves, then FIN.
     fn on_end(&mut self, connection: &mut Connection<'_>) {
         connection.close();

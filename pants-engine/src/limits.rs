@@ -35,6 +35,12 @@ pub(crate) const OUTBOX_BYTES: usize = 16 * 1024;
 /// The grain of a connection's write queue, in bytes: small writes share a chunk.
 pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 
+/// What a queued piece of a file counts for at the water marks and the cap, in bytes: its descriptor is dear, not its memory.
+pub(crate) const FILE_PIECE_BYTES: usize = 4 * 1024;
+
+/// What one `recv` takes off the read budget at least, so that a peer that sends little at a time cannot have very many of them.
+pub(crate) const READ_COST_MIN_BYTES: usize = 4 * 1024;
+
 /// Slices in one `sendmsg`. The kernel takes 1,024 (`IOV_MAX`, sysconf(3)); 64 chunks already fill a send buffer.
 pub(crate) const SLICES_MAX: usize = 64;
 

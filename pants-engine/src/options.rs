@@ -131,7 +131,8 @@ pub struct ConnectionOptions {
     /// connection, after
     /// [`on_overflow_error`](crate::Handler::on_overflow_error). At least `write_high_water` and 16 KiB. Default: 16 MiB.
     pub write_cap: usize,
-    /// Whether the engine pauses reading at the high-water mark. Default: `true`.
+    /// Whether the engine pauses reading at the high-water mark. Two peers that both do, and both write more than all buffers
+    /// on the way hold before they read, wait for each other until the write-stall timeout. Default: `true`.
     pub auto_pause: bool,
     /// Whether small segments leave at once (`TCP_NODELAY`, tcp(7)). Default: `true`.
     pub nodelay: bool,

@@ -279,7 +279,7 @@ fn a_file_that_is_cut_short_meanwhile_ends_the_connection_with_a_reset() {
 fn a_file_that_was_promised_longer_than_it_is_ends_the_connection_with_a_reset() {
     let file = Arc::new(scratch(b"short"));
     let (_running, address, seen) = on_read(move |connection| {
-        assert!(connection.write_file(Arc::clone(&file), 0, u64::MAX));
+        assert!(connection.write_file(Arc::clone(&file), 0, i64::MAX as u64));
         connection.close();
     });
     let mut client = ask(address);
@@ -482,4 +482,48 @@ fn the_engines_own_pause_does_not_count_as_the_peers_silence() {
     assert_eq!(next(&seen), Event::Close(CloseReason::ReadTimeout));
     assert!(resumed.elapsed() >= timeout / 2, "it was not waited for: {:?}", resumed.elapsed());
     assert_eq!(client.read(&mut [0; 1]).unwrap_or(0), 0);
+}
+
+#[test]
+fn no_file_ends_past_what_a_file_can_be_and_no_sum_of_them_overflows() {
+    let file = Arc::new(scratch(b"short"));
+    let (handler, seen) = recorder_with(move |connection: &mut Connection<'_>, event: &Event| {
+        if *event == Event::Connect {
+            assert!(!connection.write_file(Arc::clone(&file), 0, u64::MAX));
+            assert!(!connection.write_file(Arc::clone(&file), 1, i64::MAX as u64));
+            assert!(connection.write_file(Arc::clone(&file), 0, i64::MAX as u64));
+            assert!(!connection.write_file(Arc::clone(&file), 0, i64::MAX as u64), "the queue cannot count both");
+            assert_eq!(connection.queued_bytes(), i64::MAX as usize);
+        }
+    });
+    let (_running, address) = Running::serve(handler);
+    let _client = client(address);
+    assert_eq!(close_reason(&seen), CloseReason::Failed(ErrorKind::UnexpectedEof));
+}
+
+/// Sends a file for every byte that it is sent, and tells when that is too much for the peer.
+struct Files(Arc<File>, Sender<()>);
+
+impl Handler for Files {
+    fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+        for _ in data {
+            connection.write(b"header");
+            connection.write_file(Arc::clone(&self.0), 0, 256 * 1024);
+        }
+    }
+
+    fn on_congested(&mut self, _connection: &mut Connection<'_>) {
+        self.1.send(()).unwrap();
+    }
+}
+
+#[test]
+fn files_that_nobody_takes_congest_the_queue() {
+    let file = Arc::new(scratch(&[7; 256 * 1024]));
+    let (tell, told) = channel();
+    let (_running, address) = Running::serve(move || Files(Arc::clone(&file), tell.clone()));
+    let mut client = client(address);
+    // What they hold is 200 times 4 KiB, past the mark of 256 KiB, though no bytes of theirs are in memory.
+    client.write_all(&[b'x'; 200]).unwrap();
+    next(&told);
 }

@@ -44,9 +44,10 @@ impl Program {
         let started = Runtime::new(config).and_then(|runtime| runtime.start(set_up));
         let running = started.map_err(|error| error.to_string())?;
         self.say(&describe(&running));
-        let told = move || eprintln!("{name}: draining for at most {drain_timeout:?}; a second signal ends it at once");
+        // In one piece, so that a drain that is over at once does not cut it.
+        let told = format!("{name}: draining for at most {drain_timeout:?}; a second signal ends it at once\n");
         stopper
-            .drain_on_signal(running.stop_handle(), told)
+            .drain_on_signal(running.stop_handle(), move || eprint!("{told}"))
             .map_err(|error| format!("cannot wait for signals: {error}"))?;
         Ok(running)
     }

@@ -27,18 +27,19 @@ fn refused(line: &str) -> Ended {
 
 #[test]
 fn what_passes_on_one_side_keeps_both_alive_and_silence_ends_both() {
-    const IDLE: Duration = Duration::from_millis(500);
-    let (proxy, _upstream, mut client, mut server) = pair(&["--idle-timeout", "500ms"]);
+    const IDLE: Duration = Duration::from_secs(1);
+    let (proxy, _upstream, mut client, mut server) = pair(&["--idle-timeout", "1s"]);
     let begun = Instant::now();
-    while begun.elapsed() < 3 * IDLE {
+    let mut last = begun;
+    while begun.elapsed() < 2 * IDLE {
+        last = Instant::now();
         server.send(b"tick");
         client.assert_receives(b"tick");
-        assert!(!client.has_come(IDLE / 10), "it ends while it is in use");
+        assert!(!client.has_come(IDLE / 20), "it ends while it is in use");
     }
-    let silent = Instant::now();
     client.assert_receives_all(b"");
     server.assert_receives_all(b"");
-    assert!(silent.elapsed() >= IDLE - IDLE / 10, "it ended after {:?}", silent.elapsed());
+    assert!(last.elapsed() >= IDLE, "it ended after {:?}", last.elapsed());
     drop((client, server));
     assert!(proxy.next_logged().ends_with(" by=proxy reason=\"idle timeout\""));
 }
@@ -131,7 +132,7 @@ fn each_connection_is_one_line_in_the_log() {
     assert!(line.starts_with(&begins), "{line}");
     assert!(line.ends_with(" attempts=1 by=client reason=finished"), "{line}");
     let rest = proxy.stop().errors;
-    assert_eq!(rest.len(), 1, "only the drain is told: {rest:?}");
+    assert!(rest.iter().all(|line| !line.contains("client=")), "it is told twice: {rest:?}");
 }
 
 #[test]
@@ -143,8 +144,9 @@ fn the_log_can_be_kept_quiet() {
         let proxy = Proxy::start_as(command.envs(variables.iter().copied()));
         let (client, server) = (proxy.connect(), upstream.accept());
         drop((client, server));
-        let errors = proxy.stop().errors;
-        assert_eq!(errors, ["pants-proxy: draining for at most 10s; a second signal ends it at once"]);
+        let ended = proxy.stop();
+        assert!(ended.output.last().unwrap().starts_with("drained: 1 connections, "), "{ended:?}");
+        assert!(ended.errors.iter().all(|line| !line.contains("client=")), "{ended:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use crate::limits::{CHUNK_BYTES, SLICES_MAX};
+use crate::limits::{CHUNK_BYTES, FILE_PIECE_BYTES, SLICES_MAX};
 
 /// Bytes and pieces of files in the order of their writing.
 #[derive(Debug, Default)]
@@ -16,7 +16,8 @@ pub(crate) struct WriteQueue {
     head: usize,
     /// Invariant: the bytes of all pieces in memory less `head`.
     in_memory: usize,
-    /// Invariant: what is left of all pieces of files.
+    /// Invariant: the pieces of files, and what is left of them all, which is less than 2⁶³.
+    files: usize,
     in_files: u64,
 }
 
@@ -44,9 +45,9 @@ pub(crate) enum Front<'a> {
 }
 
 impl WriteQueue {
-    /// Bytes that wait in memory.
-    pub(crate) fn in_memory(&self) -> usize {
-        self.in_memory
+    /// What it holds: the bytes in memory, and for each piece of a file what its descriptor is worth.
+    pub(crate) fn held(&self) -> usize {
+        self.in_memory + self.files * FILE_PIECE_BYTES
     }
 
     /// Everything that waits, pieces of files included.
@@ -63,15 +64,23 @@ impl WriteQueue {
             data = &data[room..];
         }
         if !data.is_empty() {
-            let mut chunk = Vec::with_capacity(data.len().max(CHUNK_BYTES));
+            // Between files there is little: a header each.
+            let least = if self.files > 0 { data.len() } else { CHUNK_BYTES };
+            let mut chunk = Vec::with_capacity(data.len().max(least));
             chunk.extend_from_slice(data);
             self.pieces.push_back(Piece::Bytes(chunk));
         }
     }
 
-    /// Appends a piece of a file.
+    /// Whether so much more of files can be counted.
+    pub(crate) fn can_count(&self, length: u64) -> bool {
+        self.len().checked_add(length).is_some_and(|len| i64::try_from(len).is_ok())
+    }
+
+    /// Appends a piece of a file, which [can be counted](Self::can_count).
     pub(crate) fn push_file(&mut self, piece: FilePiece) {
         if piece.left > 0 {
+            self.files += 1;
             self.in_files += piece.left;
             self.pieces.push_back(Piece::File(piece));
         }
@@ -105,6 +114,7 @@ impl WriteQueue {
             piece.left -= count;
             self.in_files -= count;
             if piece.left == 0 {
+                self.files -= 1;
                 self.pieces.pop_front();
             }
             return;
@@ -162,24 +172,25 @@ mod tests {
         let offered = offered(&queue).len();
         assert_eq!(offered, SLICES_MAX * CHUNK_BYTES);
         queue.consume(offered);
-        assert_eq!(queue.in_memory(), 10 * CHUNK_BYTES);
+        assert_eq!(queue.held(), 10 * CHUNK_BYTES);
         assert!(matches!(queue.front(), Front::Bytes(_, 10)));
     }
 
     #[test]
-    fn a_file_holds_no_memory_and_keeps_its_place() {
+    fn a_file_holds_its_descriptor_s_worth_and_keeps_its_place() {
         let file = Arc::new(File::open("/dev/null").unwrap());
         let mut queue = WriteQueue::default();
         queue.push(b"head");
         queue.push_file(FilePiece { file: Arc::clone(&file), offset: 3, left: 5 });
         queue.push_file(FilePiece { file, offset: 0, left: 0 });
         queue.push(b"tail");
-        assert_eq!((queue.in_memory(), queue.len()), (8, 13));
+        assert_eq!((queue.held(), queue.len()), (8 + FILE_PIECE_BYTES, 13));
         let mut left = Vec::new();
         while queue.len() > 0 {
             left.push(offered(&queue));
             queue.consume(left[left.len() - 1].len());
         }
+        assert_eq!(queue.held(), 0);
         assert_eq!(left, [b"head".to_vec(), vec![3, 4, 5, 6, 7], b"tail".to_vec()]);
     }
 

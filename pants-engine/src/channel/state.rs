@@ -114,6 +114,9 @@ impl Flags {
     /// There may be whole frames in what is kept of the input: delivering them was stopped.
     pub(crate) const FRAMES_KEPT: Self = Self(1 << 21);
 
+    /// A send has said that the peer has reset: nothing more leaves, and the connection ends behind what had come before.
+    pub(crate) const OUTPUT_LOST: Self = Self(1 << 22);
+
     /// What says of a connection at rest that something is going on.
     pub(crate) const STIR: Self = Self(!(Self::WRITABLE.0 | Self::ON_WRITE_UNHEARD.0));
 

@@ -10,6 +10,7 @@ use crate::buffer::write::FilePiece;
 use crate::channel::state::{CloseReason, Flags};
 use crate::connection::Connection;
 use crate::context::Context;
+use crate::limits;
 use crate::slots::Channel;
 
 impl Connection<'_> {
@@ -109,14 +110,15 @@ impl Connection<'_> {
     /// this process (sendfile(2)). Several connections may share the file; its own position is neither used nor moved.
     ///
     /// They are read when the kernel takes them: pieces of the file that are not in the page cache are read from the disk
-    /// then, and **that blocks the engine**. They count neither for the water marks nor for
-    /// [`write_cap`](crate::ConnectionOptions::write_cap), since they take no memory. A file that has become shorter than it
+    /// then, and **that blocks the engine**. For the water marks and
+    /// [`write_cap`](crate::ConnectionOptions::write_cap) each call counts as 4 KiB, whatever its length. A file that has become shorter than it
     /// was promised to be ends the connection with RST and [`CloseReason::Failed`], after
     /// [`on_error`](crate::Handler::on_error): the peer must not take what it got for the whole. A program that does not
     /// ignore SIGPIPE, as those whose `main` is not Rust's, is killed by it if the peer has reset (sendfile(2) knows no
     /// flag against it).
     ///
-    /// Returns whether it was taken, as [`write`](Self::write); a length of 0 writes nothing.
+    /// Returns whether it was taken, as [`write`](Self::write); a length of 0 writes nothing. An end, `offset` and `length`
+    /// together, past 2⁶³ − 1 is none that a file can have, and is not taken.
     ///
     /// # Examples
     ///
@@ -142,7 +144,13 @@ impl Connection<'_> {
         self.context.flush_outbox();
         let now = self.context.clock.tick();
         let stream = &mut self.slot().stream;
-        if !stream.accepts_output() {
+        let possible = offset.checked_add(length).is_some_and(|end| i64::try_from(end).is_ok());
+        if !stream.accepts_output() || !possible || !stream.can_count(length) {
+            return false;
+        }
+        if stream.exceeds_cap(limits::FILE_PIECE_BYTES) {
+            stream.flags.set(Flags::OVERFLOWED);
+            self.touch();
             return false;
         }
         stream.send_file(FilePiece { file: file.into(), offset, left: length }, now);

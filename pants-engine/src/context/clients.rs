@@ -146,9 +146,11 @@ impl Context {
         let socket = Socket::adopt(socket).map_err(Error::Adopt)?;
         let peer = socket.peer_address().ok_or_else(|| Error::Adopt(io::ErrorKind::NotConnected.into()))?;
         socket.configure(&options).map_err(Error::Adopt)?;
-        // As one that has just been connected to: the next turn finds that it is.
-        let stream = Stream::connecting(socket, peer, Rc::new(options), self.clock.tick());
+        // As one that has just been connected to: the next turn finds that it is. No edge says so where its buffer is full.
+        let mut stream = Stream::connecting(socket, peer, Rc::new(options), self.clock.tick());
+        stream.flags.set(Flags::WRITABLE);
         let key = self.insert_connection(ConnectionSlot::new(stream, None)).map_err(Error::Adopt)?;
+        self.schedule(key);
         self.new_handlers.push((key, Box::new(handler)));
         self.stats.connections_started += 1;
         Ok(ConnectionKey(key))

@@ -232,7 +232,7 @@ impl Dispatcher {
             let discard = slot.stream.flags.any(Flags::CLOSING);
             let received = slot.stream.recv(&mut self.read_buffer, clock, stats);
             if let Received::Bytes(count) = received {
-                budget = budget.saturating_sub(count);
+                budget = budget.saturating_sub(count.max(limits::READ_COST_MIN_BYTES));
             }
             match received {
                 Received::Bytes(count) if !discard && slot.stream.is_framed() => {

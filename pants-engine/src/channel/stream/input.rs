@@ -29,6 +29,11 @@ impl Stream {
     pub(crate) fn recv(&mut self, buffer: &mut [u8], clock: &Clock, stats: &mut Stats) -> Received {
         let flags = self.flags;
         match self.transport.recv(buffer) {
+            // After a reset that another call has seen, 0 is no end.
+            Ok(0) if flags.any(Flags::OUTPUT_LOST) => {
+                self.fail(Errno::CONNRESET);
+                Received::Nothing
+            }
             Ok(0) => {
                 self.flags = flags.without(Flags::READABLE).or(Flags::PEER_ENDED);
                 Received::End
@@ -53,6 +58,7 @@ impl Stream {
     #[cold]
     fn handle_recv_error(&mut self, errno: Errno) {
         match errno {
+            Errno::AGAIN if self.flags.any(Flags::OUTPUT_LOST) => self.fail(Errno::CONNRESET),
             // Nothing more is there, FIN included: what comes next comes with an edge of its own.
             Errno::AGAIN => self.flags.clear(Flags::READABLE.or(Flags::READ_UNTIL_BLOCKED)),
             Errno::INTR => {}

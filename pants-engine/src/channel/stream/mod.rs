@@ -184,6 +184,10 @@ impl Stream {
                 Err(errno) => self.fail(errno),
             }
         }
+        const UNREAD: Flags = Flags::OUTPUT_LOST.or(Flags::PAUSED_BY_USER);
+        if self.flags.of(UNREAD) == UNREAD {
+            self.doom(CloseReason::Reset);
+        }
         const BOTH: Flags = Flags::FIN_SENT.or(Flags::PEER_ENDED);
         if self.flags.of(BOTH) == BOTH {
             self.doom(CloseReason::Finished);
@@ -207,7 +211,8 @@ impl Stream {
     /// Whether a callback, or the end of reading, has left something that must be looked at.
     #[inline]
     pub(crate) fn needs_settling(&self) -> bool {
-        const MATTERS: Flags = Flags::ON_WRITE_DUE.or(Flags::ERROR_PENDING).or(Flags::SHUTDOWN_DUE);
+        const MATTERS: Flags =
+            Flags::ON_WRITE_DUE.or(Flags::ERROR_PENDING).or(Flags::SHUTDOWN_DUE).or(Flags::OUTPUT_LOST);
         self.flags.any(URGENT.or(ENDING).or(MATTERS))
     }
 
@@ -245,7 +250,8 @@ impl Stream {
         if self.flags.of(LINGERS) == LINGERS {
             return after(self.since, Some(limits::LINGER), Expiry::Linger);
         }
-        const DEAF: Flags = Flags::PAUSED_BY_USER.or(Flags::PAUSED_BY_ENGINE).or(Flags::PEER_ENDED);
+        const PAUSED: Flags = Flags::PAUSED_BY_USER.or(Flags::PAUSED_BY_ENGINE);
+        const DEAF: Flags = PAUSED.or(Flags::PEER_ENDED).or(Flags::CLOSING);
         let stall = options.write_stall_timeout.filter(|_| self.flags.any(Flags::QUEUED));
         let read = options.read_timeout.filter(|_| !self.flags.any(DEAF));
         let waits = [
@@ -264,7 +270,7 @@ const URGENT: Flags = Flags::DOOMED.or(Flags::OVERFLOWED).or(Flags::REARM_DUE).o
 const MARKS_DUE: Flags = Flags::ON_CONGESTED_DUE.or(Flags::ON_DRAINED_DUE);
 
 /// What forbids writing.
-const MUTE: Flags = ENDING.or(Flags::DOOMED).or(Flags::OVERFLOWED);
+const MUTE: Flags = ENDING.or(Flags::DOOMED).or(Flags::OVERFLOWED).or(Flags::OUTPUT_LOST);
 
 /// What makes closing go on.
 const ENDING: Flags = Flags::FIN_WANTED.or(Flags::FIN_SENT);

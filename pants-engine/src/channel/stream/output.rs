@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use crate::buffer::write::{FilePiece, Front, WriteQueue};
 use crate::channel::state::{CloseReason, Flags};
-use crate::channel::stream::{MUTE, Stream};
+use crate::channel::stream::{MARKS_DUE, MUTE, Stream};
 use crate::clock::{Clock, Tick};
 use crate::limits;
 use crate::stats::Stats;
@@ -22,22 +22,27 @@ impl Stream {
         self.queued_in_memory().saturating_add(more) > self.options.write_cap
     }
 
+    /// Whether the queue can count so much more of files.
+    pub(crate) fn can_count(&self, length: u64) -> bool {
+        self.queue.as_ref().is_none_or(|queue| queue.can_count(length))
+    }
+
     /// Bytes written that the kernel has not taken, files' included.
     pub(crate) fn queued(&self) -> u64 {
         self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
-    /// Of those, how many are in memory.
+    /// What the queue holds, in bytes of memory: pieces of files count for what a descriptor is worth.
     pub(crate) fn queued_in_memory(&self) -> usize {
-        self.queue.as_ref().map_or(0, |queue| queue.in_memory())
+        self.queue.as_ref().map_or(0, |queue| queue.held())
     }
 
     /// Whether bytes can go straight to the kernel: none wait, and the connection is made. What was written before the
     /// connection closed still goes.
     #[inline]
     pub(crate) fn can_send(&self) -> bool {
-        const ASKED: Flags = Flags::DOOMED.or(Flags::QUEUED).or(Flags::CONNECTING).or(Flags::WRITABLE);
-        self.flags.of(ASKED) == Flags::WRITABLE
+        const NEVER: Flags = Flags::DOOMED.or(Flags::OUTPUT_LOST).or(Flags::QUEUED).or(Flags::CONNECTING);
+        self.flags.of(NEVER.or(Flags::WRITABLE)) == Flags::WRITABLE
     }
 
     /// Sends `bytes`, or queues them behind others.
@@ -45,9 +50,14 @@ impl Stream {
         self.spoke = clock.tick();
         if self.can_send() {
             self.send_now(bytes, clock, stats);
-        } else if self.doom.is_none() {
+        } else if !self.takes_nothing() {
             self.enqueue(bytes, self.spoke);
         }
+    }
+
+    /// Whether what is written is dropped: it would reach nobody.
+    fn takes_nothing(&self) -> bool {
+        self.flags.any(Flags::DOOMED.or(Flags::OUTPUT_LOST))
     }
 
     /// As [`send`](Self::send), for bytes in several places.
@@ -70,10 +80,10 @@ impl Stream {
                 }
                 Err(Errno::AGAIN) => self.flags.clear(Flags::WRITABLE),
                 Err(Errno::INTR) => {}
-                Err(errno) => self.fail(errno),
+                Err(errno) => self.fail_to_send(errno),
             }
         }
-        if self.doom.is_some() {
+        if self.takes_nothing() {
             return;
         }
         for slice in slices {
@@ -91,8 +101,9 @@ impl Stream {
     /// Queues a piece of a file.
     pub(crate) fn send_file(&mut self, piece: FilePiece, now: Tick) {
         self.spoke = now;
-        if self.doom.is_none() && piece.left > 0 {
+        if !self.takes_nothing() && piece.left > 0 {
             self.open_queue(now).push_file(piece);
+            self.note_congestion();
         }
     }
 
@@ -124,14 +135,33 @@ impl Stream {
             }
             // A non-blocking send is not interrupted; if it were, the next flush would send what is queued here.
             Errno::INTR => self.enqueue(bytes, now),
-            errno => self.fail(errno),
+            errno => self.fail_to_send(errno),
         }
         false
+    }
+
+    /// Records the error of a send.
+    ///
+    /// A peer that resets may have said something before, as a server that refuses an upload does, and that can still be
+    /// read: the connection ends behind it. Not if nobody would read it.
+    #[cold]
+    fn fail_to_send(&mut self, errno: Errno) {
+        const DEAF: Flags = Flags::CLOSING.or(Flags::PAUSED_BY_USER).or(Flags::PEER_ENDED);
+        if !matches!(errno, Errno::CONNRESET | Errno::PIPE) || self.flags.any(DEAF) {
+            return self.fail(errno);
+        }
+        self.queue = None;
+        self.flags.clear(Flags::QUEUED.or(Flags::CONGESTED).or(Flags::PAUSED_BY_ENGINE).or(MARKS_DUE));
+        self.flags.set(Flags::OUTPUT_LOST.or(Flags::READABLE).or(Flags::READ_UNTIL_BLOCKED));
     }
 
     #[cold]
     pub(super) fn enqueue(&mut self, bytes: &[u8], now: Tick) {
         self.open_queue(now).push(bytes);
+        self.note_congestion();
+    }
+
+    fn note_congestion(&mut self) {
         if self.queued_in_memory() > self.options.write_high_water && !self.flags.any(Flags::CONGESTED) {
             self.flags.set(Flags::CONGESTED.or(Flags::ON_CONGESTED_DUE));
             self.flags.set(Flags::PAUSED_BY_ENGINE.when(self.options.auto_pause));
@@ -188,7 +218,7 @@ impl Stream {
                 }
                 Err(Errno::AGAIN) => self.flags.clear(Flags::WRITABLE),
                 Err(Errno::INTR) => {}
-                Err(errno) => return self.fail(errno),
+                Err(errno) => return self.fail_to_send(errno),
             }
         }
     }

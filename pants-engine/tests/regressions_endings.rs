@@ -1,0 +1,102 @@
+//! How connections ended wrongly once: one test for each.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use pants_engine::{CloseReason, Connection, ConnectionOptions, Engine, ServerOptions};
+use support::*;
+
+/// A server that refuses an upload says why and closes over what it has not read: that is a reset. When a send was the first
+/// to see it, the answer was lost.
+#[test]
+fn what_a_peer_said_before_it_reset_is_delivered_though_a_send_sees_the_reset_first() {
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let (handler, seen) = recorder(|_, _| {});
+    let mut engine = Engine::new().unwrap();
+    let key = engine.connect(listener.local_addr().unwrap(), handler()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    engine.context().connection(key).unwrap().write(b"upload");
+    turn_until(&mut engine, |engine| engine.context().stats().bytes_out == 6);
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    server.read_exact(&mut [0]).unwrap();
+    server.write_all(b"too large").unwrap();
+    drop(server);
+    // The engine has not looked since.
+    let mut connection = engine.context().connection(key).unwrap();
+    connection.write(b"more");
+    connection.flush();
+    assert!(!connection.write(b"and more"), "nothing more is taken");
+    turn_until(&mut engine, |engine| engine.context().connection(key).is_none());
+    let events: Vec<Event> = seen.try_iter().filter(|event| !matches!(event, Event::Connect | Event::Write)).collect();
+    assert_eq!(events, [Event::Read(b"too large".to_vec()), Event::Close(CloseReason::Reset)]);
+}
+
+/// The same while the handler has paused reading: nobody would read it, and nothing else would end the connection.
+#[test]
+fn a_reset_that_a_send_sees_ends_a_paused_connection_at_once() {
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let (handler, seen) = recorder(|connection, event| {
+        if *event == Event::Connect {
+            connection.pause_reading();
+        }
+    });
+    let mut engine = Engine::new().unwrap();
+    let key = engine.connect(listener.local_addr().unwrap(), handler()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    engine.context().connection(key).unwrap().write(b"upload");
+    turn_until(&mut engine, |engine| engine.context().stats().bytes_out == 6);
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    server.read_exact(&mut [0]).unwrap();
+    server.write_all(b"too large").unwrap();
+    drop(server);
+    let mut connection = engine.context().connection(key).unwrap();
+    connection.write(b"more");
+    connection.flush();
+    turn_until(&mut engine, |engine| engine.context().connection(key).is_none());
+    assert_eq!(close_reason(&seen), CloseReason::Reset);
+}
+
+/// A connection that closes reads nothing any more, so that the peer's silence says nothing: what is queued leaves.
+#[test]
+fn the_read_timeout_does_not_cut_a_reply_short_that_leaves_behind_a_close() {
+    const SIZE: usize = 16 << 20;
+    const TIMEOUT: Duration = Duration::from_millis(100);
+    let connection = ConnectionOptions { read_timeout: Some(TIMEOUT), ..ConnectionOptions::default() };
+    let (handler, seen) = recorder(|connection: &mut Connection<'_>, event: &Event| {
+        if *event == Event::Connect {
+            connection.write(&vec![7; SIZE]);
+            connection.close();
+        }
+    });
+    let (_running, address) = Running::serve_with(ServerOptions { connection, ..ServerOptions::default() }, handler);
+    let mut client = client(address);
+    client.read_exact(&mut [0]).unwrap();
+    // As long as the peer says nothing, that is the point.
+    std::thread::sleep(3 * TIMEOUT);
+    assert_eq!(receive_all(&mut client).len(), SIZE - 1);
+    drop(client);
+    assert_eq!(close_reason(&seen), CloseReason::Finished);
+}
+
+/// Epoll reports no writable edge for a socket whose buffer is full, so that an adopted one seemed never to be connected.
+#[test]
+fn a_connection_whose_buffer_is_full_can_be_adopted() {
+    let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let mut written = 0;
+    while let Ok(count) = ours.write(&[7; 4096]) {
+        written += count;
+    }
+    let (handler, seen) = recorder(close_when_asked);
+    let (_running, _) = Running::start(move |engine| {
+        engine.context().adopt_connection(ours.into(), ConnectionOptions::default(), handler()).unwrap()
+    });
+    assert_eq!(next(&seen), Event::Connect);
+    theirs.read_exact(&mut vec![0; written]).unwrap();
+    drop(theirs);
+    assert_eq!(close_reason(&seen), CloseReason::Finished);
+}
