@@ -19,7 +19,7 @@ const CALLS_ELSEWHERE: usize = 50;
 const RECV_AND_SEND_MAX: usize = 2;
 const EPOLL_WAIT_MAX: usize = 1;
 const INSTRUCTIONS_MAX: f64 = 200.0;
-const LINE_INSTRUCTIONS_MAX: f64 = 450.0;
+const LINE_INSTRUCTIONS_MAX: f64 = 350.0;
 
 fn with_defaults(tool: &mut Command) -> Server {
     Server::start_as(tool.args([PANTS_ECHO, "--shards", "1", "--no-pin", "--listen", ANY_PORT]))

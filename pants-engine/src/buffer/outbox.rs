@@ -90,6 +90,7 @@ impl Outbox {
     }
 
     /// The bytes to send; follow with [`clear`](Self::clear).
+    #[inline(always)]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }

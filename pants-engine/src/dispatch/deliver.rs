@@ -8,6 +8,7 @@ use crate::dispatch::Dispatcher;
 use crate::error::Error;
 use crate::framing::driver::{Framing, Input, Next};
 use crate::framing::framer::FrameError;
+use crate::framing::pattern::Match;
 use crate::handler::{Handler, Overflow};
 use crate::key::Key;
 use crate::slots::Channel;
@@ -28,34 +29,40 @@ impl Dispatcher {
     #[inline(never)]
     pub(crate) fn handle_framed_input(&mut self, key: Key, count: usize) {
         let Self { context, read_buffer, handlers, .. } = self;
-        let Some(Channel::Connection(slot)) = context.channels.at_mut(key.index()) else { return };
-        let alone = slot.stream.is_at_rest();
-        let Some(mut framing) = slot.stream.take_framing() else { return };
         let Some(handler) = handlers.get(key) else { return };
         context.outbox.open_to(key);
-        let mut input = Input::new(&read_buffer[..count]);
-        while let Some(frame) = framing.next_whole(&mut input) {
-            handler.on_match(&mut Connection::new(context, key), &frame);
+        let mut rest = &read_buffer[..count];
+        let mut alone;
+        let all_passed = loop {
+            let Some(Channel::Connection(slot)) = context.channels.at_mut(key.index()) else { return };
+            alone = slot.stream.is_at_rest();
+            let Some((length, consumed)) = slot.stream.next_whole(rest) else { break false };
+            let (bytes, behind) = rest.split_at(consumed);
+            rest = behind;
+            handler.on_match(&mut Connection::new(context, key), &Match::new(bytes, 0..length, None));
             if !context.outbox.is_open_to(key) {
-                break;
+                break false;
             }
-        }
-        let rest = count - input.len()..count;
-        let open = if rest.is_empty() && context.outbox.is_open_to(key) {
-            if let Some(Channel::Connection(slot)) = context.channels.at_mut(key.index()) {
-                slot.stream.put_back_as_it_was(framing);
+            if rest.is_empty() {
+                break true;
             }
-            true
-        } else {
-            self.pass_frames(key, framing, rest)
         };
-        if !(open && self.send_open(key) && alone) {
+        let left = count - rest.len()..count;
+        if !((all_passed || self.pass_rest(key, left)) && self.send_open(key) && alone) {
             self.drive(key);
         }
     }
 
-    /// Passes on the frames in what `framing` keeps and in these bytes of the read buffer, until the handler wants no more. Returns whether nothing else happened than that frames were passed on and answered: the outbox was, and is,
-    /// open to the connection.
+    /// Goes on behind the frames of the short way.
+    #[inline(never)]
+    fn pass_rest(&mut self, key: Key, bytes: Range<usize>) -> bool {
+        let framing = self.context.connection_slot(key).and_then(|slot| slot.stream.take_framing());
+        framing.is_some_and(|framing| self.pass_frames(key, framing, bytes))
+    }
+
+    /// Passes on the frames in what `framing` keeps and in these bytes of the read buffer, until the handler wants no more.
+    /// Returns whether nothing else happened than that frames were passed on and answered: the outbox was, and is, open to the
+    /// connection.
     ///
     /// The framing is out of its slot meanwhile, so that the handler can have the connection and the frame. Should it panic,
     /// the framing is lost, and so is the connection.

@@ -139,16 +139,17 @@ impl Delimiter {
         })
     }
 
-    /// As [`next_frame`](Self::next_frame), which may be asked again, for those kinds that only count and compare bytes; nothing
-    /// for the others.
+    /// As [`next_frame`](Self::next_frame), which may be asked again, for those kinds that only count and compare bytes, whose
+    /// frames begin where the input does; nothing for the others. Gives the frame's length and how much it consumes.
     #[inline(always)]
-    pub(crate) fn next_simple(&mut self, input: &[u8]) -> Option<Frame> {
-        match &mut self.0 {
-            Kind::Byte(byte) => byte.next_frame(input),
-            Kind::Count(count) => (*count <= input.len()).then(|| Frame::new(0..*count, *count)),
-            Kind::Needle(needle) => needle.next_frame(input),
-            _ => None,
-        }
+    pub(crate) fn next_simple(&mut self, input: &[u8]) -> Option<(usize, usize)> {
+        let frame = match &mut self.0 {
+            Kind::Byte(byte) => byte.next_frame(input)?,
+            Kind::Count(count) => return (*count <= input.len()).then_some((*count, *count)),
+            Kind::Needle(needle) => needle.next_frame(input)?,
+            _ => return None,
+        };
+        Some((frame.data.end, frame.consumed))
     }
 
     /// The frame last found, with what it captured. `input` is what it was found in, at least as much as it consumed.

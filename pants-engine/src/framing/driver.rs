@@ -80,15 +80,15 @@ impl Framing {
         self.delimiter
     }
 
-    /// The next frame, in the usual case: nothing is kept, the delimiter is a simple one, and the frame is whole in `input`.
-    /// When it gives nothing, [`next`](Self::next) says what is the matter.
+    /// The next frame, in the usual case: nothing is kept, the delimiter is a simple one, and the frame is whole in `input`,
+    /// at its start. Gives its length and how much it consumes; when it gives nothing, [`next`](Self::next) says what is the
+    /// matter.
     #[inline(always)]
-    pub(crate) fn next_whole<'a, 'i: 'a>(&'a mut self, input: &mut Input<'i>) -> Option<Match<'a>> {
-        if input.is_empty() || !self.buffer.is_empty() {
+    pub(crate) fn next_whole(&mut self, input: &[u8]) -> Option<(usize, usize)> {
+        if !self.buffer.is_empty() {
             return None;
         }
-        let frame = self.delimiter.next_simple(input.rest()).filter(|frame| frame.consumed <= self.limit)?;
-        Some(Match::new(input.take(frame.consumed), frame.data, None))
+        self.delimiter.next_simple(input).filter(|&(_, consumed)| consumed <= self.limit)
     }
 
     /// Finds the next frame in what is kept and then in `input`.

@@ -8,6 +8,10 @@ use memchr::memmem::Finder;
 
 use crate::framing::framer::Frame;
 
+/// What is compared at once.
+const BLOCK_BYTES: usize = 16;
+const BLOCKS_MAX: usize = 8;
+
 /// A byte that ends frames.
 #[derive(Debug)]
 pub(crate) struct Byte {
@@ -21,7 +25,16 @@ impl Byte {
         Self { byte, searched: 0 }
     }
 
+    #[inline(always)]
     pub(crate) fn next_frame(&mut self, input: &[u8]) -> Option<Frame> {
+        if self.searched == 0 && ends_first_with(input, self.byte) {
+            return Some(Frame::new(0..input.len() - 1, input.len()));
+        }
+        self.search(input)
+    }
+
+    #[inline(never)]
+    fn search(&mut self, input: &[u8]) -> Option<Frame> {
         let Some(at) = memchr(self.byte, &input[self.searched..]) else {
             self.searched = input.len();
             return None;
@@ -30,6 +43,30 @@ impl Byte {
         self.searched = 0;
         Some(Frame::new(0..end, end + 1))
     }
+}
+
+/// Whether `byte` ends `input` and is nowhere else in it; no, if that is not quickly seen. It is what a short frame that comes
+/// alone looks like, and takes no call.
+#[inline(always)]
+fn ends_first_with(input: &[u8], byte: u8) -> bool {
+    let [before @ .., last] = input else { return false };
+    // The last block may overlap the one before it.
+    let (blocks, Some(tail)) = (before.as_chunks().0, before.last_chunk()) else { return false };
+    if *last != byte || blocks.len() > BLOCKS_MAX || has(tail, byte) {
+        return false;
+    }
+    for block in blocks {
+        if has(block, byte) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Written without a way out of the loop, so that it becomes a comparison of vectors.
+#[inline(always)]
+fn has(block: &[u8; BLOCK_BYTES], byte: u8) -> bool {
+    block.iter().fold(false, |found, &other| found | (other == byte))
 }
 
 /// Several bytes that together end frames.
@@ -100,5 +137,21 @@ mod tests {
             let found = first.or_else(|| needle.next_frame(input));
             assert_eq!(found, Some(Frame::new(0..1, 3)));
         }
+    }
+
+    #[test]
+    fn the_quick_look_agrees_with_a_search() {
+        for length in 1..=160 {
+            let mut input = vec![b'x'; length];
+            assert!(!ends_first_with(&input, b'\n'), "there is none in {length} bytes");
+            for at in 0..length {
+                input[at] = b'\n';
+                input[length - 1] = b'\n';
+                assert!(!ends_first_with(&input, b'\n') || at == length - 1, "the first is at {at} of {length}");
+                assert_eq!(Byte::new(b'\n').next_frame(&input), Some(Frame::new(0..at, at + 1)));
+                input.fill(b'x');
+            }
+        }
+        assert!(!ends_first_with(b"", b'\n'));
     }
 }

@@ -93,17 +93,16 @@ impl Stream {
         self.framing.as_ref().map_or(&[], |framing| framing.bytes())
     }
 
+    /// The next frame, in the usual case: see [`Framing::next_whole`].
+    #[inline(always)]
+    pub(crate) fn next_whole(&mut self, input: &[u8]) -> Option<(usize, usize)> {
+        self.framing.as_mut()?.next_whole(input)
+    }
+
     /// The framing, to be worked with while the handler has the connection.
     #[inline]
     pub(crate) fn take_framing(&mut self) -> Option<Box<Framing>> {
         self.framing.take()
-    }
-
-    /// Puts the framing back when nothing has happened to the connection meanwhile.
-    #[inline]
-    pub(crate) fn put_back_as_it_was(&mut self, framing: Box<Framing>) {
-        debug_assert!(self.framing.is_none(), "the handler has set a delimiter");
-        self.framing = Some(framing);
     }
 
     /// Puts the framing back; what the handler has set meanwhile is taken over.
