@@ -34,7 +34,7 @@ impl DatagramSocket {
     /// A socket that sends to `peer` and receives from it alone. A Unix one gets a name from the kernel ("autobind",
     /// unix(7)), since one without a name cannot be answered.
     pub(crate) fn connect(peer: &Endpoint, options: &DatagramOptions) -> io::Result<Self> {
-        let socket = Self::new(Socket::for_peer_as(SocketType::DGRAM, peer)?, None, options)?;
+        let socket = Self::new(Socket::new(peer, SocketType::DGRAM)?, None, options)?;
         if socket.family == AddressFamily::UNIX {
             net::bind(socket.as_fd(), &SocketAddrUnix::new_unnamed())?;
         }

@@ -110,7 +110,8 @@ impl Socket {
         Ok(Bound { socket, local, file })
     }
 
-    fn new(endpoint: &Endpoint, kind: SocketType) -> io::Result<Self> {
+    /// A socket of the family that `endpoint` is of.
+    pub(crate) fn new(endpoint: &Endpoint, kind: SocketType) -> io::Result<Self> {
         let family = match endpoint {
             Endpoint::Ip(SocketAddr::V4(_)) => AddressFamily::INET,
             Endpoint::Ip(SocketAddr::V6(_)) => AddressFamily::INET6,
@@ -144,11 +145,7 @@ impl Socket {
 
     /// A socket that is to connect to `peer`.
     pub(crate) fn for_peer(peer: &Endpoint) -> io::Result<Self> {
-        Self::for_peer_as(SocketType::STREAM, peer)
-    }
-
-    pub(crate) fn for_peer_as(kind: SocketType, peer: &Endpoint) -> io::Result<Self> {
-        Self::new(peer, kind)
+        Self::new(peer, SocketType::STREAM)
     }
 
     /// A socket that stands for one that is not there yet, so that the path of every message need not ask: it is connected to
