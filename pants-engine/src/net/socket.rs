@@ -25,10 +25,10 @@ pub(crate) struct Socket(OwnedFd);
 /// A socket that is bound to its address; a stream's does not listen yet.
 #[derive(Debug)]
 pub(crate) struct Bound {
+    /// The file that a Unix socket has made. Before `socket`, as [`SocketFile`] wants it.
+    pub(crate) file: Option<SocketFile>,
     pub(crate) socket: Socket,
     pub(crate) local: Endpoint,
-    /// The file that a Unix socket has made.
-    pub(crate) file: Option<SocketFile>,
 }
 
 /// How a socket is bound.
@@ -107,7 +107,7 @@ impl Socket {
             Endpoint::Abstract(_) | Endpoint::Unnamed => net::bind(&socket.0, &endpoint.to_kernel()?)?,
         }
         let local = socket.local_address()?;
-        Ok(Bound { socket, local, file })
+        Ok(Bound { file, socket, local })
     }
 
     /// A socket of the family that `endpoint` is of.

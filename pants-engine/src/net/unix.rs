@@ -9,6 +9,9 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// The file that a bound Unix socket has made. It is removed with its server, unless another has taken its place.
+///
+/// Whoever holds one with its socket drops it before the socket (fields drop in the order in which they stand): as long as
+/// the socket is open its inode is in use, and a successor's file cannot have the same.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -79,8 +82,15 @@ fn is_stale(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::{UnixDatagram, UnixListener};
+    use std::sync::Barrier;
 
     use super::*;
+    use crate::channel::server::Server;
+    use crate::datagram::options::DatagramOptions;
+    use crate::net::address::Address;
+    use crate::net::datagram::DatagramSocket;
+    use crate::net::socket::{Binding, Socket};
+    use crate::options::ServerOptions;
 
     /// A directory of this test's own, which goes with it.
     struct Directory(PathBuf);
@@ -136,7 +146,7 @@ mod tests {
         let path = directory.0.join("socket");
         for _ in 0..50 {
             drop(UnixListener::bind(&path).unwrap());
-            let barrier = std::sync::Barrier::new(4);
+            let barrier = Barrier::new(4);
             let bound: Vec<_> = std::thread::scope(|scope| {
                 let racers = [(); 4].map(|()| {
                     scope.spawn(|| {
@@ -161,6 +171,42 @@ mod tests {
         let path = directory.0.join("datagrams");
         let _living = UnixDatagram::bind(&path).unwrap();
         assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    /// Drops what `make` binds to a path, over and over, while a client sends to it: when the client is refused, the file
+    /// must have gone.
+    #[track_caller]
+    fn assert_the_file_goes_first<T>(name: &str, make: impl Fn(&Address) -> T) {
+        let directory = Directory::new(name);
+        let path = directory.0.join("socket");
+        for _ in 0..300 {
+            let made = make(&Address::Path(path.clone()));
+            let client = UnixDatagram::unbound().unwrap();
+            client.connect(&path).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let is_refused = || client.send(b"").is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+            let sending = Barrier::new(2);
+            std::thread::scope(|scope| {
+                let client = scope.spawn(|| {
+                    sending.wait();
+                    while !is_refused() {}
+                    path.exists()
+                });
+                sending.wait();
+                drop(made);
+                assert!(!client.join().unwrap(), "the socket was closed, and its file was still there");
+            });
+        }
+    }
+
+    #[test]
+    fn the_file_goes_before_its_socket_whoever_holds_them() {
+        let binding = Binding { kind: SocketType::DGRAM, reuse_port: false, only_v6: true };
+        let bind = |address: &Address| Socket::bind_as(binding, address).unwrap();
+        assert_the_file_goes_first("bound", bind);
+        assert_the_file_goes_first("server", |address| Server::new(bind(address), ServerOptions::default()));
+        let datagrams = |address: &Address| DatagramSocket::bind(address, &DatagramOptions::default()).unwrap();
+        assert_the_file_goes_first("datagrams", datagrams);
     }
 
     #[test]
