@@ -165,6 +165,16 @@ impl Context {
         }
     }
 
+    /// What to say of a connection that was not there in time: also what became of the addresses that failed before, since
+    /// the one that hung is often not the one that should have answered.
+    pub(crate) fn connect_timed_out(&mut self, connection: Key) -> io::Error {
+        let kind = io::ErrorKind::TimedOut;
+        match self.dials.get_mut(&connection).and_then(|dial| dial.error.take()) {
+            Some(error) => io::Error::new(kind, format!("{kind}; before that, {error}")),
+            None => kind.into(),
+        }
+    }
+
     /// Something has happened to an attempt: it has succeeded, failed, or neither yet.
     pub(crate) fn handle_attempt(&mut self, key: Key) {
         let Some(Channel::Attempt(attempt)) = self.channels.get(key) else { return };
@@ -437,6 +447,18 @@ mod tests {
         let _server = listener.accept().unwrap();
         std::thread::sleep(3 * timeout);
         assert!(matches!(dialling.told(), Told::Failure(ErrorKind::TimedOut, _)));
+        dialling.assert_over();
+    }
+
+    #[test]
+    fn one_that_takes_too_long_is_told_what_had_failed_before() {
+        let ((deaf, _kept), refusing) = (deaf(), nobody());
+        let mut dialling = Dialling::new(Some(Duration::from_millis(50)));
+        dialling.answer(&[refusing, deaf]);
+        let Told::Failure(kind, text) = dialling.told() else { panic!("it cannot have connected") };
+        assert_eq!(kind, ErrorKind::TimedOut);
+        let begins = format!("cannot connect to host:80: timed out; before that, {refusing}: Connection refused");
+        assert!(text.starts_with(&begins), "{text}");
         dialling.assert_over();
     }
 

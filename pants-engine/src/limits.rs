@@ -168,6 +168,9 @@ pub(crate) const LOOKUP_SLOW: Duration = Duration::from_secs(1);
 /// How long a thread that looks up host names waits for another one before it ends.
 pub(crate) const LOOKUP_IDLE: Duration = Duration::from_secs(10);
 
+/// How often a Unix socket is bound anew to a path at which the file has changed meanwhile.
+pub(crate) const SOCKET_FILE_ATTEMPTS: u32 = 3;
+
 const _: () = assert!(READ_BUFFER_BYTES <= READ_BUDGET_BYTES);
 // The longest datagram of UDP: 65,535 bytes with its header (RFC 768).
 const _: () = assert!(READ_BUFFER_BYTES >= 65_535);

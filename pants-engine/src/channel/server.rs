@@ -15,10 +15,10 @@ use crate::options::{ConnectionOptions, ServerOptions};
 
 #[derive(Debug)]
 pub(crate) struct Server {
+    /// A Unix socket's, which goes with the server. Before `socket`, as [`SocketFile`] wants it.
+    _file: Option<SocketFile>,
     pub(crate) socket: Socket,
     pub(crate) address: Endpoint,
-    /// A Unix socket's, which goes with the server.
-    _file: Option<SocketFile>,
     pub(crate) options: ServerOptions,
     /// Shared by all its connections.
     pub(crate) connection_options: Rc<ConnectionOptions>,
@@ -64,9 +64,9 @@ impl Server {
         let connection_options = Rc::new(options.connection.clone());
         let shortage = Shortage { spare: open_spare(), ..Shortage::default() };
         Self {
+            _file: file,
             socket,
             address,
-            _file: file,
             options,
             connection_options,
             connections: 0,

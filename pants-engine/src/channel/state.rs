@@ -8,6 +8,9 @@ use rustix::io::Errno;
 use crate::poll::Readiness;
 
 /// Why a connection or a datagram channel has closed.
+///
+/// Where it is said that a connection ends with RST, that is TCP's. A Unix socket knows none: its peer sees an end as any
+/// other, or ECONNRESET if it has sent what was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {

@@ -113,7 +113,9 @@ impl Connection<'_> {
     /// then, and **that blocks the engine**. For the water marks and
     /// [`write_cap`](crate::ConnectionOptions::write_cap) each call counts as 4 KiB, whatever its length. A file that has become shorter than it
     /// was promised to be ends the connection with RST and [`CloseReason::Failed`], after
-    /// [`on_error`](crate::Handler::on_error): the peer must not take what it got for the whole. A program that does not
+    /// [`on_error`](crate::Handler::on_error): the peer must not take what it got for the whole. A
+    /// Unix socket knows no RST: the peer sees an end as any other (ECONNRESET only if it has sent what was not read), and a
+    /// protocol must say by itself how long the file is. A program that does not
     /// ignore SIGPIPE, as those whose `main` is not Rust's, is killed by it if the peer has reset (sendfile(2) knows no
     /// flag against it).
     ///
@@ -178,6 +180,8 @@ impl Connection<'_> {
 
     /// Closes at once with RST; what is queued is lost. [`on_close`](crate::Handler::on_close) comes with
     /// [`CloseReason::Aborted`] after the present callback.
+    ///
+    /// A Unix socket knows no RST: its peer sees an end as any other, or ECONNRESET if it has sent what was not read.
     pub fn abort(&mut self) {
         self.slot().stream.doom(CloseReason::Aborted);
         self.touch();

@@ -113,7 +113,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// If it is not a connected stream socket, the options contradict each other, or the operating system refuses.
+    /// If it is not a connected stream socket, the options contradict each other, or the operating system refuses. The
+    /// descriptor is closed then.
     ///
     /// # Examples
     ///

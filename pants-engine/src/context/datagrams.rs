@@ -136,7 +136,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// If it is no such socket, an option is out of range, or the operating system refuses.
+    /// If it is no such socket, an option is out of range, or the operating system refuses. The descriptor is
+    /// closed then.
     ///
     /// # Examples
     ///

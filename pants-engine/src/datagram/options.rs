@@ -21,10 +21,10 @@ pub struct DatagramOptions {
     /// What may be queued when the kernel takes no more, in bytes; each datagram counts 64 more than it holds. Past it
     /// datagrams are dropped; with 0 none is queued. Default: 1 MiB.
     pub send_queue_cap: usize,
-    /// The kernel's receive buffer, in bytes, 1 to 2,147,483,647; it doubles this, and cuts it to `net.core.rmem_max`
+    /// The kernel's receive buffer, in bytes, 1 to 1,073,741,823; it doubles this, and cuts it to `net.core.rmem_max`
     /// (`SO_RCVBUF`, socket(7)). Default: `None`, the system's.
     pub receive_buffer: Option<usize>,
-    /// The kernel's send buffer, in bytes, 1 to 2,147,483,647; it doubles this, and cuts it to `net.core.wmem_max`
+    /// The kernel's send buffer, in bytes, 1 to 1,073,741,823; it doubles this, and cuts it to `net.core.wmem_max`
     /// (`SO_SNDBUF`, socket(7)). Default: `None`, the system's.
     pub send_buffer: Option<usize>,
     /// Whether datagrams may be sent to broadcast addresses (`SO_BROADCAST`, socket(7)). Default: `false`.
@@ -45,9 +45,12 @@ impl Default for DatagramOptions {
 
 impl DatagramOptions {
     pub(crate) fn check(&self) -> Result<()> {
-        let buffers = [self.receive_buffer, self.send_buffer];
-        if buffers.into_iter().flatten().any(|size| size == 0 || i32::try_from(size).is_err()) {
-            return Err(Error::Options("a kernel buffer must have between 1 and 2147483647 bytes"));
+        let holds = |size: usize| (1..=limits::SOCKET_BUFFER_BYTES_MAX).contains(&size);
+        if self.send_buffer.is_some_and(|size| !holds(size)) {
+            return Err(Error::Options("send_buffer must be 1 to 1073741823 bytes"));
+        }
+        if self.receive_buffer.is_some_and(|size| !holds(size)) {
+            return Err(Error::Options("receive_buffer must be 1 to 1073741823 bytes"));
         }
         Ok(())
     }
@@ -58,9 +61,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_valid_and_impossible_buffers_are_not() {
-        let with = |receive_buffer| DatagramOptions { receive_buffer, ..DatagramOptions::default() }.check();
-        assert!(with(None).is_ok() && with(Some(1)).is_ok());
-        assert!(with(Some(0)).is_err() && with(Some(1 << 31)).is_err());
+    fn the_defaults_are_valid() {
+        DatagramOptions::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_kernel_buffers_range_ends_where_its_message_says() {
+        let receiving = |receive_buffer| DatagramOptions { receive_buffer, ..DatagramOptions::default() }.check();
+        let sending = |send_buffer| DatagramOptions { send_buffer, ..DatagramOptions::default() }.check();
+        for size in [1, 1_073_741_823] {
+            assert!(receiving(Some(size)).is_ok() && sending(Some(size)).is_ok());
+        }
+        for size in [0, 1_073_741_824] {
+            let messages = [receiving(Some(size)), sending(Some(size))].map(|result| result.unwrap_err().to_string());
+            let range = "must be 1 to 1073741823 bytes";
+            assert_eq!(messages, [format!("options: receive_buffer {range}"), format!("options: send_buffer {range}")]);
+        }
     }
 }

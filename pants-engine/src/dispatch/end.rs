@@ -25,7 +25,10 @@ impl Dispatcher {
         let Some((_, expiry)) = expired else { return self.context.rearm(key) };
         self.context.running = Running::Connection(key);
         match expiry {
-            Expiry::Connect => return self.fail_to_connect(key, io::ErrorKind::TimedOut.into()),
+            Expiry::Connect => {
+                let error = self.context.connect_timed_out(key);
+                return self.fail_to_connect(key, error);
+            }
             Expiry::Read => self.doom(key, CloseReason::ReadTimeout),
             Expiry::Idle => self.doom(key, CloseReason::IdleTimeout),
             Expiry::WriteStall => self.doom(key, CloseReason::WriteStalled),

@@ -17,10 +17,10 @@ use crate::net::unix::SocketFile;
 /// A non-blocking, close-on-exec datagram socket.
 #[derive(Debug)]
 pub(crate) struct DatagramSocket {
+    /// The file that a Unix socket has made, which goes with it. Before `socket`, as [`SocketFile`] wants it.
+    _file: Option<SocketFile>,
     socket: Socket,
     family: AddressFamily,
-    /// The file that a Unix socket has made, which goes with it.
-    _file: Option<SocketFile>,
 }
 
 impl DatagramSocket {
@@ -34,7 +34,7 @@ impl DatagramSocket {
     /// A socket that sends to `peer` and receives from it alone. A Unix one gets a name from the kernel ("autobind",
     /// unix(7)), since one without a name cannot be answered.
     pub(crate) fn connect(peer: &Endpoint, options: &DatagramOptions) -> io::Result<Self> {
-        let socket = Self::new(Socket::for_peer_as(SocketType::DGRAM, peer)?, None, options)?;
+        let socket = Self::new(Socket::new(peer, SocketType::DGRAM)?, None, options)?;
         if socket.family == AddressFamily::UNIX {
             net::bind(socket.as_fd(), &SocketAddrUnix::new_unnamed())?;
         }
@@ -64,7 +64,7 @@ impl DatagramSocket {
         }
         options.receive_buffer.map_or(Ok(()), |size| settings.set_recv_buffer_size(size))?;
         options.send_buffer.map_or(Ok(()), |size| settings.set_send_buffer_size(size))?;
-        Ok(Self { socket, family, _file: file })
+        Ok(Self { _file: file, socket, family })
     }
 
     /// Takes one datagram: its length, which is more than the buffer's if its end was cut off, and where it is from.

@@ -62,7 +62,7 @@ impl Endpoint {
     /// What the kernel calls it.
     pub(crate) fn from_kernel(address: &SocketAddrAny) -> Self {
         if let Ok(address) = SocketAddr::try_from(address.clone()) {
-            return Self::Ip(SocketAddr::new(address.ip().to_canonical(), address.port()));
+            return Self::Ip(without_mapping(address));
         }
         match SocketAddrUnix::try_from(address.clone()) {
             Ok(unix) => match (unix.path_bytes(), unix.abstract_name()) {
@@ -86,6 +86,15 @@ impl Endpoint {
             Self::Abstract(name) => SocketAddrUnix::new_abstract_name(name)?.as_any(),
             Self::Unnamed => SocketAddrUnix::new_unnamed().as_any(),
         })
+    }
+}
+
+/// An IPv4 address in IPv6's clothes (`::ffff:`) as what it is. Any other stays whole: the scope of a link-local one is a
+/// part of it, without which nothing can be sent there (RFC 4007).
+fn without_mapping(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 
@@ -123,6 +132,8 @@ const _: () = assert!(size_of::<Endpoint>() <= 32, "every connection holds one")
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddrV6;
+
     use super::*;
 
     #[test]
@@ -142,6 +153,12 @@ mod tests {
         let mapped: SocketAddr = "[::ffff:127.0.0.1]:5".parse().unwrap();
         let plain: SocketAddr = "127.0.0.1:5".parse().unwrap();
         assert_eq!(Endpoint::from_kernel(&mapped.as_any()), plain);
+    }
+
+    #[test]
+    fn a_link_local_address_keeps_its_scope_and_its_flow() {
+        let address = SocketAddr::V6(SocketAddrV6::new("fe80::1".parse().unwrap(), 5, 7, 3));
+        assert_eq!(Endpoint::from_kernel(&address.as_any()), address);
     }
 
     #[test]

@@ -25,10 +25,10 @@ pub(crate) struct Socket(OwnedFd);
 /// A socket that is bound to its address; a stream's does not listen yet.
 #[derive(Debug)]
 pub(crate) struct Bound {
+    /// The file that a Unix socket has made. Before `socket`, as [`SocketFile`] wants it.
+    pub(crate) file: Option<SocketFile>,
     pub(crate) socket: Socket,
     pub(crate) local: Endpoint,
-    /// The file that a Unix socket has made.
-    pub(crate) file: Option<SocketFile>,
 }
 
 /// How a socket is bound.
@@ -107,10 +107,11 @@ impl Socket {
             Endpoint::Abstract(_) | Endpoint::Unnamed => net::bind(&socket.0, &endpoint.to_kernel()?)?,
         }
         let local = socket.local_address()?;
-        Ok(Bound { socket, local, file })
+        Ok(Bound { file, socket, local })
     }
 
-    fn new(endpoint: &Endpoint, kind: SocketType) -> io::Result<Self> {
+    /// A socket of the family that `endpoint` is of.
+    pub(crate) fn new(endpoint: &Endpoint, kind: SocketType) -> io::Result<Self> {
         let family = match endpoint {
             Endpoint::Ip(SocketAddr::V4(_)) => AddressFamily::INET,
             Endpoint::Ip(SocketAddr::V6(_)) => AddressFamily::INET6,
@@ -144,11 +145,7 @@ impl Socket {
 
     /// A socket that is to connect to `peer`.
     pub(crate) fn for_peer(peer: &Endpoint) -> io::Result<Self> {
-        Self::for_peer_as(SocketType::STREAM, peer)
-    }
-
-    pub(crate) fn for_peer_as(kind: SocketType, peer: &Endpoint) -> io::Result<Self> {
-        Self::new(peer, kind)
+        Self::new(peer, SocketType::STREAM)
     }
 
     /// A socket that stands for one that is not there yet, so that the path of every message need not ask: it is connected to

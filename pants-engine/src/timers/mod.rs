@@ -25,7 +25,8 @@ pub(crate) struct Timers<T> {
     next_turn: VecDeque<Key>,
     /// As `every_turn`, made since the turn began.
     new_every_turn: Vec<Key>,
-    /// Due at every turn, in the order of their making. May hold keys of cancelled timers until they are next visited.
+    /// Due at every turn, in the order of their making. May hold keys of timers cancelled since the turn
+    /// began: they miss.
     every_turn: Vec<Key>,
 }
 
@@ -105,20 +106,16 @@ impl<T> Timers<T> {
         self.next_turn.len()
     }
 
-    /// From now on the timers that were made for every turn are due in this one.
+    /// From now on the timers that were made for every turn are due in this one. Forgets those that were cancelled.
     pub(crate) fn begin_turn(&mut self) {
         self.every_turn.append(&mut self.new_every_turn);
+        // Here, and in one pass: within a turn positions must stay what they are.
+        self.every_turn.retain(|&key| self.wheel.contains(key));
     }
 
-    /// The every-turn timer at `position`; forgets cancelled ones that stand there.
-    pub(crate) fn every_turn_at(&mut self, position: usize) -> Option<TimerKey> {
-        while let Some(&key) = self.every_turn.get(position) {
-            if self.wheel.get_mut(key).is_some() {
-                return Some(TimerKey(key));
-            }
-            self.every_turn.remove(position);
-        }
-        None
+    /// The every-turn timer at `position`, which may have been cancelled since the turn began.
+    pub(crate) fn every_turn_at(&self, position: usize) -> Option<TimerKey> {
+        self.every_turn.get(position).copied().map(TimerKey)
     }
 
     pub(crate) fn has_every_turn(&self) -> bool {
@@ -137,5 +134,27 @@ impl<T> Timers<T> {
             (Some(wheel), Some(precise)) => Some(wheel.min(precise)),
             (wheel, precise) => wheel.or(precise),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_turn_timers_keep_their_places_within_a_turn_and_the_cancelled_are_forgotten_when_the_next_begins() {
+        let mut timers = Timers::new();
+        let keys: Vec<TimerKey> = (0..4).map(|task| timers.insert_every_turn(task)).collect();
+        timers.begin_turn();
+        for cancelled in [0, 1, 3] {
+            timers.remove(keys[cancelled]);
+        }
+        assert_eq!(timers.every_turn_at(2), Some(keys[2]));
+        timers.begin_turn();
+        assert_eq!(timers.every_turn.len(), 1);
+        assert_eq!((timers.every_turn_at(0), timers.every_turn_at(1)), (Some(keys[2]), None));
+        timers.remove(keys[2]);
+        timers.begin_turn();
+        assert!(!timers.has_every_turn());
     }
 }
