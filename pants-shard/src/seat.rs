@@ -20,7 +20,7 @@ use crate::listener::{Declared, ListenerGroups};
 use crate::placement::CpuId;
 use crate::shard::{Local, Shard};
 use crate::shard_id::ShardId;
-use crate::shutdown::{Shutdown, Stage, StageChanges};
+use crate::shutdown::{News, Shutdown, Stage};
 use crate::startup::{Abandoned, Startup};
 
 /// What a shard's thread is given.
@@ -116,7 +116,7 @@ impl Seat {
             declared: RefCell::new(Some(Declared::default())),
             states: RefCell::new(HashMap::new()),
         });
-        engine.add_source(StageChanges::new(self.shutdown));
+        engine.add_source(News::new(self.shutdown));
         engine.add_source(Incoming::new(self.lanes.receivers, Rc::clone(&local)));
         engine.add_source(Answers(Rc::clone(&local)));
 
