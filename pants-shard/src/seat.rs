@@ -78,13 +78,11 @@ impl Seat {
             // The others must not wait for one that has gone.
             shutdown.advance(Stage::Leaving);
         }
+        // After a failure it is still open, and nobody would run what is sent, or deliver what is answered.
+        local.bus.seal();
         engine.close_all();
         // Those that still wait for an answer learn that there will be none.
-        let abandoned = guarded(|| {
-            local.bus.pending().abandon(&mut Shard::new(engine.context(), &local));
-            Ok(())
-        });
-        let served = served.and(abandoned);
+        local.bus.pending().abandon(&mut Shard::new(engine.context(), &local));
         let undelivered: usize = lanes.iter().map(Receiver::len).sum();
         if undelivered > 0 {
             tracing::error!(shard = %id, undelivered, "messages were accepted and did not run, since a shard has failed");
