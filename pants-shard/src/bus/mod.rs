@@ -241,8 +241,8 @@ impl Bus {
         self.set(shard, Defer { timing: self.timing(delay), work }, |Defer { work, .. }| work)
     }
 
-    /// Has `work` run on `shard` every `interval`, for the first time when one has passed since now, on the terms of
-    /// [`Context::cycle`](pants_engine::Context::cycle).
+    /// Has `work` run on `shard` every `interval`, counted from now, on the terms of
+    /// [`Context::cycle_from`](pants_engine::Context::cycle_from).
     ///
     /// # Errors
     ///

@@ -123,36 +123,23 @@ impl<F: FnOnce(&mut Shard<'_>) + Send + 'static> Message for Defer<F> {
 }
 
 impl<F: FnMut(&mut Shard<'_>) + Send + 'static> Message for Cycle<F> {
-    /// The first run is a timer of its own, since what was set elsewhere is late by its way; from it on the rate is fixed.
     fn run(self: Box<Self>, shard: &mut Shard<'_>) {
         let Self { timing, mut work } = *self;
         if timing.is_cancelled() {
             return;
         }
-        let (timer, left) = (timing.timer, timing.left());
-        let key = shard.defer(left, move |shard| {
-            shard.bus().timers().forget(timing.timer);
-            if timing.is_cancelled() {
-                return;
-            }
-            let timer = timing.timer;
-            let interval = timing.delay;
-            work(shard);
-            let cycle = shard.cycle(interval, move |shard| {
-                if timing.is_cancelled() {
-                    // Its cancellation met a full lane.
-                    if let Some(key) = shard.bus().timers().forget(timing.timer) {
-                        shard.context().cancel(key);
-                    }
-                } else {
-                    work(shard);
-                }
-            });
-            if let Ok(key) = cycle {
-                shard.bus().timers().note(timer, key);
+        let (timer, set, interval) = (timing.timer, timing.set, timing.delay);
+        let cycle = shard.cycle_from(set, interval, move |shard| {
+            if !timing.is_cancelled() {
+                work(shard);
+            } else if let Some(key) = shard.bus().timers().forget(timing.timer) {
+                // Its cancellation met a full lane.
+                shard.context().cancel(key);
             }
         });
-        shard.bus().timers().note(timer, key);
+        if let Ok(key) = cycle {
+            shard.bus().timers().note(timer, key);
+        }
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
