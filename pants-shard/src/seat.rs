@@ -20,7 +20,7 @@ use crate::listener::{Declared, ListenerGroups};
 use crate::placement::CpuId;
 use crate::shard::{Local, Shard};
 use crate::shard_id::ShardId;
-use crate::shutdown::{Shutdown, Stage, StageChanges};
+use crate::shutdown::{News, Shutdown, Stage};
 use crate::startup::{Abandoned, Startup};
 
 /// What a shard's thread is given.
@@ -78,13 +78,11 @@ impl Seat {
             // The others must not wait for one that has gone.
             shutdown.advance(Stage::Leaving);
         }
+        // After a failure it is still open, and nobody would run what is sent, or deliver what is answered.
+        local.bus.seal();
         engine.close_all();
         // Those that still wait for an answer learn that there will be none.
-        let abandoned = guarded(|| {
-            local.bus.pending().abandon(&mut Shard::new(engine.context(), &local));
-            Ok(())
-        });
-        let served = served.and(abandoned);
+        local.bus.pending().abandon(&mut Shard::new(engine.context(), &local));
         let undelivered: usize = lanes.iter().map(Receiver::len).sum();
         if undelivered > 0 {
             tracing::error!(shard = %id, undelivered, "messages were accepted and did not run, since a shard has failed");
@@ -116,7 +114,7 @@ impl Seat {
             declared: RefCell::new(Some(Declared::default())),
             states: RefCell::new(HashMap::new()),
         });
-        engine.add_source(StageChanges::new(self.shutdown));
+        engine.add_source(News::new(self.shutdown));
         engine.add_source(Incoming::new(self.lanes.receivers, Rc::clone(&local)));
         engine.add_source(Answers(Rc::clone(&local)));
 

@@ -189,6 +189,21 @@ impl<'a> Shard<'a> {
         let local = Rc::clone(self.local);
         Ok(self.context.cycle(interval, move |context| f(&mut Shard::new(context, &local)))?)
     }
+
+    /// As [`Context::cycle_from`], with the shard.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::cycle_from`].
+    pub fn cycle_from(
+        &mut self,
+        start: Instant,
+        interval: Duration,
+        mut f: impl FnMut(&mut Shard<'_>) + 'static,
+    ) -> Result<TimerKey> {
+        let local = Rc::clone(self.local);
+        Ok(self.context.cycle_from(start, interval, move |context| f(&mut Shard::new(context, &local)))?)
+    }
 }
 
 impl fmt::Debug for Shard<'_> {

@@ -1,7 +1,7 @@
 //! The way out: every shard drains, then no shard sends, then every shard empties its lanes, then its answers, and all leave.
 //!
-//! Each stage ends when the last shard has come to its end, so that no message is sent to a shard that has left. The stage
-//! is a [`Source`], since a shard that is about to sleep must not miss a change of it.
+//! Each stage ends when the last shard has come to its end, so that no message is sent to a shard that has left. What
+//! happens on the way is a [`Source`], since a shard that is about to sleep must not miss any of it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -33,6 +33,8 @@ pub(crate) struct Shutdown {
     emptied: AtomicUsize,
     /// Threads that are no shards and send at this moment.
     visitors: AtomicUsize,
+    /// Counts what a shard may wait for: changes of the stage, and the ends of visits.
+    news: AtomicUsize,
     doorbells: OnceLock<Vec<Doorbell>>,
 }
 
@@ -45,6 +47,7 @@ impl Shutdown {
             sealed: AtomicUsize::new(0),
             emptied: AtomicUsize::new(0),
             visitors: AtomicUsize::new(0),
+            news: AtomicUsize::new(0),
             doorbells: OnceLock::new(),
         }
     }
@@ -67,7 +70,15 @@ impl Shutdown {
 
     /// Asks for a stage; one that has passed already changes nothing.
     pub(crate) fn advance(&self, stage: Stage) {
-        self.stage.fetch_max(stage as usize, Ordering::SeqCst);
+        if self.stage.fetch_max(stage as usize, Ordering::SeqCst) < stage as usize {
+            self.announce();
+        }
+    }
+
+    /// Has every shard look at the stage and the visitors again, be it asleep or about to sleep.
+    fn announce(&self) {
+        // After the change and before the ring: whoever sees the count sees the change, and whoever is woken sees the count.
+        self.news.fetch_add(1, Ordering::SeqCst);
         self.doorbells().iter().for_each(Doorbell::ring);
     }
 
@@ -76,11 +87,17 @@ impl Shutdown {
         self.doorbells.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Keeps the shards from leaving until the visit is over: a thread that is none of them looks at the stage, and sends.
-    pub(crate) fn visit(&self) -> Visit<'_> {
+    /// Keeps the shards from leaving until the visit is over: a thread that is none of them sends. `None` if nothing may be
+    /// sent any more.
+    pub(crate) fn visit(&self) -> Option<Visit<'_>> {
+        // One who comes after the end, again and again perhaps, must not be waited for.
+        if self.stage() >= Stage::Sealing {
+            return None;
+        }
         // Either this thread sees that nothing may be sent any more, or the shards see the visit.
         self.visitors.fetch_add(1, Ordering::SeqCst);
-        Visit(self)
+        let visit = Visit(self);
+        (self.stage() < Stage::Sealing).then_some(visit)
     }
 
     pub(crate) fn has_visitors(&self) -> bool {
@@ -118,37 +135,39 @@ impl Drop for Visit<'_> {
         self.0.visitors.fetch_sub(1, Ordering::SeqCst);
         if self.0.stage() >= Stage::Sealing {
             // Somebody may wait for the visit to end.
-            self.0.doorbells().iter().for_each(Doorbell::ring);
+            self.0.announce();
         }
     }
 }
 
-/// Keeps a shard from sleeping over a change of the stage.
+/// Keeps a shard from sleeping over a change of the stage, or over the end of a visit that it waits for.
 #[derive(Debug)]
-pub(crate) struct StageChanges {
+pub(crate) struct News {
     shutdown: Arc<Shutdown>,
-    seen: Stage,
+    seen: usize,
 }
 
-impl StageChanges {
+impl News {
     pub(crate) fn new(shutdown: Arc<Shutdown>) -> Self {
-        Self { shutdown, seen: Stage::Serving }
+        Self { shutdown, seen: 0 }
     }
 }
 
-impl Source for StageChanges {
+impl Source for News {
     fn is_empty(&self) -> bool {
-        self.shutdown.stage() == self.seen
+        self.shutdown.news.load(Ordering::SeqCst) == self.seen
     }
 
     fn drain(&mut self, _context: &mut Context, _budget: usize) -> usize {
-        self.seen = self.shutdown.stage();
+        self.seen = self.shutdown.news.load(Ordering::SeqCst);
         0
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use pants_engine::Engine;
+
     use super::*;
 
     #[test]
@@ -167,5 +186,35 @@ mod tests {
         shutdown.arrive_emptied();
         shutdown.arrive_emptied();
         assert_eq!(shutdown.stage(), Stage::Leaving);
+    }
+
+    /// What a shard with this source does when it wakes.
+    fn look(news: &mut News) {
+        let mut engine = Engine::new().unwrap();
+        news.drain(engine.context(), 1);
+    }
+
+    #[test]
+    fn a_shard_does_not_sleep_over_a_change_of_the_stage_or_the_end_of_a_visit() {
+        let shutdown = Arc::new(Shutdown::new(1));
+        let mut news = News::new(Arc::clone(&shutdown));
+        let visit = shutdown.visit().unwrap();
+        assert!(news.is_empty());
+        shutdown.advance(Stage::Emptying);
+        assert!(!news.is_empty());
+        look(&mut news);
+        assert!(news.is_empty() && shutdown.has_visitors());
+        drop(visit);
+        assert!(!news.is_empty() && !shutdown.has_visitors());
+    }
+
+    #[test]
+    fn a_visit_after_the_end_is_refused_and_nobody_looks_up_for_it() {
+        let shutdown = Arc::new(Shutdown::new(1));
+        let mut news = News::new(Arc::clone(&shutdown));
+        shutdown.advance(Stage::Sealing);
+        look(&mut news);
+        assert!(shutdown.visit().is_none());
+        assert!(news.is_empty());
     }
 }

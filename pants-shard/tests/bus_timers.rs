@@ -83,6 +83,22 @@ fn a_cycle_on_another_shard_goes_on_until_it_is_cancelled_from_here() {
 }
 
 #[test]
+fn a_cycle_keeps_its_rate_from_the_first_run_on() {
+    let (_live, told) = start(|shard, tell| {
+        let interval = 10 * MILLI;
+        let work = move |shard: &mut Shard<'_>| {
+            tell.send(shard.context().stats().cycle_ticks_skipped).unwrap();
+            // The work of three intervals.
+            let begun = Instant::now();
+            while begun.elapsed() < 3 * interval {}
+        };
+        shard.bus().cycle(ONE, interval, work).unwrap();
+    });
+    let skipped = next_all(&told, 2);
+    assert!(skipped[1] >= skipped[0] + 2, "the second run did not stand for those that were missed: {skipped:?}");
+}
+
+#[test]
 fn a_cycle_without_an_interval_and_a_timer_on_no_shard_come_back() {
     let (_live, told) = start(|shard, tell| {
         let bus = shard.bus();

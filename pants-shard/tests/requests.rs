@@ -3,11 +3,12 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
+use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use pants_shard::{Reply, SendError, Shard, ShardId, Unanswered};
+use pants_shard::{Error, Reply, Runtime, SendError, Shard, ShardId, Unanswered};
 
 use crate::support::*;
 
@@ -128,6 +129,57 @@ fn requests_that_wait_when_the_runtime_stops_learn_of_it_or_are_answered() {
     let mut told: Vec<_> = told.try_iter().collect();
     told.sort_by_key(Result::is_ok);
     assert_eq!(told, [Err(Unanswered), Ok(7)]);
+}
+
+#[test]
+fn a_continuation_that_panics_at_the_end_keeps_no_other_from_being_told() {
+    thread_local!(static KEPT: RefCell<Vec<Reply<u8>>> = const { RefCell::new(Vec::new()) });
+    hush();
+    let (live, told) = start(1, |shard, tell| {
+        let keeps = |_: &mut Shard<'_>, reply: Reply<u8>| KEPT.with_borrow_mut(|kept| kept.push(reply));
+        for number in 0..3 {
+            let tell = tell.clone();
+            let then = move |_: &mut Shard<'_>, answer: Result<u8, Unanswered>| {
+                tell.send((number, answer)).unwrap();
+                assert!(number == 1, "{ON_PURPOSE}");
+            };
+            assert!(shard.bus().request_later(ZERO, keeps, then).is_ok());
+        }
+        shard.stop();
+    });
+    live.join();
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [0, 1, 2].map(|number| (number, Err(Unanswered))));
+}
+
+/// A panic that goes on when it is over, which is more than an engine contains.
+struct Relentless;
+
+impl Drop for Relentless {
+    fn drop(&mut self) {
+        panic!("{ON_PURPOSE}");
+    }
+}
+
+#[test]
+fn a_continuation_that_asks_again_on_a_shard_that_has_failed_is_refused() {
+    thread_local!(static KEPT: Cell<Option<Reply<u8>>> = const { Cell::new(None) });
+    hush();
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let running = Runtime::new(shards(1).build().unwrap()).unwrap().start(move |shard| {
+        let tell = tell.lock().unwrap().clone();
+        let keeps = |_: &mut Shard<'_>, reply: Reply<u8>| KEPT.set(Some(reply));
+        let then = move |shard: &mut Shard<'_>, answer: Result<u8, Unanswered>| {
+            let again = shard.bus().request(ZERO, |_| 7, |_, _| {});
+            tell.send((answer, matches!(again, Err(SendError::Stopped(_))))).unwrap();
+        };
+        assert!(shard.bus().request_later(ZERO, keeps, then).is_ok());
+        shard.callback(|_| resume_unwind(Box::new(Relentless)));
+        Ok(())
+    });
+    let running = running.unwrap();
+    assert!(matches!(in_time(|| running.join()), Err(Error::Shard { shard: ZERO, .. })));
+    assert_eq!(next(&told), (Err(Unanswered), true));
 }
 
 #[test]

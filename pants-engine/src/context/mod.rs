@@ -272,10 +272,37 @@ impl Context {
     /// # Ok::<(), pants_engine::Error>(())
     /// ```
     pub fn cycle(&mut self, interval: Duration, f: impl FnMut(&mut Self) + 'static) -> Result<TimerKey> {
+        self.cycle_from(Instant::now(), interval, f)
+    }
+
+    /// As [`cycle`](Self::cycle), counted from `start` and not from this call: `f` runs at `start + interval`, at
+    /// `start + 2 * interval` and so on. Runs that are past already are skipped and counted. A `start` from before the
+    /// engine was made counts as that moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`cycle`](Self::cycle).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let mut engine = pants_engine::Engine::new()?;
+    /// let (noon, minute) = (Instant::now() + Duration::from_secs(3600), Duration::from_secs(60));
+    /// engine.context().cycle_from(noon, minute, |_| println!("a minute of the afternoon has passed"))?;
+    /// # Ok::<(), pants_engine::Error>(())
+    /// ```
+    pub fn cycle_from(
+        &mut self,
+        start: Instant,
+        interval: Duration,
+        f: impl FnMut(&mut Self) + 'static,
+    ) -> Result<TimerKey> {
         if interval.is_zero() {
             return Err(Error::ZeroInterval);
         }
-        let due = self.clock.fresh().saturating_add(interval);
+        let due = self.clock.at(start).saturating_add(interval);
         let cycle = Cycle { due, interval, run: Box::new(f) };
         Ok(self.timers.insert(Tick::at_or_after(due), Task::Cycle(Box::new(cycle))))
     }

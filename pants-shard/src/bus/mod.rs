@@ -19,7 +19,8 @@ use crate::shard_id::ShardId;
 /// Sends work to the shards of a runtime; each shard has its own. Cheap to clone, for handlers to keep.
 ///
 /// Messages of one shard to another arrive in the order of their sending. Each pair of shards has a lane of its own, which
-/// holds 1,024 messages with up to 8 shards and fewer with more, 16 at the least; a full one gives the message back. What was accepted runs, even if the runtime stops meanwhile.
+/// holds 1,024 messages with up to 8 shards and fewer with more, 16 at the least; a full one gives the message back. What
+/// was accepted runs, even if the runtime stops meanwhile.
 ///
 /// # Examples
 ///
@@ -240,8 +241,8 @@ impl Bus {
         self.set(shard, Defer { timing: self.timing(delay), work }, |Defer { work, .. }| work)
     }
 
-    /// Has `work` run on `shard` every `interval`, for the first time when one has passed since now, on the terms of
-    /// [`Context::cycle`](pants_engine::Context::cycle).
+    /// Has `work` run on `shard` every `interval`, counted from now, on the terms of
+    /// [`Context::cycle_from`](pants_engine::Context::cycle_from).
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@ use super::SendError;
 use super::lanes::Outgoing;
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
-use crate::shutdown::{Shutdown, Stage};
+use crate::shutdown::Shutdown;
 
 /// Sends work to the shards of a runtime from any thread; cheap to clone. [`Running::remote`](crate::Running::remote) gives one.
 ///
@@ -56,10 +56,7 @@ impl RemoteBus {
     {
         let Some(lane) = self.lanes.get(shard.index()) else { return Err(SendError::NoSuchShard(work)) };
         // While this is held, no shard leaves.
-        let _visit = self.shutdown.visit();
-        if self.shutdown.stage() >= Stage::Sealing {
-            return Err(SendError::Stopped(work));
-        }
+        let Some(_visit) = self.shutdown.visit() else { return Err(SendError::Stopped(work)) };
         lane.push(work)
     }
 

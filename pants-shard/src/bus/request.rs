@@ -7,12 +7,14 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use pants_engine::{Context, Doorbell, Source};
 
 use super::lanes::Message;
+use crate::error::panic_message;
 use crate::shard::{Local, Shard};
 use crate::shard_id::ShardId;
 
@@ -187,12 +189,15 @@ impl Pending {
         Some(then)
     }
 
-    /// Tells all that wait that no answer comes: the runtime ends.
+    /// Tells all that wait that no answer comes: the runtime ends. One that panics keeps the others from nothing. The bus is
+    /// sealed by now, so that none can ask again.
     pub(crate) fn abandon(&self, shard: &mut Shard<'_>) {
         let requests = self.0.borrow().requests.len();
         for request in 0..requests {
-            if let Some(then) = self.take(request) {
-                then(shard, None);
+            let Some(then) = self.take(request) else { continue };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| then(shard, None))) {
+                let message = panic_message(&*payload);
+                tracing::error!(shard = %shard.id(), "continuation of an unanswered request panicked: {message}");
             }
         }
     }

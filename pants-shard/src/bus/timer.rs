@@ -37,6 +37,18 @@ pub(crate) struct BusTimers {
     next: Cell<u64>,
 }
 
+/// Takes a timer out of the notes of its shard when its work goes: it has run, has panicked, or was cancelled.
+struct Noted {
+    bus: Bus,
+    timer: TimerId,
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.bus.timers().forget(self.timer);
+    }
+}
+
 /// What a timer on its way to its shard carries beside its work.
 pub(crate) struct Timing {
     timer: TimerId,
@@ -108,8 +120,9 @@ impl<F: FnOnce(&mut Shard<'_>) + Send + 'static> Message for Defer<F> {
             return;
         }
         let (timer, left) = (timing.timer, timing.left());
+        let noted = Noted { bus: shard.bus(), timer };
         let key = shard.defer(left, move |shard| {
-            shard.bus().timers().forget(timing.timer);
+            let _noted = noted;
             if !timing.is_cancelled() {
                 work(shard);
             }
@@ -123,36 +136,24 @@ impl<F: FnOnce(&mut Shard<'_>) + Send + 'static> Message for Defer<F> {
 }
 
 impl<F: FnMut(&mut Shard<'_>) + Send + 'static> Message for Cycle<F> {
-    /// The first run is a timer of its own, since what was set elsewhere is late by its way; from it on the rate is fixed.
     fn run(self: Box<Self>, shard: &mut Shard<'_>) {
         let Self { timing, mut work } = *self;
         if timing.is_cancelled() {
             return;
         }
-        let (timer, left) = (timing.timer, timing.left());
-        let key = shard.defer(left, move |shard| {
-            shard.bus().timers().forget(timing.timer);
-            if timing.is_cancelled() {
-                return;
-            }
-            let timer = timing.timer;
-            let interval = timing.delay;
-            work(shard);
-            let cycle = shard.cycle(interval, move |shard| {
-                if timing.is_cancelled() {
-                    // Its cancellation met a full lane.
-                    if let Some(key) = shard.bus().timers().forget(timing.timer) {
-                        shard.context().cancel(key);
-                    }
-                } else {
-                    work(shard);
-                }
-            });
-            if let Ok(key) = cycle {
-                shard.bus().timers().note(timer, key);
+        let (timer, set, interval) = (timing.timer, timing.set, timing.delay);
+        let noted = Noted { bus: shard.bus(), timer };
+        let cycle = shard.cycle_from(set, interval, move |shard| {
+            if !timing.is_cancelled() {
+                work(shard);
+            } else if let Some(key) = noted.bus.timers().forget(noted.timer) {
+                // Its cancellation met a full lane.
+                shard.context().cancel(key);
             }
         });
-        shard.bus().timers().note(timer, key);
+        if let Ok(key) = cycle {
+            shard.bus().timers().note(timer, key);
+        }
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
@@ -191,5 +192,37 @@ impl BusTimer {
 impl fmt::Debug for BusTimer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BusTimer").field("shard", &self.shard).field("timer", &self.timer).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::resume_unwind;
+    use std::sync::mpsc::channel;
+
+    use crate::config::Config;
+    use crate::runtime::Runtime;
+
+    use super::*;
+
+    #[test]
+    fn timers_whose_work_panics_are_forgotten() {
+        let config = Config::builder().shards("1".parse::<crate::Shards>().unwrap()).pin(false).build().unwrap();
+        let (tell, told) = channel();
+        let running = Runtime::new(config).unwrap().start(move |shard| {
+            let (bus, tell) = (shard.bus(), tell.clone());
+            let interval = Duration::from_millis(1);
+            bus.cycle(shard.id(), interval, |_| resume_unwind(Box::new("on purpose"))).unwrap();
+            bus.defer(shard.id(), interval, |_| resume_unwind(Box::new("on purpose"))).unwrap();
+            shard.every_turn(move |shard| {
+                if shard.context().stats().panics == 2 {
+                    tell.send(bus.timers().set_here.borrow().len()).unwrap();
+                    shard.stop();
+                }
+            });
+            Ok(())
+        });
+        running.unwrap().join().unwrap();
+        assert_eq!(told.recv(), Ok(0));
     }
 }
