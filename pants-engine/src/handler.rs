@@ -46,7 +46,7 @@ pub trait Handler: Any {
     }
 
     /// Bytes have come: without a [delimiter](Connection::set_delimiter) at least one and at most 64 KiB, as they were in the
-    /// kernel's buffer; with one, a frame, which may be empty. The slice is the engine's; what is to be kept must be copied.
+    /// kernel's buffer, or all that was kept for a delimiter that is gone; with one, a frame, which may be empty. The slice is the engine's; what is to be kept must be copied.
     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]);
 
     /// A frame has come that a [delimiter](Connection::set_delimiter) has cut out; with a regular expression `frame` has what its

@@ -120,7 +120,8 @@ pub struct ConnectionOptions {
     pub connect_timeout: Option<Duration>,
     /// The longest a frame may be, in bytes, its delimiter or header included; a longer one ends the connection, after
     /// [`on_overflow_error`](crate::Handler::on_overflow_error). It bounds what is kept of a frame that has not come whole, and does
-    /// not matter without a [delimiter](crate::Connection::set_delimiter). At least 1. Default: 64 KiB.
+    /// not matter without a [delimiter](crate::Connection::set_delimiter). One that waits for more, a number of bytes or a
+    /// [`LengthPrefix`](crate::LengthPrefix), needs a higher one. At least 1. Default: 64 KiB.
     pub buffer_limit: usize,
     /// Above this many queued bytes in memory the connection is not read until the queue is down to
     /// [`write_low_water`](Self::write_low_water). Default: 256 KiB.

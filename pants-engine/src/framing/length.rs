@@ -8,6 +8,9 @@ use crate::limits;
 /// The handler gets the data behind the header; it is empty when the header says so. A header that announces more than
 /// [`max`](Self::max) is a [`FrameError::TooLong`] at once, before any of the data is waited for.
 ///
+/// The connection's own limit, [`buffer_limit`](crate::ConnectionOptions::buffer_limit), holds for every delimiter and is 64 KiB
+/// by default: for longer frames it must be raised, too, or they are refused when that much has come.
+///
 /// # Examples
 ///
 /// ```
