@@ -76,7 +76,8 @@ fn allocations(delimiter: fn() -> Delimiter, message: &[u8; MESSAGE], frames: us
     assert!(count(|| assert_eq!(running.ask(|_| vec![1_u8; 100]).len(), 100)) > 0);
     exchange(&mut clients, message, 100);
     let counted = count(|| exchange(&mut clients, message, rounds));
-    assert_eq!(running.stop().reads, 8 * 2 * (u64::from(rounds) + 200), "a message is one read");
+    let (stats, messages) = (running.stop(), 8 * 2 * (u64::from(rounds) + 200));
+    assert_eq!((stats.reads, stats.writes), (messages, messages), "a message is one recv and one send");
     (counted, 8 * 2 * u64::from(rounds))
 }
 

@@ -166,3 +166,19 @@ fn is_passing(errno: Errno) -> bool {
 fn open_spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Over loopback the kernel gives none of them: there a connection that was reset while it waited is accepted all the same.
+    #[test]
+    fn what_concerns_one_connection_is_no_shortage() {
+        for errno in [Errno::CONNABORTED, Errno::INTR, Errno::PERM, Errno::PROTO, Errno::HOSTUNREACH, Errno::NETDOWN] {
+            assert!(is_passing(errno), "{errno}");
+        }
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert!(!is_passing(errno), "{errno}");
+        }
+    }
+}
