@@ -1,4 +1,6 @@
 //! Sends back every line that it is sent, at the address that it is given, or on port 4040.
+//!
+//! `cargo run --example line_echo`, and then `nc 127.0.0.1 4040`.
 
 use pants_engine::{Connection, Engine, Handler};
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use pants_shard::{Address, Config, parse_timeout};
@@ -65,6 +66,11 @@ impl ProxyFlags {
         } else {
             addresses("--to", self.to.iter().map(String::as_str), &mut problems)
         };
+        for (listen, to) in config.listen().iter().flat_map(|listen| to.iter().map(move |to| (listen, to))) {
+            if leads_back(listen, to) {
+                problems.push(format!("--to: {to} is where the proxy itself listens; name another --listen or --to"));
+            }
+        }
         if config.write_cap() < config.write_high_water() + READ_AHEAD {
             problems.push("write_cap: must be at least 512KiB above write_high_water, for what one turn reads".into());
         }
@@ -86,6 +92,22 @@ fn addresses<'a>(name: &str, texts: impl Iterator<Item = &'a str>, problems: &mu
         problems.push("--to: say where to pass connections on to, such as --to 127.0.0.1:8080".into());
     }
     addresses
+}
+
+/// Whether an upstream is, as far as can be told by its address, the proxy itself: then one connection would become as many as
+/// there are descriptors.
+fn leads_back(listen: &Address, to: &Address) -> bool {
+    let (ip, port): (IpAddr, u16) = match to {
+        Address::Port(port) => (Ipv4Addr::LOCALHOST.into(), *port),
+        Address::Socket(address) => (address.ip(), address.port()),
+        Address::Host { name, port } if name == "localhost" => (Ipv4Addr::LOCALHOST.into(), *port),
+        _ => return listen == to,
+    };
+    match listen {
+        Address::Port(listening) => *listening == port && ip.is_loopback(),
+        Address::Socket(own) => own.port() == port && (own.ip() == ip || own.ip().is_unspecified() && ip.is_loopback()),
+        _ => false,
+    }
 }
 
 /// The settings as comments behind a configuration's lines: they are no keys of its file.
@@ -127,6 +149,33 @@ mod tests {
         assert_eq!(settings.to_string(), printed);
         let flags = ProxyFlags { fin_timeout: Some("1s".into()), ..ProxyFlags::default() };
         assert_eq!(resolve(&flags, &variables).unwrap().fin_timeout, Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn an_upstream_that_is_the_proxy_itself_is_refused() {
+        let leads_back = |listen: &str, to: &str| leads_back(&listen.parse().unwrap(), &to.parse().unwrap());
+        for (listen, to) in [
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("127.0.0.1:80", "80"),
+            ("127.0.0.1:80", "localhost:80"),
+            ("80", "127.0.0.7:80"),
+            ("0.0.0.0:80", "80"),
+            ("/run/x.sock", "/run/x.sock"),
+        ] {
+            assert!(leads_back(listen, to), "{listen} and {to}");
+        }
+        for (listen, to) in [
+            ("127.0.0.1:80", "127.0.0.1:81"),
+            ("127.0.0.1:80", "127.0.0.2:80"),
+            ("80", "192.0.2.1:80"),
+            ("127.0.0.1:0", "127.0.0.1:80"),
+            ("/run/x.sock", "/run/y.sock"),
+            ("80", "/run/x.sock"),
+        ] {
+            assert!(!leads_back(listen, to), "{listen} and {to}");
+        }
+        // The default address.
+        assert!(resolve(&to(&["4040"]), &[]).unwrap_err().contains("4040 is where the proxy itself listens"));
     }
 
     #[test]
