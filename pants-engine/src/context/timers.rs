@@ -126,7 +126,7 @@ impl Context {
 
     /// Runs `f` every `interval`, for the first time when one has passed. The rate is fixed: lateness does not add up. A run
     /// that is late by an interval or more comes once, and those it stands for are skipped; they are counted, before it runs,
-    /// in [`Stats::cycle_ticks_skipped`].
+    /// in [`Stats::cycle_ticks_skipped`](crate::Stats::cycle_ticks_skipped).
     ///
     /// # Errors
     ///
