@@ -35,6 +35,9 @@ pub(crate) const OUTBOX_BYTES: usize = 16 * 1024;
 /// The grain of a connection's write queue, in bytes: small writes share a chunk.
 pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 
+/// The first chunk behind a piece of a file in a write queue, in bytes: room for the header of the next one.
+pub(crate) const HEADER_CHUNK_BYTES: usize = 256;
+
 /// What a queued piece of a file counts for at the water marks and the cap, in bytes: its descriptor is dear, not its memory.
 pub(crate) const FILE_PIECE_BYTES: usize = 4 * 1024;
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use crate::limits::{CHUNK_BYTES, FILE_PIECE_BYTES, SLICES_MAX};
+use crate::limits::{CHUNK_BYTES, FILE_PIECE_BYTES, HEADER_CHUNK_BYTES, SLICES_MAX};
 
 /// Bytes and pieces of files in the order of their writing.
 #[derive(Debug, Default)]
@@ -64,8 +64,9 @@ impl WriteQueue {
             data = &data[room..];
         }
         if !data.is_empty() {
-            // Between files there is little: a header each.
-            let least = if self.files > 0 { data.len() } else { CHUNK_BYTES };
+            // Between files there is little: a header each. What goes on behind a full chunk is more than that.
+            let behind_file = matches!(self.pieces.back(), Some(Piece::File(_)));
+            let least = if behind_file { HEADER_CHUNK_BYTES } else { CHUNK_BYTES };
             let mut chunk = Vec::with_capacity(data.len().max(least));
             chunk.extend_from_slice(data);
             self.pieces.push_back(Piece::Bytes(chunk));
@@ -161,6 +162,16 @@ mod tests {
         let Front::Bytes(slices, filled) = queue.front() else { panic!("it holds no file") };
         assert_eq!(filled, 1);
         assert_eq!(&*slices[0], (0..100).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn small_writes_behind_a_file_share_chunks_too() {
+        let mut queue = WriteQueue::default();
+        queue.push_file(FilePiece { file: Arc::new(File::open("/dev/null").unwrap()), offset: 0, left: 1 });
+        for _ in 0..HEADER_CHUNK_BYTES + CHUNK_BYTES {
+            queue.push(b"x");
+        }
+        assert_eq!(queue.pieces.len(), 3);
     }
 
     #[test]
