@@ -12,36 +12,6 @@ use pants_shard::{SendError, Shard, ShardId};
 
 use crate::support::*;
 
-const ZERO: ShardId = ShardId::new(0);
-const ONE: ShardId = ShardId::new(1);
-
-/// Starts `count` shards, and runs `begin` on shard 0 once all serve, with a way to tell the test what it sees.
-fn start<T: Send + 'static>(
-    count: usize,
-    begin: impl Fn(&mut Shard<'_>, Sender<T>) + Clone + Send + Sync + 'static,
-) -> (Live, Receiver<T>) {
-    start_prepared(count, |_shard| {}, begin)
-}
-
-/// The same, with something done on every shard before.
-fn start_prepared<T: Send + 'static>(
-    count: usize,
-    prepare: impl Fn(&mut Shard<'_>) + Send + Sync + 'static,
-    begin: impl Fn(&mut Shard<'_>, Sender<T>) + Clone + Send + Sync + 'static,
-) -> (Live, Receiver<T>) {
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
-    let live = Live::start(shards(count), move |shard| {
-        prepare(shard);
-        if shard.id() == ZERO {
-            let (begin, tell) = (begin.clone(), tell.lock().unwrap().clone());
-            shard.callback(move |shard| begin(shard, tell));
-        }
-        Ok(())
-    });
-    (live, told)
-}
-
 /// Keeps a shard from ever sleeping.
 fn keep_busy(shard: &mut Shard<'_>) {
     // A timer for the next turn leaves nothing of the sleep.

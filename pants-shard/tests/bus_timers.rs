@@ -2,36 +2,18 @@
 
 mod support;
 
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use pants_shard::{SendError, Shard, ShardId};
 
 use crate::support::*;
 
-const ZERO: ShardId = ShardId::new(0);
-const ONE: ShardId = ShardId::new(1);
 const MILLI: Duration = Duration::from_millis(1);
-
-fn start<T: Send + 'static>(
-    begin: impl Fn(&mut Shard<'_>, Sender<T>) + Clone + Send + Sync + 'static,
-) -> (Live, Receiver<T>) {
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
-    let live = Live::start(shards(2), move |shard| {
-        if shard.id() == ZERO {
-            let (begin, tell) = (begin.clone(), tell.lock().unwrap().clone());
-            shard.callback(move |shard| begin(shard, tell));
-        }
-        Ok(())
-    });
-    (live, told)
-}
 
 #[test]
 fn a_timer_set_on_another_shard_runs_there_and_not_too_early() {
-    let (_live, told) = start(|shard, tell| {
+    let (_live, told) = start(2, |shard, tell| {
         let set = Instant::now();
         let work = move |shard: &mut Shard<'_>| tell.send((shard.id(), set.elapsed())).unwrap();
         let timer = shard.bus().defer(ONE, 20 * MILLI, work).unwrap();
@@ -59,7 +41,7 @@ impl Drop for Held {
 
 #[test]
 fn a_cancelled_timer_does_not_run_and_holds_nothing() {
-    let (_live, told) = start(|shard, tell| {
+    let (_live, told) = start(2, |shard, tell| {
         let held = Held(tell);
         let timer = shard.bus().defer(ONE, Duration::from_secs(3600), move |_| held.tell("ran")).unwrap();
         timer.cancel();
@@ -70,7 +52,7 @@ fn a_cancelled_timer_does_not_run_and_holds_nothing() {
 
 #[test]
 fn a_cycle_on_another_shard_goes_on_until_it_is_cancelled_from_here() {
-    let (live, told) = start(|shard, tell| {
+    let (live, told) = start(2, |shard, tell| {
         let held = Held(tell);
         let work = move |shard: &mut Shard<'_>| held.tell(if shard.id() == ONE { "ran" } else { "ran elsewhere" });
         let timer = shard.bus().cycle(ONE, 2 * MILLI, work).unwrap();
@@ -84,7 +66,7 @@ fn a_cycle_on_another_shard_goes_on_until_it_is_cancelled_from_here() {
 
 #[test]
 fn a_cycle_keeps_its_rate_from_the_first_run_on() {
-    let (_live, told) = start(|shard, tell| {
+    let (_live, told) = start(2, |shard, tell| {
         let interval = 10 * MILLI;
         let work = move |shard: &mut Shard<'_>| {
             tell.send(shard.context().stats().cycle_ticks_skipped).unwrap();
@@ -100,7 +82,7 @@ fn a_cycle_keeps_its_rate_from_the_first_run_on() {
 
 #[test]
 fn a_cycle_without_an_interval_and_a_timer_on_no_shard_come_back() {
-    let (_live, told) = start(|shard, tell| {
+    let (_live, told) = start(2, |shard, tell| {
         let bus = shard.bus();
         let zero = bus.cycle(ONE, Duration::ZERO, |_| {});
         tell.send(matches!(zero, Err(SendError::ZeroInterval(_)))).unwrap();
@@ -112,7 +94,7 @@ fn a_cycle_without_an_interval_and_a_timer_on_no_shard_come_back() {
 
 #[test]
 fn an_endless_delay_never_ends_and_does_no_harm() {
-    let (_live, told) = start(|shard, tell| {
+    let (_live, told) = start(2, |shard, tell| {
         let other = tell.clone();
         shard.bus().defer(ONE, Duration::MAX, move |_| tell.send(false).unwrap()).unwrap();
         shard.bus().defer(ONE, MILLI, move |_| other.send(true).unwrap()).unwrap();

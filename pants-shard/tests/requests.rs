@@ -5,32 +5,12 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
 use std::sync::Mutex;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use pants_shard::{Error, Reply, Runtime, SendError, Shard, ShardId, Unanswered};
 
 use crate::support::*;
-
-const ZERO: ShardId = ShardId::new(0);
-const ONE: ShardId = ShardId::new(1);
-
-/// Starts `count` shards, and runs `begin` on shard 0 once all serve.
-fn start<T: Send + 'static>(
-    count: usize,
-    begin: impl Fn(&mut Shard<'_>, Sender<T>) + Clone + Send + Sync + 'static,
-) -> (Live, std::sync::mpsc::Receiver<T>) {
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
-    let live = Live::start(shards(count), move |shard| {
-        if shard.id() == ZERO {
-            let (begin, tell) = (begin.clone(), tell.lock().unwrap().clone());
-            shard.callback(move |shard| begin(shard, tell));
-        }
-        Ok(())
-    });
-    (live, told)
-}
 
 #[test]
 fn a_request_runs_over_there_and_its_answer_over_here() {

@@ -6,12 +6,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pants_shard::{Config, ConfigBuilder, Connection, Error, Handler, Report, Result, Running, Runtime, Shard, Shards};
+use pants_shard::{
+    Config, ConfigBuilder, Connection, Error, Handler, Report, Result, Running, Runtime, Shard, ShardId, Shards,
+};
 
 /// How long a test waits for what must come before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,6 +23,10 @@ pub(crate) const ANY_PORT: &str = "127.0.0.1:0";
 
 /// What a test's own panics say.
 pub(crate) const ON_PURPOSE: &str = "on purpose";
+
+/// The first shards of a runtime.
+pub(crate) const ZERO: ShardId = ShardId::new(0);
+pub(crate) const ONE: ShardId = ShardId::new(1);
 
 /// A configuration of this many shards, not pinned.
 pub(crate) fn shards(count: usize) -> ConfigBuilder {
@@ -90,6 +96,33 @@ impl Drop for Live {
             assert!(joined.is_ok() || thread::panicking(), "a shard has failed: {joined:?}");
         }
     }
+}
+
+/// Starts `count` shards, and runs `begin` on shard 0 once all serve, with a way to tell the test what it sees.
+pub(crate) fn start<T: Send + 'static>(
+    count: usize,
+    begin: impl Fn(&mut Shard<'_>, Sender<T>) + Clone + Send + Sync + 'static,
+) -> (Live, Receiver<T>) {
+    start_prepared(count, |_shard| {}, begin)
+}
+
+/// The same, with something done on every shard before.
+pub(crate) fn start_prepared<T: Send + 'static>(
+    count: usize,
+    prepare: impl Fn(&mut Shard<'_>) + Send + Sync + 'static,
+    begin: impl Fn(&mut Shard<'_>, Sender<T>) + Clone + Send + Sync + 'static,
+) -> (Live, Receiver<T>) {
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let live = Live::start(shards(count), move |shard| {
+        prepare(shard);
+        if shard.id() == ZERO {
+            let (begin, tell) = (begin.clone(), tell.lock().unwrap().clone());
+            shard.callback(move |shard| begin(shard, tell));
+        }
+        Ok(())
+    });
+    (live, told)
 }
 
 /// Runs `f` on a thread of its own and gives what it returned, unless it takes too long.
