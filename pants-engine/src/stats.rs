@@ -41,6 +41,10 @@ pub struct Stats {
     pub connections_started: u64,
     /// Connections that have closed, for whatever reason.
     pub connections_closed: u64,
+    /// Connections that have come from other engines.
+    pub connections_handed_in: u64,
+    /// Connections that have left for other engines, and were not refused there.
+    pub connections_handed_out: u64,
     /// Connections open now, those still connecting included.
     pub connections_open: u64,
     /// Failed calls of `accept`.

@@ -8,7 +8,7 @@ use crate::channel::state::Flags;
 use crate::clock::Tick;
 use crate::context::{Context, Running};
 use crate::error::{Error, Result};
-use crate::key::{Key, TimerKey};
+use crate::key::{Key, ServerKey, TimerKey};
 use crate::limits;
 use crate::slots::{Channel, ConnectionSlot, ServerSlot, Task};
 
@@ -20,17 +20,46 @@ impl Context {
 
     /// Adds a connection, registers its socket and arms its timeouts.
     pub(crate) fn insert_connection(&mut self, slot: ConnectionSlot) -> io::Result<Key> {
+        self.try_insert_connection(slot).map_err(|(_, error)| error)
+    }
+
+    /// As [`insert_connection`](Self::insert_connection); gives back what could not be registered.
+    pub(crate) fn try_insert_connection(
+        &mut self,
+        slot: ConnectionSlot,
+    ) -> Result<Key, (Box<ConnectionSlot>, io::Error)> {
         let key = self.channels.insert(Channel::Connection(slot));
         let Some(Channel::Connection(slot)) = self.channels.get_mut(key) else { unreachable!("it was just inserted") };
         slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE).when(self.drain.is_some()));
         let fd = slot.stream.transport.socket().as_fd();
         if let Err(error) = self.registrar.register_stream(fd, key) {
-            self.channels.remove(key);
-            return Err(error);
+            let Some(Channel::Connection(slot)) = self.channels.remove(key) else { unreachable!("it is still there") };
+            return Err((Box::new(slot), error));
         }
         self.stats.connections_open += 1;
         self.rearm(key);
         Ok(key)
+    }
+
+    /// Takes a connection out of its slot: its timers go, and its place at its server is free.
+    pub(crate) fn release(&mut self, key: Key) -> Option<ConnectionSlot> {
+        let Some(Channel::Connection(mut slot)) = self.channels.remove(key) else { return None };
+        for timer in slot.deadline_timer.take().into_iter().chain(slot.timers.take().into_iter().flat_map(|all| *all)) {
+            self.timers.remove(timer);
+        }
+        if let Some(server) = slot.server {
+            self.leave_server(server);
+        }
+        self.stats.connections_open -= 1;
+        Some(slot)
+    }
+
+    fn leave_server(&mut self, key: ServerKey) {
+        let Some(slot) = self.server_slot(key.0) else { return };
+        slot.server.connections -= 1;
+        if slot.server.wants_accept() {
+            self.schedule(key.0);
+        }
     }
 
     pub(crate) fn insert_after(&mut self, delay: Duration, task: Task) -> TimerKey {

@@ -77,22 +77,14 @@ impl Dispatcher {
     /// Frees a connection: its descriptor, its timers and its place at its server.
     fn remove(&mut self, key: Key, reason: CloseReason) {
         let context = &mut self.context;
-        let Some(Channel::Connection(slot)) = context.channels.remove(key) else { return };
+        let Some(slot) = context.release(key) else { return };
         context.forget_dial(key);
-        for timer in slot.deadline_timer.into_iter().chain(slot.timers.into_iter().flat_map(|timers| *timers)) {
-            context.timers.remove(timer);
-        }
-        if let Some(server) = slot.server.and_then(|server| context.server_slot(server.0).map(|slot| (server, slot))) {
-            let (key, slot) = server;
-            slot.server.connections -= 1;
-            if slot.server.wants_accept() {
-                context.schedule(key.0);
-            }
+        if slot.stream.flags.any(Flags::LEAVING) {
+            context.departures.remove(&key);
         }
         if reason.resets() || slot.stream.queued() > 0 {
             slot.stream.transport.socket().reset_on_close();
         }
-        context.stats.connections_open -= 1;
         context.stats.connections_closed += 1;
         // Last: what it owns may panic when it is dropped.
         drop(self.handlers.remove(key));
