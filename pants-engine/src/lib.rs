@@ -42,13 +42,14 @@
 //!   [`Context::cycle`], [`Connection::defer`].
 //! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`] with [`Keepalive`], [`DatagramOptions`].
 //! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`]; [`Connection::detach`] and
-//!   [`Context::attach`] for connections that move to another engine.
+//!   [`Context::attach`] for connections that move to another engine, [`Balancer`] for those that have just come.
 //!
 //! Small programs for many of these are in `examples/`; those who come from the Python framework find their words in
 //! [`coming_from_python`].
 
 #![forbid(unsafe_code)]
 
+mod balance;
 mod buffer;
 mod busy;
 mod channel;
@@ -82,6 +83,7 @@ mod sync;
 mod timers;
 mod transport;
 
+pub use crate::balance::{Balancer, Newcomer};
 pub use crate::channel::state::CloseReason;
 pub use crate::connection::Connection;
 pub use crate::context::Context;

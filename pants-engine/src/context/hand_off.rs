@@ -116,7 +116,7 @@ impl Context {
         };
         match self.channels.get(server.0) {
             Some(Channel::Server(_)) if self.closing_all => Err(HandOffError::Stopping),
-            Some(Channel::Server(slot)) if slot.server.is_full() => Err(HandOffError::Full),
+            Some(Channel::Server(slot)) if slot.is_full() => Err(HandOffError::Full),
             Some(Channel::Server(_)) => Ok(()),
             _ => Err(HandOffError::Stopping),
         }
@@ -136,8 +136,10 @@ impl Context {
             connection: slot.stream.detach(&self.clock),
             error: HandOffError::Failed(error.kind()),
         })?;
-        if let Some(slot) = server.and_then(|server| self.server_slot(server.0)) {
-            slot.server.connections += 1;
+        if let Some(server) = server
+            && self.server_slot(server.0).is_some_and(|slot| slot.count_connection(1))
+        {
+            self.schedule(server.0);
         }
         self.new_handlers.push((key, handler));
         self.schedule(key);

@@ -56,8 +56,7 @@ impl Context {
 
     fn leave_server(&mut self, key: ServerKey) {
         let Some(slot) = self.server_slot(key.0) else { return };
-        slot.server.connections -= 1;
-        if slot.server.wants_accept() {
+        if slot.count_connection(-1) {
             self.schedule(key.0);
         }
     }
