@@ -4,7 +4,7 @@
 //! own `SO_REUSEPORT` listener at each address, and shares nothing with the others on the path of a message. A [`Bus`]
 //! carries work between them.
 //!
-//! What it does not do: it moves no connection from one shard to another, installs no logger, allocator or signal handler,
+//! What it does not do: it installs no logger, allocator or signal handler,
 //! and has no futures.
 //!
 //! ```no_run
@@ -58,8 +58,8 @@ pub use pants_engine as engine;
 pub use pants_engine::{
     Acceptor, Address, AddressError, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Credentials,
     Datagram, DatagramHandler, DatagramKey, DatagramOptions, Delimiter, Endpoint, Engine, EngineOptions,
-    Error as EngineError, Frame, FrameError, Framer, Handler, Keepalive, LengthPrefix, Match, Overflow, Pattern,
-    PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress, zerocopy,
+    Error as EngineError, Frame, FrameError, Framer, HandOffError, Handler, Keepalive, LengthPrefix, Match, Overflow,
+    Pattern, PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress, zerocopy,
 };
 
 pub use crate::bus::remote::RemoteBus;

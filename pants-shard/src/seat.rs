@@ -83,6 +83,8 @@ impl Seat {
         engine.close_all();
         // Those that still wait for an answer learn that there will be none.
         local.bus.pending().abandon(&mut Shard::new(engine.context(), &local));
+        // Connections that were under way are back.
+        engine.close_all();
         let undelivered: usize = lanes.iter().map(Receiver::len).sum();
         if undelivered > 0 {
             tracing::error!(shard = %id, undelivered, "messages were accepted and did not run, since a shard has failed");
@@ -107,7 +109,7 @@ impl Seat {
         let local = Rc::new(Local {
             id: self.id,
             shards: self.config.placement().len(),
-            bus: Bus::new(self.id, lanes),
+            bus: Bus::new(self.id, lanes, Arc::clone(&self.shutdown)),
             config: self.config,
             shutdown: Arc::clone(&self.shutdown),
             groups: self.groups,
@@ -166,7 +168,9 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Local, lanes:
         *progress = Progress::Stopping;
         context.drain(Duration::ZERO);
     }
-    if matches!(*progress, Progress::Draining | Progress::Stopping) && context.is_drained() {
+    // A connection that is under way may come back, to be drained here.
+    let drained = context.is_drained() && !local.bus.moves().any_under_way();
+    if matches!(*progress, Progress::Draining | Progress::Stopping) && drained {
         *progress = Progress::Drained;
         shutdown.arrive_drained();
     }

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use crate::channel::state::CloseReason;
 use crate::channel::stream::Stream;
 use crate::context::Context;
 use crate::hand_off::{Detached, HandOffError, LeftBehind, Refused};
@@ -87,7 +88,8 @@ impl Context {
     }
 
     /// Takes a connection back that was refused elsewhere. Its handler's
-    /// [`on_hand_off_error`](Handler::on_hand_off_error) comes first. It has another key than before.
+    /// [`on_hand_off_error`](Handler::on_hand_off_error) comes first. It has another key than before. An engine that is closing
+    /// every channel closes it too.
     ///
     /// # Errors
     ///
@@ -100,6 +102,11 @@ impl Context {
     ) -> Result<ConnectionKey, Refused> {
         let LeftBehind { handler, server } = left_behind;
         let key = self.settle_in(connection, server, handler)?;
+        if self.closing_all
+            && let Some(slot) = self.connection_slot(key)
+        {
+            slot.stream.doom(CloseReason::Stopped);
+        }
         self.hand_off_errors.insert(key, error);
         self.stats.connections_handed_out -= 1;
         Ok(ConnectionKey(key))

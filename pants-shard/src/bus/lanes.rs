@@ -72,6 +72,11 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
+    /// Whether a push would be refused now. Nobody else pushes here, so that one that would not be stays so until the next.
+    pub(crate) fn is_full(&self) -> bool {
+        self.sender.is_full()
+    }
+
     pub(crate) fn push<M: Message + 'static>(&self, message: M) -> Result<(), SendError<M>> {
         let unwrap = |message: Box<dyn Message>| *message.into_any().downcast::<M>().expect("it is what was sent");
         self.sender.try_send(Box::new(message)).map_err(|error| match error {
