@@ -35,6 +35,7 @@
 //! * [`Bus`]: work between shards.
 //! * [`Config`], [`ConfigBuilder`], [`Flags`], [`OwnKey`], [`parse_timeout`]: settings and where they come from;
 //!   [`Placement`]: which shard runs where.
+//! * [`Balance`]: which shard serves a connection.
 //! * [`engine`]: all of [`pants_engine`], what is most used of it also here.
 //!
 //! A handler sees its engine and not its shard: it keeps what it needs of that, such as a clone of the [`Bus`] or of

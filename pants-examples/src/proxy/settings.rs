@@ -201,7 +201,7 @@ mod tests {
         let flags = ProxyFlags { connect_timeout: Some("5".into()), ..to(&["80", "here", "80"]) };
         assert_eq!(
             resolve("proxy.too = 1\nruntime.shards = 0", &[("PANTS_FIN_TIMEOUT", "0s")], &flags).unwrap_err(),
-            "p.toml:1:1: proxy.too: unknown key; did you mean \"to\"?\n\
+            "p.toml:1:7: proxy.too: unknown key; did you mean \"to\"?\n\
              p.toml:2:18: runtime.shards: must be at least 1 or \"auto\", not 0\n\
              --connect-timeout: expected a duration such as \"30s\" or \"off\", found \"5\"\n\
              --to: address \"here\": the port is missing; write \"here:4040\"\n\

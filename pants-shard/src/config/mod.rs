@@ -134,12 +134,12 @@ impl Config {
             if key.section() != section {
                 let gap = if section.is_empty() { "" } else { "\n" };
                 section = key.section();
-                write!(toml, "{gap}[{section}]\n").expect("a string takes all that is written to it");
+                writeln!(toml, "{gap}[{section}]").expect("a string takes all that is written to it");
             }
             // A path may hold a line break, which would end the comment.
             let origin = origin.to_string().replace(char::is_control, "?");
             let (about, name, value) = (key.about, key.name(), key.show(&self.values));
-            write!(toml, "# {about}\n{name} = {value}  # {origin}\n")
+            writeln!(toml, "# {about}\n{name} = {value}  # {origin}")
                 .expect("a string takes all that is written to it");
         }
         toml

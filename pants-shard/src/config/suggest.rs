@@ -3,34 +3,30 @@
 use super::key::Key;
 
 /// What every variable's name begins with, unless a program chooses otherwise for its own.
-pub(super) const PREFIX: &str = "PANTS_";
+const PREFIX: &str = "PANTS_";
 
 /// Variables that are not settings: the file's path, and the program's log filter, which this crate does not read.
 const OTHER_VARIABLES: [&str; 2] = ["PANTS_CONFIG", "PANTS_LOG"];
 
 /// What to say of a name in a section where no such key is, or at the top of the file.
 pub(super) fn unknown_key(section: Option<&str>, name: &str, keys: &[Key]) -> String {
-    let here: Vec<&str> = keys.iter().filter(|key| Some(key.section()) == section).map(Key::name).collect();
     let spelling = name.to_ascii_lowercase().replace('-', "_");
-    let homes: Vec<String> = keys
-        .iter()
-        .filter(|key| key.name() == spelling || long_name(key) == spelling)
-        .filter(|key| Some(key.section()) != section)
-        .map(|key| home(key, name))
-        .collect();
-    let own_long_name = keys.iter().find(|key| Some(key.section()) == section && long_name(key) == spelling);
-    if let Some(meant) = own_long_name.map(Key::name).or_else(|| near_miss(name, here.iter().copied())) {
-        return format!("unknown key; did you mean \"{meant}\"?");
-    }
-    if !homes.is_empty() {
+    let meant = keys.iter().filter(|key| key.name() == spelling || long_name(key) == spelling);
+    let (here, homes): (Vec<&Key>, Vec<&Key>) = meant.partition(|key| Some(key.section()) == section);
+    if here.is_empty() && !homes.is_empty() {
+        let homes: Vec<String> = homes.into_iter().map(|key| home(key, name)).collect();
         return format!("that key belongs in {}", homes.join(" or "));
+    }
+    let known: Vec<&str> = keys.iter().filter(|key| Some(key.section()) == section).map(Key::name).collect();
+    if let Some(meant) = here.first().map(|key| key.name()).or_else(|| near_miss(name, known.iter().copied())) {
+        return format!("unknown key; did you mean \"{meant}\"?");
     }
     let elsewhere = near_miss(name, keys.iter().map(Key::name));
     if let Some(meant) = elsewhere.and_then(|meant| keys.iter().find(|key| key.name() == meant)) {
         return format!("unknown key; did you mean \"{}\" in [{}]?", meant.name(), meant.section());
     }
     match section {
-        Some(section) => format!("unknown key; the keys of [{section}] are {}", here.join(", ")),
+        Some(section) => format!("unknown key; the keys of [{section}] are {}", known.join(", ")),
         None => format!("unknown key; the sections are {}", sections(keys).join(", ")),
     }
 }
@@ -146,6 +142,7 @@ mod tests {
         for (section, name, what) in [
             (Some("runtime"), "shard", "unknown key; did you mean \"shards\"?"),
             (Some("timeouts"), "idle_timeout", "unknown key; did you mean \"idle\"?"),
+            (Some("runtime"), "Drain-Timeout", "unknown key; did you mean \"drain_timeout\"?"),
             (Some("listener"), "shard", "unknown key; did you mean \"shards\" in [runtime]?"),
             (None, "shard", "unknown key; did you mean \"shards\" in [runtime]?"),
             (Some("admin"), "password", "unknown key; the keys of [admin] are listen"),
