@@ -33,7 +33,9 @@
 //! * [`Runtime`], [`Running`], [`StopHandle`] and [`Report`]: starting, stopping, what became of it.
 //! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see.
 //! * [`Bus`]: work between shards.
-//! * [`Config`], [`ConfigBuilder`], [`Flags`], [`parse_timeout`]: settings and where they come from; [`Placement`]: which shard runs where.
+//! * [`Config`], [`ConfigBuilder`], [`Flags`], [`OwnKey`], [`parse_timeout`]: settings and where they come from;
+//!   [`Placement`]: which shard runs where.
+//! * [`Balance`]: which shard serves a connection.
 //! * [`engine`]: all of [`pants_engine`], what is most used of it also here.
 //!
 //! A handler sees its engine and not its shard: it keeps what it needs of that, such as a clone of the [`Bus`] or of
@@ -42,6 +44,7 @@
 #![forbid(unsafe_code)]
 
 mod affinity;
+mod balance;
 mod bus;
 mod config;
 mod error;
@@ -62,13 +65,14 @@ pub use pants_engine::{
     Pattern, PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress, zerocopy,
 };
 
+pub use crate::balance::{Balance, UnknownBalance};
 pub use crate::bus::remote::RemoteBus;
 pub use crate::bus::request::{Reply, Unanswered};
 pub use crate::bus::timer::BusTimer;
 pub use crate::bus::{Bus, SendError};
-pub use crate::config::{Config, ConfigBuilder, ConfigError, Flags, parse_timeout};
+pub use crate::config::{Config, ConfigBuilder, ConfigError, Flags, OwnKey, parse_timeout};
 pub use crate::error::{Error, Result};
-pub use crate::placement::{CpuId, Placement, PlacementError, Policy, Shards, place};
+pub use crate::placement::{CpuId, Layout, Placement, PlacementError, Policy, Shards, place};
 pub use crate::runtime::{Report, Running, Runtime, StopHandle};
 pub use crate::shard::Shard;
 pub use crate::shard_id::ShardId;
