@@ -135,6 +135,13 @@ impl Registrar {
         }
     }
 
+    /// Forgets a socket that is about to close here and may live on elsewhere, another process having a descriptor of it: as
+    /// long as it does, the kernel would go on to tell of its events (epoll(7)).
+    pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
+        // It fails for a socket that is not registered, which is what is wanted.
+        let _ = self.0.deregister(&mut SourceFd(&fd.as_raw_fd()));
+    }
+
     /// Registers the alarm's timerfd, edge-triggered: it comes once for each time it goes off, read or not.
     pub(crate) fn register_alarm(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         self.0.register(&mut SourceFd(&fd.as_raw_fd()), ALARM, Interest::READABLE)

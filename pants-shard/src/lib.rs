@@ -68,6 +68,7 @@ pub use crate::bus::timer::BusTimer;
 pub use crate::bus::{Bus, SendError};
 pub use crate::config::{Config, ConfigBuilder, ConfigError, Flags, parse_timeout};
 pub use crate::error::{Error, Result};
+pub use crate::listener::changes::Listeners;
 pub use crate::placement::{CpuId, Placement, PlacementError, Policy, Shards, place};
 pub use crate::runtime::{Report, Running, Runtime, StopHandle};
 pub use crate::shard::Shard;

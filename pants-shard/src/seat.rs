@@ -16,7 +16,9 @@ use crate::bus::lanes::{Incoming, LaneEnds, Message, Outgoing};
 use crate::bus::request::Answers;
 use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
-use crate::listener::{Declared, ListenerGroups};
+use crate::listener::ListenerGroups;
+use crate::listener::changes::Changes;
+use crate::listener::servers::Servers;
 use crate::placement::CpuId;
 use crate::shard::{Local, Shard};
 use crate::shard_id::ShardId;
@@ -32,6 +34,7 @@ pub(crate) struct Seat {
     pub(crate) startup: Arc<Startup>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) groups: Arc<ListenerGroups>,
+    pub(crate) changes: Arc<Changes>,
 }
 
 /// Why a shard does not come to serve.
@@ -81,6 +84,7 @@ impl Seat {
         // After a failure it is still open, and nobody would run what is sent, or deliver what is answered.
         local.bus.seal();
         engine.close_all();
+        local.changes.abandon();
         // Those that still wait for an answer learn that there will be none.
         local.bus.pending().abandon(&mut Shard::new(engine.context(), &local));
         let undelivered: usize = lanes.iter().map(Receiver::len).sum();
@@ -111,10 +115,13 @@ impl Seat {
             config: self.config,
             shutdown: Arc::clone(&self.shutdown),
             groups: self.groups,
-            declared: RefCell::new(Some(Declared::default())),
+            changes: self.changes,
+            servers: RefCell::new(Servers::default()),
             states: RefCell::new(HashMap::new()),
         });
-        engine.add_source(News::new(self.shutdown));
+        let seated = Rc::clone(&local);
+        let take_turn = move |context: &mut Context| seated.changes.take_turns(&mut Shard::new(context, &seated));
+        engine.add_source(News::new(self.shutdown, take_turn));
         engine.add_source(Incoming::new(self.lanes.receivers, Rc::clone(&local)));
         engine.add_source(Answers(Rc::clone(&local)));
 
@@ -123,8 +130,8 @@ impl Seat {
         self.startup.step();
 
         self.startup.wait_to_open(self.id)?;
-        let declared = local.declared.take().unwrap_or_default();
-        for server in declared.servers() {
+        local.servers.borrow_mut().is_set_up = true;
+        for server in local.servers.borrow().all().iter().flat_map(|served| &served.keys).copied() {
             engine.context().open(server)?;
             if let Some(address) = engine.context().server_address(server) {
                 self.startup.note_address(address);
@@ -183,7 +190,7 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Local, lanes:
 }
 
 /// Runs `f`, and makes an error of its panic.
-fn guarded<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(crate) fn guarded<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| Err(Error::Panicked(panic_message(&*payload))))
 }
 

@@ -13,7 +13,9 @@ use pants_engine::{Acceptor, Context, ServerKey, ServerOptions, TimerKey, ToAddr
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::listener::{Declared, ListenerGroups};
+use crate::listener::changes::{Changes, Listeners};
+use crate::listener::servers::Servers;
+use crate::listener::{Declaration, ListenerGroups};
 use crate::shard_id::ShardId;
 use crate::shutdown::{Shutdown, Stage};
 
@@ -33,14 +35,18 @@ pub(crate) struct Local {
     pub(crate) config: Arc<Config>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) groups: Arc<ListenerGroups>,
-    /// `None` once set-up is over.
-    pub(crate) declared: RefCell<Option<Declared>>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) servers: RefCell<Servers>,
     pub(crate) states: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
 }
 
 impl<'a> Shard<'a> {
     pub(crate) fn new(context: &'a mut Context, local: &'a Rc<Local>) -> Self {
         Self { context, local }
+    }
+
+    pub(crate) fn local(&self) -> &'a Rc<Local> {
+        self.local
     }
 
     /// Which shard this is.
@@ -86,7 +92,8 @@ impl<'a> Shard<'a> {
     ///
     /// # Errors
     ///
-    /// If the address is not understood or taken, the options contradict each other, or set-up is over.
+    /// If the address is not understood or taken, the options contradict each other, or set-up is over: then
+    /// [`listeners`](Self::listeners) adds servers, on all shards.
     pub fn listen_with(
         &mut self,
         address: impl ToAddress,
@@ -94,11 +101,23 @@ impl<'a> Shard<'a> {
         acceptor: impl Acceptor,
     ) -> Result<ServerKey> {
         let address = address.to_address().map_err(pants_engine::Error::from)?;
-        let share = self.local.config.share_port();
-        let options = ServerOptions { reuse_port: options.reuse_port || share || self.local.shards > 1, ..options };
-        let mut declared = self.local.declared.borrow_mut();
-        let declared = declared.as_mut().ok_or(Error::LateListen)?;
-        self.local.groups.bind(self.context, declared, address, share, options, acceptor)
+        let Local { groups, servers, config, .. } = &**self.local;
+        let mut servers = servers.borrow_mut();
+        if servers.is_set_up {
+            return Err(Error::LateListen);
+        }
+        let nth = servers.count(&address);
+        let group = groups.declared(&address, nth);
+        let declaration = Declaration { address, nth, options };
+        let served = groups.bind(self.context, config, group, &declaration, acceptor)?;
+        let key = served.keys[0];
+        servers.insert(served);
+        Ok(key)
+    }
+
+    /// Adds and removes listeners of all shards after set-up. What it is told, it is told on this shard.
+    pub fn listeners(&self) -> Listeners {
+        Listeners::new(Arc::clone(&self.local.changes), self.local.id)
     }
 
     /// The program's own state of type `T` on this shard, made by `T::default()` when first asked for. Work that comes from
