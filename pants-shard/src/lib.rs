@@ -65,6 +65,7 @@ pub use pants_engine::{
     Pattern, PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress, zerocopy,
 };
 
+pub use crate::balance::leveller::Movable;
 pub use crate::balance::{Balance, UnknownBalance};
 pub use crate::bus::remote::RemoteBus;
 pub use crate::bus::request::{Reply, Unanswered};
@@ -72,6 +73,8 @@ pub use crate::bus::timer::BusTimer;
 pub use crate::bus::{Bus, SendError};
 pub use crate::config::{Config, ConfigBuilder, ConfigError, Flags, OwnKey, parse_timeout};
 pub use crate::error::{Error, Result};
+pub use crate::listener::builder::ListenerBuilder;
+pub use crate::listener::changes::Listeners;
 pub use crate::placement::{CpuId, Layout, Placement, PlacementError, Policy, Shards, place};
 pub use crate::runtime::{Report, Running, Runtime, StopHandle};
 pub use crate::shard::Shard;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::Sender;
-use pants_engine::{Endpoint, Stats};
+use pants_engine::{Acceptor, Endpoint, Stats, ToAddress};
 
 use crate::bus::lanes::{Message, Outgoing, make_lanes};
 use crate::bus::remote::RemoteBus;
 use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
 use crate::listener::ListenerGroups;
+use crate::listener::changes::{Changes, Listeners, Told};
 use crate::placement::Placement;
 use crate::seat::Seat;
 use crate::shard::Shard;
@@ -53,6 +54,7 @@ pub struct Running {
     threads: Vec<JoinHandle<Result<Stats>>>,
     startup: Arc<Startup>,
     shutdown: Arc<Shutdown>,
+    changes: Arc<Changes>,
     from_outside: Vec<Sender<Box<dyn Message>>>,
     config: Arc<Config>,
 }
@@ -101,7 +103,9 @@ impl Runtime {
         let shards = self.config.placement().len();
         let startup = Arc::new(Startup::new(shards));
         let shutdown = Arc::new(Shutdown::new(shards));
-        let groups = Arc::new(ListenerGroups::default());
+        let groups = Arc::new(ListenerGroups::new(shards, false, Vec::new()));
+        let changes = Changes::new(shards, Arc::clone(&shutdown), Arc::clone(&startup), Arc::clone(&groups));
+        let changes = Arc::new(changes);
         let set_up = Arc::new(set_up);
         let mut threads = Vec::with_capacity(shards);
         let (lanes, from_outside) = make_lanes(shards);
@@ -114,6 +118,7 @@ impl Runtime {
                 startup: Arc::clone(&startup),
                 shutdown: Arc::clone(&shutdown),
                 groups: Arc::clone(&groups),
+                changes: Arc::clone(&changes),
             };
             let (id, set_up) = (seat.id, Arc::clone(&set_up));
             match thread::Builder::new().name(id.to_string()).spawn(move || seat.occupy(&*set_up)) {
@@ -124,7 +129,7 @@ impl Runtime {
                 }
             }
         }
-        let running = Running { threads, startup, shutdown, from_outside, config: self.config };
+        let running = Running { threads, startup, shutdown, changes, from_outside, config: self.config };
         if let Err(Abandoned) = running.startup.wait_until_open() {
             running.shutdown.advance(Stage::Leaving);
             let failure = running.startup.take_failure();
@@ -158,6 +163,43 @@ impl Running {
         let lanes = self.from_outside.iter().cloned().zip(self.shutdown.doorbells().iter().cloned());
         let lanes = lanes.map(|(sender, doorbell)| Outgoing { sender, doorbell }).collect();
         RemoteBus::new(lanes, Arc::clone(&self.shutdown))
+    }
+
+    /// Has every shard listen at `address`, and waits until they do: [`Listeners::listen`], from a thread that is no shard.
+    /// Gives the address, a port resolved.
+    ///
+    /// # Errors
+    ///
+    /// If the address is not understood, taken, or listened at already, or a shard fails, which is named: then none listens.
+    /// Also if the runtime has stopped.
+    pub fn listen<A: Acceptor>(
+        &self,
+        address: impl ToAddress,
+        make: impl Fn(&mut Shard<'_>) -> A + Send + Sync + 'static,
+    ) -> Result<Endpoint> {
+        self.wait_for(|listeners, told| listeners.listen(address, make, told))
+    }
+
+    /// Has every shard accept what is queued at `address` and close its listening socket there, and waits until they have:
+    /// [`Listeners::unlisten`], from a thread that is no shard. Connections stay.
+    ///
+    /// # Errors
+    ///
+    /// If no shard listens there, or the runtime has stopped.
+    pub fn unlisten(&self, address: impl ToAddress) -> Result<Endpoint> {
+        self.wait_for(|listeners, told| listeners.unlisten(address, told))
+    }
+
+    /// Adds and removes listeners without waiting. What it is told, it is told on shard 0.
+    pub fn listeners(&self) -> Listeners {
+        Listeners::new(Arc::clone(&self.changes), ShardId::new(0))
+    }
+
+    fn wait_for(&self, ask: impl FnOnce(Listeners, Told) -> Result<()>) -> Result<Endpoint> {
+        let (tell, told) = crossbeam_channel::bounded(1);
+        ask(self.listeners(), Box::new(move |_shard, result| drop(tell.send(result))))?;
+        // What would tell is dropped when the runtime ends.
+        told.recv().unwrap_or(Err(Error::Stopped))
     }
 
     /// A handle by which other threads, one that waits for signals say, end the runtime.

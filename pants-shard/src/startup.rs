@@ -87,6 +87,11 @@ impl Startup {
         }
     }
 
+    /// No server listens there any more.
+    pub(crate) fn forget_address(&self, address: &Endpoint) {
+        self.lock().addresses.retain(|known| known != address);
+    }
+
     pub(crate) fn addresses(&self) -> Vec<Endpoint> {
         self.lock().addresses.clone()
     }

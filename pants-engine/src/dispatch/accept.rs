@@ -1,6 +1,7 @@
 //! The dispatcher's part for servers: accepting, the shortage of descriptors, closing.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use rustix::io::Errno;
@@ -42,7 +43,7 @@ impl Dispatcher {
             }
             if !slot.server.wants_accept() {
                 let emptied = slot.server.passive || !(slot.server.ready && slot.server.open);
-                if draining && emptied {
+                if (draining || slot.server.retiring) && emptied {
                     self.close_server(key);
                 }
                 return;
@@ -178,6 +179,9 @@ impl Dispatcher {
             self.admit(key, socket, peer);
         }
         if let Some(Channel::Server(slot)) = self.context.channels.remove(key) {
+            if slot.server.open {
+                self.context.registrar.deregister(slot.server.socket.as_fd());
+            }
             let Some(mut acceptor) = slot.acceptor else { return };
             self.context.running = Running::Server(key);
             acceptor.on_close();

@@ -114,10 +114,7 @@ mod tests {
     #[test]
     fn a_plan_gives_each_what_it_lacks() {
         assert_eq!(counts(0, &[300, 100, 100, 100]).moves(1.05, 1000), [1, 2, 3].map(|to| (ShardId::new(to), 50)));
-        assert_eq!(counts(0, &[300, 100, 100, 100]).moves(1.05, 70), [
-            (ShardId::new(1), 50),
-            (ShardId::new(2), 20)
-        ]);
+        assert_eq!(counts(0, &[300, 100, 100, 100]).moves(1.05, 70), [(ShardId::new(1), 50), (ShardId::new(2), 20)]);
         assert_eq!(counts(1, &[300, 100, 100, 100]).moves(1.05, 1000), []);
         assert_eq!(counts(0, &[2, 1]).moves(1.01, 10), [], "one of three is left over wherever it is");
         assert_eq!(counts(0, &[2, 0]).moves(1.01, 10), [(ShardId::new(1), 1)]);

@@ -12,9 +12,11 @@ use std::time::Duration;
 use pants_engine::{Balancer, Connection, ConnectionKey, Context, Handler, Newcomer, ServerKey};
 
 use super::counts::Counts;
+use super::{Balance, Balancing};
 use crate::bus::Bus;
 use crate::bus::hand_off::UnderWay;
 use crate::listener::GroupId;
+use crate::listener::servers::Served;
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
 
@@ -62,22 +64,23 @@ pub trait Movable: Handler + Sized {
 
 /// When a leveller acts.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Policy {
+struct Policy {
     /// A shard may have so many times the mean.
-    pub(crate) max_skew: f64,
+    max_skew: f64,
     /// How long after a change the others are told, and how long moves are apart.
-    pub(crate) interval: Duration,
-    pub(crate) moves_per_interval: usize,
-    /// Only this shard accepts.
-    pub(crate) sole_acceptor: Option<ShardId>,
+    interval: Duration,
+    moves_per_interval: usize,
+    /// One shard accepts for all.
+    accepts_alone: bool,
 }
 
 /// Moves one connection to another shard, if its handler lets it.
-type Mover = Rc<dyn Fn(&mut Context, ConnectionKey, ShardId)>;
+pub(crate) type Mover = Rc<dyn Fn(&mut Context, ConnectionKey, ShardId)>;
 
 pub(crate) struct Leveller {
     group: GroupId,
-    server: ServerKey,
+    /// The shard's servers of the group: one, or several where there were more sockets to take over than there are shards.
+    servers: Vec<ServerKey>,
     bus: Bus,
     policy: Policy,
     /// `None` if live connections stay.
@@ -90,10 +93,29 @@ pub(crate) struct Leveller {
 }
 
 impl Leveller {
-    pub(crate) fn new(group: GroupId, server: ServerKey, bus: Bus, policy: Policy, mover: Option<Mover>) -> Rc<Self> {
-        let counts = RefCell::new(Counts::new(bus.shard(), bus.shards()));
-        let (told, scheduled) = (Cell::new(0), Cell::new(false));
-        Rc::new(Self { group, server, bus, policy, mover, counts, told, scheduled })
+    /// That of one shard's servers, if their balance asks for one.
+    pub(crate) fn of(shard: &Shard<'_>, served: &Served, sole_acceptor: Option<ShardId>) -> Option<Rc<Self>> {
+        let Balancing { balance, mover } = &served.balancing;
+        let by_count = matches!(balance, Balance::LeastConnections | Balance::Rebalance);
+        if shard.shards() == 1 || !(by_count || sole_acceptor.is_some()) {
+            return None;
+        }
+        let (bus, config) = (shard.bus(), shard.config());
+        Some(Rc::new(Self {
+            group: served.group,
+            servers: served.keys.clone(),
+            policy: Policy {
+                max_skew: config.max_skew(),
+                interval: config.balance_interval(),
+                moves_per_interval: config.moves_per_interval(),
+                accepts_alone: sole_acceptor.is_some(),
+            },
+            mover: mover.clone().filter(|_| *balance == Balance::Rebalance),
+            counts: RefCell::new(Counts::new(bus.shard(), bus.shards())),
+            told: Cell::new(0),
+            scheduled: Cell::new(false),
+            bus,
+        }))
     }
 
     /// Another shard has told how many it has.
@@ -114,8 +136,7 @@ impl Leveller {
     /// Tells the others, if there is news, and moves connections, if there are too many.
     fn look(self: &Rc<Self>, context: &mut Context) {
         self.scheduled.set(false);
-        let open = context.connections_open(self.server);
-        self.counts.borrow_mut().set_own(open);
+        let open = self.count(context);
         if self.told.get() != open && !self.tell(open) {
             // Somebody's lane is full.
             self.look_later(context);
@@ -123,6 +144,13 @@ impl Leveller {
         if self.mover.is_some() {
             self.rebalance(context);
         }
+    }
+
+    /// How many connections this shard has.
+    fn count(&self, context: &Context) -> usize {
+        let open = self.servers.iter().map(|&server| context.connections_open(server)).sum();
+        self.counts.borrow_mut().set_own(open);
+        open
     }
 
     /// Returns whether all others will hear of it.
@@ -150,7 +178,8 @@ impl Leveller {
         if moves.is_empty() {
             return;
         }
-        let mut connections = context.connections(self.server).into_iter();
+        let connections: Vec<_> = self.servers.iter().flat_map(|&server| context.connections(server)).collect();
+        let mut connections = connections.into_iter();
         for (to, count) in moves {
             for connection in connections.by_ref().take(count) {
                 mover(context, connection, to);
@@ -163,28 +192,34 @@ impl Leveller {
     /// Where a connection that has just come is to be served.
     fn place(&self) -> ShardId {
         let counts = self.counts.borrow();
-        match self.policy.sole_acceptor {
-            Some(_) => counts.emptiest(),
-            None => counts.better_place(self.policy.max_skew).unwrap_or(self.bus.shard()),
+        if self.policy.accepts_alone {
+            counts.emptiest()
+        } else {
+            counts.better_place(self.policy.max_skew).unwrap_or(self.bus.shard())
         }
     }
 
     /// Sends a newcomer to another shard; gives it back if the way is full.
-    fn send(&self, context: &mut Context, to: ShardId, newcomer: Newcomer) -> Option<Newcomer> {
-        let Some(under_way) = UnderWay::begin(&self.bus, to) else { return Some(newcomer) };
-        let (group, own, server, open) = (self.group, self.bus.shard(), self.server, self.counts.borrow().own());
+    fn send(&self, to: ShardId, newcomer: Newcomer) -> Option<Newcomer> {
+        let newcomer = match self.bus.check_move(to, newcomer) {
+            Ok(newcomer) => newcomer,
+            Err(error) => return Some(error.into_inner()),
+        };
+        let under_way = UnderWay::begin(&self.bus);
+        let (group, own, server, open) = (self.group, self.bus.shard(), self.servers[0], self.counts.borrow().own());
         let parcel = Arc::new(Mutex::new(Some(newcomer)));
         let there = Arc::clone(&parcel);
         let here = Arc::clone(&parcel);
         let arrive = move |shard: &mut Shard<'_>| {
             let Some(leveller) = shard.leveller(group) else { return };
             leveller.counts.borrow_mut().set(own, open);
-            if shard.context().can_attach(Some(leveller.server)).is_err() {
+            let server = leveller.servers[0];
+            if shard.context().can_attach(Some(server)).is_err() {
                 return;
             }
             let mut parcel = there.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(newcomer) = parcel.take() {
-                *parcel = shard.context().admit(leveller.server, newcomer).err();
+                *parcel = shard.context().admit(server, newcomer).err();
             }
         };
         // Whoever could not take it leaves it in the parcel.
@@ -200,7 +235,6 @@ impl Leveller {
             return parcel.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
         self.counts.borrow_mut().add(to);
-        let _ = context;
         None
     }
 }
@@ -226,9 +260,9 @@ pub(crate) struct Usher(pub(crate) Rc<Leveller>);
 impl Balancer for Usher {
     fn on_accept(&mut self, context: &mut Context, newcomer: Newcomer) -> Option<Newcomer> {
         let leveller = &self.0;
-        leveller.counts.borrow_mut().set_own(context.connections_open(leveller.server));
+        leveller.count(context);
         let place = leveller.place();
-        if place == leveller.bus.shard() { Some(newcomer) } else { leveller.send(context, place, newcomer) }
+        if place == leveller.bus.shard() { Some(newcomer) } else { leveller.send(place, newcomer) }
     }
 
     fn on_change(&mut self, context: &mut Context, _open: usize) {

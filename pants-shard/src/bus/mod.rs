@@ -9,7 +9,6 @@ pub(crate) mod timer;
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use self::hand_off::Moves;
@@ -18,7 +17,6 @@ use self::request::{Ask, AskLater, Pending, Reply, Unanswered};
 use self::timer::{BusTimer, BusTimers, Cycle, Defer, Timing};
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
-use crate::shutdown::Shutdown;
 
 /// Sends work to the shards of a runtime; each shard has its own. Cheap to clone, for handlers to keep.
 ///
@@ -118,9 +116,14 @@ impl<T> fmt::Debug for SendError<T> {
 }
 
 impl Bus {
-    pub(crate) fn new(shard: ShardId, lanes: Vec<Outgoing>, shutdown: Arc<Shutdown>) -> Self {
+    pub(crate) fn new(shard: ShardId, lanes: Vec<Outgoing>, moves: Moves) -> Self {
         let (pending, timers, sealed) = (Pending::default(), BusTimers::default(), Cell::new(false));
-        Self(Rc::new(Inner { shard, lanes, pending, timers, moves: Moves::new(shutdown), sealed }))
+        Self(Rc::new(Inner { shard, lanes, pending, timers, moves, sealed }))
+    }
+
+    /// How many shards the runtime has.
+    pub fn shards(&self) -> usize {
+        self.0.lanes.len()
     }
 
     /// The shard whose bus this is.
