@@ -41,7 +41,8 @@
 //! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::defer_precise`],
 //!   [`Context::cycle`], [`Connection::defer`].
 //! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`] with [`Keepalive`], [`DatagramOptions`].
-//! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`].
+//! * Other threads: [`Remote`], for queues of one's own [`Doorbell`] and [`Source`], and [`Pulse`] for those that watch over an
+//!   engine.
 //!
 //! Small programs for many of these are in `examples/`; those who come from the Python framework find their words in
 //! [`coming_from_python`].
@@ -72,6 +73,7 @@ mod limits;
 mod net;
 mod options;
 mod poll;
+mod pulse;
 mod remote;
 mod slab;
 mod slots;
@@ -99,6 +101,7 @@ pub use crate::net::address::{Address, AddressError, ToAddress};
 pub use crate::net::credentials::Credentials;
 pub use crate::net::endpoint::Endpoint;
 pub use crate::options::{ConnectionOptions, EngineOptions, Keepalive, ServerOptions};
+pub use crate::pulse::{Activity, Beat, Pulse};
 pub use crate::remote::{Remote, SendError};
 pub use crate::stats::Stats;
 pub use zerocopy;

@@ -5,12 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::channel::server::Server;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::handler::Acceptor;
+use crate::handler::{Acceptor, AnyAcceptor};
 use crate::key::{ConnectionKey, ServerKey};
 use crate::net::address::{Address, ToAddress};
 use crate::net::endpoint::Endpoint;
 use crate::net::socket::{Bound, Socket};
 use crate::options::ServerOptions;
+use crate::pulse::Activity;
 use crate::slots::{Channel, ServerSlot, Task};
 
 impl Context {
@@ -63,8 +64,12 @@ impl Context {
         let configured = bound.socket.configure_server(&options);
         configured.map_err(|source| Error::Listen { address: bound.local.clone().into(), source })?;
         let server = Server::new(bound, options);
-        let slot = ServerSlot { server, acceptor: Some(Box::new(acceptor)), scheduled: false };
-        Ok(ServerKey(self.channels.insert(Channel::Server(Box::new(slot)))))
+        let acceptor: Box<dyn AnyAcceptor> = Box::new(acceptor);
+        let name = Activity::Acceptor(acceptor.type_name());
+        let slot = ServerSlot { server, acceptor: Some(acceptor), scheduled: false };
+        let key = self.channels.insert(Channel::Server(Box::new(slot)));
+        self.heart.name(key, name);
+        Ok(ServerKey(key))
     }
 
     /// Takes over a stream socket that is bound already: one that was inherited, or made with options that pants does not

@@ -15,6 +15,7 @@ use crate::key::{Key, ServerKey};
 use crate::limits;
 use crate::net::endpoint::Endpoint;
 use crate::net::socket::Socket;
+use crate::pulse::Activity;
 use crate::slots::{Channel, ConnectionSlot, Task};
 
 impl Dispatcher {
@@ -49,14 +50,14 @@ impl Dispatcher {
         let Some(slot) = self.context.server_slot(key) else { return };
         slot.server.announced = true;
         let address = slot.server.address.clone();
-        self.context.running = Running::Server(key);
+        self.context.enter(Running::Server(key));
         self.with_acceptor(key, |acceptor| acceptor.on_listen(&address));
         self.context.running = Running::Nobody;
     }
 
     /// Makes a connection of an accepted socket, if the acceptor wants it.
     fn admit(&mut self, key: Key, socket: Socket, peer: Endpoint) {
-        self.context.running = Running::Server(key);
+        self.context.enter(Running::Server(key));
         let handler = self.with_acceptor(key, |acceptor| acceptor.on_accept(peer.clone())).flatten();
         self.context.running = Running::Nobody;
         let Some(handler) = handler else {
@@ -70,6 +71,7 @@ impl Dispatcher {
             Ok(connection) => connection,
             Err(error) => return self.complain(key, Errno::from_io_error(&error).unwrap_or(Errno::NOMEM)),
         };
+        self.context.heart.name(connection, Activity::Handler((*handler).type_name()));
         self.handlers.insert(connection, handler);
         if let Some(slot) = self.context.server_slot(key) {
             slot.server.connections += 1;
@@ -78,7 +80,7 @@ impl Dispatcher {
         if self.context.drain.is_some() {
             self.context.schedule(connection);
         }
-        self.context.running = Running::Connection(connection);
+        self.context.enter(Running::Connection(connection));
         self.call(connection, crate::handler::Handler::on_connect);
         self.settle(connection);
         self.context.flush_outbox();
@@ -114,7 +116,7 @@ impl Dispatcher {
         }
         let error = Error::Accept { address: slot.server.address.clone().into(), source: io::Error::from(errno) };
         tracing::warn!("{error}; the server goes on");
-        self.context.running = Running::Server(key);
+        self.context.enter(Running::Server(key));
         self.with_acceptor(key, |acceptor| acceptor.on_error(&error));
         self.context.running = Running::Nobody;
     }
@@ -123,7 +125,7 @@ impl Dispatcher {
     pub(crate) fn close_server(&mut self, key: Key) {
         if let Some(Channel::Server(slot)) = self.context.channels.remove(key) {
             let Some(mut acceptor) = slot.acceptor else { return };
-            self.context.running = Running::Server(key);
+            self.context.enter(Running::Server(key));
             acceptor.on_close();
             self.context.running = Running::Nobody;
         }
