@@ -52,6 +52,7 @@ mod seat;
 mod shard;
 mod shard_id;
 mod shutdown;
+mod stall;
 mod startup;
 
 pub use pants_engine as engine;

@@ -17,6 +17,7 @@ use crate::seat::Seat;
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
 use crate::shutdown::{Shutdown, Stage};
+use crate::stall::{self, STALL_AFTER};
 use crate::startup::{Abandoned, Startup};
 
 /// The shards of a program, before they are started.
@@ -51,6 +52,8 @@ pub struct Runtime {
 /// Shards that run. Dropping it lets them run on, with nobody to wait for them.
 pub struct Running {
     threads: Vec<JoinHandle<Result<Stats>>>,
+    /// `None` until the shards have started.
+    watchdog: Option<JoinHandle<()>>,
     startup: Arc<Startup>,
     shutdown: Arc<Shutdown>,
     from_outside: Vec<Sender<Box<dyn Message>>>,
@@ -124,13 +127,21 @@ impl Runtime {
                 }
             }
         }
-        let running = Running { threads, startup, shutdown, from_outside, config: self.config };
+        let mut running = Running { threads, watchdog: None, startup, shutdown, from_outside, config: self.config };
         if let Err(Abandoned) = running.startup.wait_until_open() {
             running.shutdown.advance(Stage::Leaving);
             let failure = running.startup.take_failure();
             let joined = running.join();
             let unknown = || Error::Panicked("while the shards started, for a reason that nobody has told".to_owned());
             return Err(failure.or(joined.err()).unwrap_or_else(unknown));
+        }
+        match stall::watch(running.startup.take_pulses(), STALL_AFTER) {
+            Ok(watchdog) => running.watchdog = Some(watchdog),
+            Err(error) => {
+                running.stop();
+                running.join()?;
+                return Err(Error::Spawn(error));
+            }
         }
         Ok(running)
     }
@@ -192,6 +203,13 @@ impl Running {
                     let error = Error::Shard { shard: ShardId::new(index), source: Box::new(error) };
                     failure.get_or_insert(error);
                 }
+            }
+        }
+        if let Some(watchdog) = self.watchdog {
+            // It need not wait for its next look to see that all have ended.
+            watchdog.thread().unpark();
+            if let Err(payload) = watchdog.join() {
+                failure.get_or_insert(Error::Panicked(panic_message(&*payload)));
             }
         }
         failure.map_or(Ok(report), Err)

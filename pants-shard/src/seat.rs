@@ -100,6 +100,7 @@ impl Seat {
             affinity::pin(cpu).map_err(|source| Error::Pin { cpu, source })?;
         }
         let mut engine = Engine::new()?;
+        self.startup.note_pulse(self.id, engine.pulse());
         let doorbells = self.startup.exchange_doorbells(self.id, engine.doorbell())?;
         self.shutdown.set_doorbells(doorbells.clone());
         let lanes = self.lanes.senders.into_iter().zip(doorbells);
