@@ -32,7 +32,7 @@
 //!
 //! * [`Runtime`], [`Running`], [`StopHandle`] and [`Report`]: starting, stopping, what became of it.
 //! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see.
-//! * [`Bus`]: work between shards.
+//! * [`Bus`]: work between shards; [`Offloader`]: work that blocks, for helper threads.
 //! * [`Config`], [`ConfigBuilder`], [`Flags`], [`parse_timeout`]: settings and where they come from; [`Placement`]: which shard runs where.
 //! * [`engine`]: all of [`pants_engine`], what is most used of it also here.
 //!
@@ -46,6 +46,7 @@ mod bus;
 mod config;
 mod error;
 mod listener;
+mod offload;
 mod placement;
 mod runtime;
 mod seat;
@@ -69,6 +70,7 @@ pub use crate::bus::timer::BusTimer;
 pub use crate::bus::{Bus, SendError};
 pub use crate::config::{Config, ConfigBuilder, ConfigError, Flags, parse_timeout};
 pub use crate::error::{Error, Result};
+pub use crate::offload::{OffloadError, Offloader};
 pub use crate::placement::{CpuId, Placement, PlacementError, Policy, Shards, place};
 pub use crate::runtime::{Report, Running, Runtime, StopHandle};
 pub use crate::shard::Shard;

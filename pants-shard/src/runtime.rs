@@ -12,6 +12,7 @@ use crate::bus::remote::RemoteBus;
 use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
 use crate::listener::ListenerGroups;
+use crate::offload::{OFFLOAD_THREADS, Pool};
 use crate::placement::Placement;
 use crate::seat::Seat;
 use crate::shard::Shard;
@@ -105,6 +106,7 @@ impl Runtime {
         let startup = Arc::new(Startup::new(shards));
         let shutdown = Arc::new(Shutdown::new(shards));
         let groups = Arc::new(ListenerGroups::default());
+        let pool = Arc::new(Pool::new(OFFLOAD_THREADS));
         let set_up = Arc::new(set_up);
         let mut threads = Vec::with_capacity(shards);
         let (lanes, from_outside) = make_lanes(shards);
@@ -117,6 +119,7 @@ impl Runtime {
                 startup: Arc::clone(&startup),
                 shutdown: Arc::clone(&shutdown),
                 groups: Arc::clone(&groups),
+                pool: Arc::clone(&pool),
             };
             let (id, set_up) = (seat.id, Arc::clone(&set_up));
             match thread::Builder::new().name(id.to_string()).spawn(move || seat.occupy(&*set_up)) {

@@ -1,6 +1,6 @@
 //! The life of one shard's thread: it sets up, serves, and leaves when all do.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -17,6 +17,7 @@ use crate::bus::request::Answers;
 use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
 use crate::listener::{Declared, ListenerGroups};
+use crate::offload::{Offloader, Pool};
 use crate::placement::CpuId;
 use crate::shard::{Local, Shard};
 use crate::shard_id::ShardId;
@@ -32,6 +33,7 @@ pub(crate) struct Seat {
     pub(crate) startup: Arc<Startup>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) groups: Arc<ListenerGroups>,
+    pub(crate) pool: Arc<Pool>,
 }
 
 /// Why a shard does not come to serve.
@@ -105,10 +107,13 @@ impl Seat {
         self.shutdown.set_doorbells(doorbells.clone());
         let lanes = self.lanes.senders.into_iter().zip(doorbells);
         let lanes = lanes.map(|(sender, doorbell)| Outgoing { sender, doorbell }).collect();
+        let bus = Bus::new(self.id, lanes);
         let local = Rc::new(Local {
             id: self.id,
             shards: self.config.placement().len(),
-            bus: Bus::new(self.id, lanes),
+            offloader: Offloader::new(bus.clone(), self.pool),
+            awaits_offloaded: Cell::new(false),
+            bus,
             config: self.config,
             shutdown: Arc::clone(&self.shutdown),
             groups: self.groups,
@@ -138,7 +143,7 @@ impl Seat {
 }
 
 /// Runs the engine until the runtime has ended.
-fn serve(engine: &mut Engine, local: &Local, lanes: &[Receiver<Box<dyn Message>>]) -> Result<()> {
+fn serve(engine: &mut Engine, local: &Rc<Local>, lanes: &[Receiver<Box<dyn Message>>]) -> Result<()> {
     let mut progress = Progress::Serving;
     engine.run_while(|context| {
         advance(&mut progress, context, local, lanes);
@@ -149,7 +154,7 @@ fn serve(engine: &mut Engine, local: &Local, lanes: &[Receiver<Box<dyn Message>>
 }
 
 /// Follows the runtime's stage, as far as this shard can.
-fn advance(progress: &mut Progress, context: &mut Context, local: &Local, lanes: &[Receiver<Box<dyn Message>>]) {
+fn advance(progress: &mut Progress, context: &mut Context, local: &Rc<Local>, lanes: &[Receiver<Box<dyn Message>>]) {
     let shutdown = &local.shutdown;
     // What is asked of one engine is meant for the runtime: a shard does not leave alone.
     if context.take_stop() {
@@ -162,12 +167,17 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Local, lanes:
         *progress = Progress::Draining;
         local.groups.release_claims();
         context.drain(local.config.drain_timeout());
+        local.awaits_offloaded.set(true);
+        let late = Rc::clone(local);
+        context.defer(local.config.drain_timeout(), move |_| late.awaits_offloaded.set(false));
     }
     if *progress == Progress::Draining && shutdown.stage() >= Stage::Stopping {
         *progress = Progress::Stopping;
+        local.awaits_offloaded.set(false);
         context.drain(Duration::ZERO);
     }
-    if matches!(*progress, Progress::Draining | Progress::Stopping) && context.is_drained() {
+    let awaits_offloaded = local.awaits_offloaded.get() && local.bus.has_offloaded();
+    if matches!(*progress, Progress::Draining | Progress::Stopping) && context.is_drained() && !awaits_offloaded {
         *progress = Progress::Drained;
         shutdown.arrive_drained();
     }
