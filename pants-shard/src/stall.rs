@@ -45,15 +45,17 @@ impl Watchdog {
 
     fn run(mut self) {
         let look_every = (self.stall_after / LOOKS).max(LOOK_EVERY_MIN);
-        let mut quiet_since = None;
+        let mut now = Instant::now();
+        let mut last_work = now;
         while !self.shards.iter().all(|(pulse, _)| pulse.has_ended()) {
-            thread::park_timeout(look_every);
-            let now = Instant::now();
-            if self.look(now) {
-                quiet_since = None;
-            } else if now - *quiet_since.get_or_insert(now) >= QUIET {
+            if now - last_work < QUIET {
+                thread::park_timeout(look_every);
+            } else {
                 self.sleep();
-                quiet_since = None;
+            }
+            now = Instant::now();
+            if self.look(now) {
+                last_work = now;
             }
         }
     }
@@ -118,12 +120,13 @@ impl Watch {
 
     /// Takes note of the beat that is seen now, and says so if the shard stalls or has done so until now.
     fn look(&mut self, beat: Beat, now: Instant, stall_after: Duration) -> Option<Sight> {
-        let so_far = now - self.since;
         if beat != self.beat {
-            let (stalled, told) = (self.stalls, self.told);
+            let over = || Sight { kind: Kind::Over, so_far: now - self.since, tell: self.told };
+            let over = self.stalls.then(over);
             *self = Self { last_told: self.last_told, ..Self::new(beat, now) };
-            return stalled.then_some(Sight { kind: Kind::Over, so_far, tell: told });
+            return over;
         }
+        let so_far = now - self.since;
         if !beat.is_working() || so_far < stall_after {
             return None;
         }
