@@ -39,6 +39,15 @@
 //! A handler sees its engine and not its shard: it keeps what it needs of that, such as a clone of the [`Bus`] or of
 //! [`Shard::state`], which the acceptor's closure hands it.
 
+//! # Callbacks that block
+//!
+//! A callback that takes long keeps all other connections of its shard waiting. A watchdog thread looks after that: when a turn
+//! of a shard's loop has lasted for 100 ms it warns, through `tracing`, of the shard, what runs there (the type of the handler, a
+//! timer, a message from another thread) and how long so far, at most once a second, and again when that is over. It counts
+//! such stalls in [`Stats::stalls`], costs the shards no reading of the clock, and sleeps when they do.
+//!
+//! What must block belongs on a helper thread: that is what an [`Offloader`] is for.
+
 #![forbid(unsafe_code)]
 
 mod affinity;

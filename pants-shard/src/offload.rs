@@ -76,7 +76,7 @@ const QUEUED_MAX: usize = 1024;
 /// # client.write_all(b"Cargo.toml\n")?;
 /// # let mut answer = String::new();
 /// # BufReader::new(client).read_line(&mut answer)?;
-/// # assert_eq!(answer.trim().parse(), std::fs::metadata("Cargo.toml").map(|about| about.len()).map_err(|_| unreachable!()).and_then(|length: u64| Ok::<_, std::num::ParseIntError>(length)));
+/// # assert_eq!(answer.trim().parse::<u64>()?, std::fs::metadata("Cargo.toml")?.len());
 /// running.stop();
 /// running.join()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

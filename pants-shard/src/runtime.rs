@@ -180,7 +180,8 @@ impl Running {
     }
 
     /// Ends service in good order, within the configuration's `drain_timeout`: servers take what is queued and close, what
-    /// is being answered is finished, and quiet connections are closed with FIN. Returns at once.
+    /// is being answered is finished, quiet connections are closed with FIN, and what is offloaded is awaited. Returns at
+    /// once.
     pub fn drain(&self) {
         self.shutdown.advance(Stage::Draining);
     }
