@@ -22,29 +22,29 @@ const QUEUED_MAX: usize = 1024;
 /// Runs work that blocks on the runtime's helper threads; each shard has its own. Cheap to clone, for handlers to keep.
 ///
 /// A callback that reads a file, hashes a password or asks a database keeps all other connections of its shard waiting.
-/// There are 4 threads, started when there is something to do, which run on any CPU that the process may use; up to 1,024 pieces of
-/// work wait for them, in the order of their coming.
+/// There are 4 threads, started when there is something to do, which run on any CPU that the process may use; up to 1,024
+/// pieces of work wait for them, in the order of their coming.
 ///
-/// A [drain](crate::Running::drain) waits for what is offloaded, as long as it waits for connections: within the configuration's
-/// `drain_timeout`. A [stop](crate::Running::stop) does not. What has not begun then never does; what has goes on by itself, and what
-/// it returns is dropped.
+/// A [drain](crate::Running::drain) waits for what is offloaded, as long as it waits for connections: within the
+/// configuration's `drain_timeout`. A [stop](crate::Running::stop) does not. What has not begun then never does; what has goes
+/// on by itself, and what it returns is dropped.
 ///
 /// # Examples
 ///
 /// A server that answers with the length of the file that it is asked for:
 ///
 /// ```
-/// use pants_shard::{Config, Connection, Delimiter, Handler, Match, Offloader, Runtime};
+/// use pants_shard::{Config, Connection, Handler, Offloader, Runtime};
 ///
 /// struct Lengths(Offloader);
 ///
 /// impl Handler for Lengths {
 ///     fn on_connect(&mut self, connection: &mut Connection<'_>) {
-///         connection.set_delimiter(Delimiter::bytes(b"\n"));
+///         connection.set_delimiter("\n");
 ///     }
 ///
-///     fn on_match(&mut self, connection: &mut Connection<'_>, line: &Match<'_>) {
-///         let (key, path) = (connection.key(), String::from_utf8_lossy(line.bytes()).into_owned());
+///     fn on_read(&mut self, connection: &mut Connection<'_>, path: &[u8]) {
+///         let (key, path) = (connection.key(), String::from_utf8_lossy(path).into_owned());
 ///         let asked = self.0.offload(
 ///             move || std::fs::metadata(path).map(|about| about.len()),
 ///             move |shard, answer| {
@@ -62,8 +62,6 @@ const QUEUED_MAX: usize = 1024;
 ///             connection.write(b"too busy\n");
 ///         }
 ///     }
-///
-///     fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
 /// }
 ///
 /// let running = Runtime::new(Config::default())?.start(|shard| {

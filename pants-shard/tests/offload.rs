@@ -127,51 +127,67 @@ fn too_much_work_comes_back_whole_and_the_rest_is_done() {
     live.stop();
 }
 
-/// Starts a shard that offloads work which waits, and then more than can run beside it; gives what has become of each.
-fn start_waiting(timeout: Duration) -> (Live, Vec<Sender<()>>, Receiver<Result<usize, Unanswered>>, Arc<AtomicUsize>) {
-    let (begin, begun) = channel();
-    let (gates, works): (Vec<_>, Vec<_>) = (0..4).map(|_| gated(&begin)).unzip();
-    let works = Mutex::new(works);
-    let late = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&late);
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
-    let live = Live::start(shards(1).drain_timeout(timeout), move |shard| {
-        let tell = tell.lock().unwrap();
-        for (number, work) in works.lock().unwrap().drain(..).enumerate() {
-            let tell = tell.clone();
-            let then = move |_: &mut Shard<'_>, answer: Result<(), Unanswered>| {
-                tell.send(answer.map(|()| number)).unwrap();
-            };
-            assert!(shard.offload(work, then).is_ok());
-        }
-        let (tell, late) = (tell.clone(), Arc::clone(&late));
-        let work = move || late.fetch_add(1, Ordering::Relaxed);
-        assert!(shard.offload(work, move |_, answer| tell.send(answer.map(|_| 4)).unwrap()).is_ok());
-        shard.listen(ANY_PORT, |_peer| Echo).map(drop)
-    });
-    next_all(&begun, 4);
-    (live, gates, told, count)
+/// A shard that has offloaded four pieces of work, which wait, and one that must wait for these.
+struct Waiting {
+    live: Live,
+    /// Dropping them lets the four go on.
+    gates: Vec<Sender<()>>,
+    /// What has become of each.
+    told: Receiver<Result<usize, Unanswered>>,
+    /// How often the fifth has run.
+    fifth: Arc<AtomicUsize>,
 }
 
-/// Ends a runtime by `end` and waits for it.
-fn end(live: Live, end: impl FnOnce(&Running)) {
-    end(live.running());
-    live.join();
+impl Waiting {
+    fn start(drain_timeout: Duration) -> Self {
+        let (begin, begun) = channel();
+        let (gates, works): (Vec<_>, Vec<_>) = (0..4).map(|_| gated(&begin)).unzip();
+        let works = Mutex::new(works);
+        let fifth = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&fifth);
+        let (tell, told) = channel();
+        let tell = Mutex::new(tell);
+        let live = Live::start(shards(1).drain_timeout(drain_timeout), move |shard| {
+            let tell = tell.lock().unwrap();
+            for (number, work) in works.lock().unwrap().drain(..).enumerate() {
+                let tell = tell.clone();
+                let then = move |_: &mut Shard<'_>, answer: Result<(), Unanswered>| {
+                    tell.send(answer.map(|()| number)).unwrap();
+                };
+                assert!(shard.offload(work, then).is_ok());
+            }
+            let (tell, count) = (tell.clone(), Arc::clone(&count));
+            let work = move || count.fetch_add(1, Ordering::Relaxed);
+            assert!(shard.offload(work, move |_, answer| tell.send(answer.map(|_| 4)).unwrap()).is_ok());
+            shard.listen(ANY_PORT, |_peer| Echo).map(drop)
+        });
+        next_all(&begun, 4);
+        Self { live, gates, told, fifth }
+    }
+
+    /// Ends the runtime by `end`, while the four wait, and expects that all five remain unanswered.
+    fn assert_abandoned(self, end: impl FnOnce(&Running)) {
+        end(self.live.running());
+        self.live.join();
+        assert_eq!(self.told.try_iter().collect::<Vec<_>>(), [Err(Unanswered); 5]);
+        drop(self.gates);
+        assert_eq!(self.fifth.load(Ordering::Relaxed), 0);
+    }
 }
 
 #[test]
 fn a_stop_waits_for_nothing_and_what_has_not_begun_never_does() {
-    let (live, gates, told, late) = start_waiting(PATIENCE);
-    end(live, Running::stop);
-    assert_eq!(told.try_iter().collect::<Vec<_>>(), [Err(Unanswered); 5]);
-    drop(gates);
-    assert_eq!(late.load(Ordering::Relaxed), 0);
+    Waiting::start(PATIENCE).assert_abandoned(Running::stop);
+}
+
+#[test]
+fn a_drain_does_not_wait_past_its_time() {
+    Waiting::start(Duration::from_millis(50)).assert_abandoned(Running::drain);
 }
 
 #[test]
 fn a_drain_waits_for_what_is_offloaded() {
-    let (live, gates, told, late) = start_waiting(PATIENCE);
+    let Waiting { live, gates, told, fifth } = Waiting::start(PATIENCE);
     live.running().drain();
     while TcpStream::connect(live.address()).is_ok() {
         thread::yield_now();
@@ -188,22 +204,14 @@ fn a_drain_waits_for_what_is_offloaded() {
     let mut told: Vec<_> = told.try_iter().flatten().collect();
     told.sort_unstable();
     assert_eq!(told, [0, 1, 2, 3, 4]);
-    assert_eq!(late.load(Ordering::Relaxed), 1);
-}
-
-#[test]
-fn a_drain_does_not_wait_past_its_time() {
-    let (live, _gates, told, late) = start_waiting(Duration::from_millis(50));
-    end(live, Running::drain);
-    assert_eq!(told.try_iter().collect::<Vec<_>>(), [Err(Unanswered); 5]);
-    assert_eq!(late.load(Ordering::Relaxed), 0);
+    assert_eq!(fifth.load(Ordering::Relaxed), 1);
 }
 
 #[test]
 fn work_that_is_offered_at_the_end_comes_back() {
     let (live, told) = start(1, |shard, tell| {
         let (begin, begun) = channel();
-        let (_open, work) = gated(&begin);
+        let (open, work) = gated(&begin);
         let then = move |shard: &mut Shard<'_>, answer: Result<(), Unanswered>| {
             assert_eq!(answer, Err(Unanswered));
             let again = shard.offload(|| 7, |_, _| panic!("it was refused"));
@@ -211,7 +219,8 @@ fn work_that_is_offered_at_the_end_comes_back() {
             tell.send(work()).unwrap();
         };
         assert!(shard.offload(work, then).is_ok());
-        std::mem::forget(_open);
+        // It never comes to an end before the shard does.
+        std::mem::forget(open);
         next(&begun);
         shard.stop();
     });

@@ -166,9 +166,23 @@ fn watchdogs() -> Vec<String> {
     statuses.filter(|status| status.starts_with("Name:\twatchdog\n")).collect()
 }
 
+/// Waits until there are so many. A thread has its name a moment after it was started, and the kernel drops it a moment after
+/// it was joined.
+fn wait_for_watchdogs(count: usize) -> Vec<String> {
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        let found = watchdogs();
+        if found.len() == count {
+            return found;
+        }
+        assert!(Instant::now() < limit, "there are {}, not {count}", found.len());
+        thread::yield_now();
+    }
+}
+
 /// How often the only watchdog has gone to sleep.
 fn sleeps() -> u64 {
-    let status = watchdogs().remove(0);
+    let status = wait_for_watchdogs(1).remove(0);
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     line.unwrap().trim().parse().unwrap()
 }
@@ -196,12 +210,7 @@ fn the_watchdog_rests_when_all_shards_do_and_wakes_for_a_stall() {
 fn the_watchdog_ends_with_its_runtime() {
     let (_alone, _told) = listen();
     let live = Live::start(shards(2), |_shard| Ok(()));
-    assert_eq!(watchdogs().len(), 1);
+    wait_for_watchdogs(1);
     live.stop();
-    let limit = Instant::now() + PATIENCE;
-    // The kernel drops a thread only a moment after it was joined.
-    while !watchdogs().is_empty() {
-        assert!(Instant::now() < limit, "the watchdog is still there");
-        thread::yield_now();
-    }
+    wait_for_watchdogs(0);
 }
