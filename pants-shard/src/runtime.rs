@@ -13,11 +13,13 @@ use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
 use crate::listener::ListenerGroups;
 use crate::listener::changes::{Changes, Listeners, Told};
+use crate::offload::Pool;
 use crate::placement::Placement;
 use crate::seat::Seat;
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
 use crate::shutdown::{Shutdown, Stage};
+use crate::stall;
 use crate::startup::{Abandoned, Startup};
 
 /// The shards of a program, before they are started.
@@ -52,6 +54,8 @@ pub struct Runtime {
 /// Shards that run. Dropping it lets them run on, with nobody to wait for them.
 pub struct Running {
     threads: Vec<JoinHandle<Result<Stats>>>,
+    /// `None` until the shards have started.
+    watchdog: Option<JoinHandle<()>>,
     startup: Arc<Startup>,
     shutdown: Arc<Shutdown>,
     changes: Arc<Changes>,
@@ -106,6 +110,7 @@ impl Runtime {
         let groups = Arc::new(ListenerGroups::new(shards, false, Vec::new()));
         let changes = Changes::new(shards, Arc::clone(&shutdown), Arc::clone(&startup), Arc::clone(&groups));
         let changes = Arc::new(changes);
+        let pool = Arc::new(Pool::new(self.config.offload_threads()));
         let set_up = Arc::new(set_up);
         let mut threads = Vec::with_capacity(shards);
         let (lanes, from_outside) = make_lanes(shards);
@@ -119,6 +124,7 @@ impl Runtime {
                 shutdown: Arc::clone(&shutdown),
                 groups: Arc::clone(&groups),
                 changes: Arc::clone(&changes),
+                pool: Arc::clone(&pool),
             };
             let (id, set_up) = (seat.id, Arc::clone(&set_up));
             match thread::Builder::new().name(id.to_string()).spawn(move || seat.occupy(&*set_up)) {
@@ -129,13 +135,24 @@ impl Runtime {
                 }
             }
         }
-        let running = Running { threads, startup, shutdown, changes, from_outside, config: self.config };
+        let mut running =
+            Running { threads, watchdog: None, startup, shutdown, changes, from_outside, config: self.config };
         if let Err(Abandoned) = running.startup.wait_until_open() {
             running.shutdown.advance(Stage::Leaving);
             let failure = running.startup.take_failure();
             let joined = running.join();
             let unknown = || Error::Panicked("while the shards started, for a reason that nobody has told".to_owned());
             return Err(failure.or(joined.err()).unwrap_or_else(unknown));
+        }
+        if let Some(stall_after) = running.config.stall_after() {
+            match stall::watch(running.startup.take_pulses(), stall_after) {
+                Ok(watchdog) => running.watchdog = Some(watchdog),
+                Err(error) => {
+                    running.stop();
+                    running.join()?;
+                    return Err(Error::Spawn(error));
+                }
+            }
         }
         Ok(running)
     }
@@ -208,7 +225,8 @@ impl Running {
     }
 
     /// Ends service in good order, within the configuration's `drain_timeout`: servers take what is queued and close, what
-    /// is being answered is finished, and quiet connections are closed with FIN. Returns at once.
+    /// is being answered is finished, quiet connections are closed with FIN, and what is offloaded is awaited. Returns at
+    /// once.
     pub fn drain(&self) {
         self.shutdown.advance(Stage::Draining);
     }
@@ -234,6 +252,13 @@ impl Running {
                     let error = Error::Shard { shard: ShardId::new(index), source: Box::new(error) };
                     failure.get_or_insert(error);
                 }
+            }
+        }
+        if let Some(watchdog) = self.watchdog {
+            // It need not wait for its next look to see that all have ended.
+            watchdog.thread().unpark();
+            if let Err(payload) = watchdog.join() {
+                failure.get_or_insert(Error::Panicked(panic_message(&*payload)));
             }
         }
         failure.map_or(Ok(report), Err)

@@ -1,6 +1,6 @@
 //! The life of one shard's thread: it sets up, serves, and leaves when all do.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -20,6 +20,7 @@ use crate::error::{Error, Result, panic_message};
 use crate::listener::ListenerGroups;
 use crate::listener::changes::Changes;
 use crate::listener::servers::{self, Servers};
+use crate::offload::{Offloader, Pool};
 use crate::placement::CpuId;
 use crate::shard::{Local, Shard};
 use crate::shard_id::ShardId;
@@ -36,6 +37,7 @@ pub(crate) struct Seat {
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) groups: Arc<ListenerGroups>,
     pub(crate) changes: Arc<Changes>,
+    pub(crate) pool: Arc<Pool>,
 }
 
 /// Why a shard does not come to serve.
@@ -107,15 +109,19 @@ impl Seat {
             affinity::pin(cpu).map_err(|source| Error::Pin { cpu, source })?;
         }
         let mut engine = Engine::with_options(self.config.engine_options())?;
+        self.startup.note_pulse(self.id, engine.pulse());
         let doorbells = self.startup.exchange_doorbells(self.id, engine.doorbell())?;
         self.shutdown.set_doorbells(doorbells.clone());
         let lanes = self.lanes.senders.into_iter().zip(doorbells);
         let lanes = lanes.map(|(sender, doorbell)| Outgoing { sender, doorbell }).collect();
         let servers = Rc::new(RefCell::new(Servers::default()));
+        let bus = Bus::new(self.id, lanes, Moves::new(Arc::clone(&self.shutdown), Rc::clone(&servers)));
         let local = Rc::new(Local {
             id: self.id,
             shards: self.config.placement().len(),
-            bus: Bus::new(self.id, lanes, Moves::new(Arc::clone(&self.shutdown), Rc::clone(&servers))),
+            offloader: Offloader::new(bus.clone(), self.pool),
+            awaits_offloaded: Cell::new(false),
+            bus,
             config: self.config,
             shutdown: Arc::clone(&self.shutdown),
             groups: self.groups,
@@ -149,7 +155,7 @@ impl Seat {
 }
 
 /// Runs the engine until the runtime has ended.
-fn serve(engine: &mut Engine, local: &Local, lanes: &[Receiver<Box<dyn Message>>]) -> Result<()> {
+fn serve(engine: &mut Engine, local: &Rc<Local>, lanes: &[Receiver<Box<dyn Message>>]) -> Result<()> {
     let mut progress = Progress::Serving;
     engine.run_while(|context| {
         advance(&mut progress, context, local, lanes);
@@ -160,7 +166,7 @@ fn serve(engine: &mut Engine, local: &Local, lanes: &[Receiver<Box<dyn Message>>
 }
 
 /// Follows the runtime's stage, as far as this shard can.
-fn advance(progress: &mut Progress, context: &mut Context, local: &Local, lanes: &[Receiver<Box<dyn Message>>]) {
+fn advance(progress: &mut Progress, context: &mut Context, local: &Rc<Local>, lanes: &[Receiver<Box<dyn Message>>]) {
     let shutdown = &local.shutdown;
     // What is asked of one engine is meant for the runtime: a shard does not leave alone.
     if context.take_stop() {
@@ -175,12 +181,17 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Local, lanes:
         *progress = Progress::Draining;
         local.groups.release_claims();
         context.drain(local.config.drain_timeout());
+        local.awaits_offloaded.set(true);
+        let late = Rc::clone(local);
+        context.defer(local.config.drain_timeout(), move |_| late.awaits_offloaded.set(false));
     }
     if *progress == Progress::Draining && shutdown.stage() >= Stage::Stopping {
         *progress = Progress::Stopping;
+        local.awaits_offloaded.set(false);
         context.drain(Duration::ZERO);
     }
-    if matches!(*progress, Progress::Draining | Progress::Stopping) && context.is_drained() {
+    let awaits_offloaded = local.awaits_offloaded.get() && local.bus.has_offloaded();
+    if matches!(*progress, Progress::Draining | Progress::Stopping) && context.is_drained() && !awaits_offloaded {
         *progress = Progress::Drained;
         shutdown.arrive_drained();
     }

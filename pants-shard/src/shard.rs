@@ -1,7 +1,7 @@
 //! One shard, as its set-up, its timers and the messages to it see it.
 
 use std::any::{Any, TypeId};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
@@ -12,12 +12,14 @@ use pants_engine::{Acceptor, Context, ServerKey, ServerOptions, TimerKey, ToAddr
 
 use crate::balance::leveller::{Leveller, Movable};
 use crate::bus::Bus;
+use crate::bus::request::Unanswered;
 use crate::config::Config;
 use crate::error::Result;
 use crate::listener::builder::ListenerBuilder;
 use crate::listener::changes::{Changes, Listeners};
 use crate::listener::servers::Servers;
 use crate::listener::{GroupId, ListenerGroups};
+use crate::offload::{OffloadError, Offloader};
 use crate::shard_id::ShardId;
 use crate::shutdown::{Shutdown, Stage};
 
@@ -34,6 +36,9 @@ pub(crate) struct Local {
     pub(crate) id: ShardId,
     pub(crate) shards: usize,
     pub(crate) bus: Bus,
+    pub(crate) offloader: Offloader,
+    /// A drain waits for what is offloaded.
+    pub(crate) awaits_offloaded: Cell<bool>,
     pub(crate) config: Arc<Config>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) groups: Arc<ListenerGroups>,
@@ -69,6 +74,44 @@ impl<'a> Shard<'a> {
     /// The way to the other shards, for handlers to keep.
     pub fn bus(&self) -> Bus {
         self.local.bus.clone()
+    }
+
+    /// The way to the helper threads, for handlers to keep.
+    pub fn offloader(&self) -> Offloader {
+        self.local.offloader.clone()
+    }
+
+    /// Runs `work`, which may block, on a helper thread, and gives what it returns to `then` on this shard; see
+    /// [`Offloader::offload`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Offloader::offload`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_shard::{Config, Runtime, Shards};
+    ///
+    /// let config = Config::builder().shards("1".parse::<Shards>()?).build()?;
+    /// Runtime::new(config)?.run(|shard| {
+    ///     let asked = shard.offload(|| std::fs::read_to_string("Cargo.toml"), |shard, answer| {
+    ///         let text = answer.expect("the work does not panic").expect("the file is there");
+    ///         assert!(text.starts_with("[package]"));
+    ///         shard.stop();
+    ///     });
+    ///     assert!(asked.is_ok());
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn offload<T, W, R>(&self, work: W, then: R) -> Result<(), OffloadError<(W, R)>>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+        R: FnOnce(&mut Shard<'_>, Result<T, Unanswered>) + 'static,
+    {
+        self.local.offloader.offload(work, then)
     }
 
     /// The runtime's configuration.

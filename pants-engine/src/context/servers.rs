@@ -6,13 +6,14 @@ use crate::balance::{Balancer, Newcomer};
 use crate::channel::server::Server;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::handler::Acceptor;
+use crate::handler::{Acceptor, AnyAcceptor};
 use crate::key::{ConnectionKey, ServerKey};
 use crate::net::address::{Address, ToAddress};
 use crate::net::endpoint::Endpoint;
 use crate::net::socket::{Bound, Socket};
 use crate::net::unix::SocketFile;
 use crate::options::ServerOptions;
+use crate::pulse::Activity;
 use crate::slots::{Channel, ServerSlot, Task};
 
 impl Context {
@@ -65,8 +66,11 @@ impl Context {
         let configured = bound.socket.configure_server(&options);
         configured.map_err(|source| Error::Listen { address: bound.local.clone().into(), source })?;
         let server = Server::new(bound, options);
-        let slot = ServerSlot::new(server, Box::new(acceptor));
-        Ok(ServerKey(self.channels.insert(Channel::Server(Box::new(slot)))))
+        let acceptor: Box<dyn AnyAcceptor> = Box::new(acceptor);
+        let name = Activity::Acceptor(acceptor.type_name());
+        let key = self.channels.insert(Channel::Server(Box::new(ServerSlot::new(server, acceptor))));
+        self.heart.name(key, name);
+        Ok(ServerKey(key))
     }
 
     /// Takes over a stream socket that is bound already: one that was inherited, or made with options that pants does not

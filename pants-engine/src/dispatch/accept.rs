@@ -17,6 +17,7 @@ use crate::key::{Key, ServerKey};
 use crate::limits;
 use crate::net::endpoint::Endpoint;
 use crate::net::socket::Socket;
+use crate::pulse::Activity;
 use crate::slots::{Channel, ConnectionSlot, Task};
 
 impl Dispatcher {
@@ -63,7 +64,7 @@ impl Dispatcher {
         let Some(slot) = self.context.server_slot(key) else { return };
         slot.server.announced = true;
         let address = slot.server.address.clone();
-        self.context.running = Running::Server(key);
+        self.context.enter(Running::Server(key));
         self.with_acceptor(key, |acceptor| acceptor.on_listen(&address));
         self.context.running = Running::Nobody;
     }
@@ -107,7 +108,7 @@ impl Dispatcher {
 
     /// Makes a connection of an accepted socket, if the acceptor wants it.
     fn admit(&mut self, key: Key, socket: Socket, peer: Endpoint) {
-        self.context.running = Running::Server(key);
+        self.context.enter(Running::Server(key));
         let handler = self.with_acceptor(key, |acceptor| acceptor.on_accept(peer.clone())).flatten();
         self.context.running = Running::Nobody;
         let Some(handler) = handler else {
@@ -121,6 +122,7 @@ impl Dispatcher {
             Ok(connection) => connection,
             Err(error) => return self.complain(key, Errno::from_io_error(&error).unwrap_or(Errno::NOMEM)),
         };
+        self.context.heart.name(connection, Activity::Handler((*handler).type_name()));
         self.handlers.insert(connection, handler);
         if self.context.server_slot(key).is_some_and(|slot| slot.count_connection(1)) {
             self.context.schedule(key);
@@ -129,7 +131,7 @@ impl Dispatcher {
         if self.context.drain.is_some() {
             self.context.schedule(connection);
         }
-        self.context.running = Running::Connection(connection);
+        self.context.enter(Running::Connection(connection));
         self.call(connection, crate::handler::Handler::on_connect);
         self.settle(connection);
         self.context.flush_outbox();
@@ -165,7 +167,7 @@ impl Dispatcher {
         }
         let error = Error::Accept { address: slot.server.address.clone().into(), source: io::Error::from(errno) };
         tracing::warn!("{error}; the server goes on");
-        self.context.running = Running::Server(key);
+        self.context.enter(Running::Server(key));
         self.with_acceptor(key, |acceptor| acceptor.on_error(&error));
         self.context.running = Running::Nobody;
     }
@@ -183,7 +185,7 @@ impl Dispatcher {
                 self.context.registrar.deregister(slot.server.socket.as_fd());
             }
             let Some(mut acceptor) = slot.acceptor else { return };
-            self.context.running = Running::Server(key);
+            self.context.enter(Running::Server(key));
             acceptor.on_close();
             self.context.running = Running::Nobody;
         }

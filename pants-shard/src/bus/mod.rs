@@ -145,7 +145,7 @@ impl Bus {
 
     fn push<M: Message + 'static>(&self, shard: ShardId, message: M) -> Result<(), SendError<M>> {
         let Some(lane) = self.0.lanes.get(shard.index()) else { return Err(SendError::NoSuchShard(message)) };
-        if self.0.sealed.get() {
+        if self.is_sealed() {
             return Err(SendError::Stopped(message));
         }
         lane.push(message)
@@ -296,12 +296,39 @@ impl Bus {
         all.filter(|&shard| self.send(shard, work.clone()).is_err()).collect()
     }
 
+    /// Begins a request of the helper threads, which stand behind the last shard among those that answer.
+    pub(crate) fn begin_offload<T: Send + 'static>(
+        &self,
+        then: impl FnOnce(&mut Shard<'_>, Result<T, Unanswered>) + 'static,
+    ) -> Reply<T> {
+        let Inner { shard, lanes, pending, .. } = &*self.0;
+        Reply::new(pending.begin(self.helpers(), &lanes[shard.index()].doorbell, then))
+    }
+
+    /// Whether no more may be offloaded for now.
+    pub(crate) fn has_offloaded_enough(&self) -> bool {
+        self.0.pending.is_full(self.helpers())
+    }
+
+    /// Whether the helper threads have something of this shard.
+    pub(crate) fn has_offloaded(&self) -> bool {
+        self.0.pending.under_way(self.helpers()) > 0
+    }
+
+    fn helpers(&self) -> ShardId {
+        ShardId::new(self.0.lanes.len())
+    }
+
     pub(crate) fn pending(&self) -> &Pending {
         &self.0.pending
     }
 
     pub(crate) fn timers(&self) -> &BusTimers {
         &self.0.timers
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.0.sealed.get()
     }
 
     /// Refuses everything from now on.
