@@ -32,7 +32,7 @@
 //!
 //! * [`Runtime`], [`Running`], [`StopHandle`] and [`Report`]: starting, stopping, what became of it.
 //! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see.
-//! * [`Bus`]: work between shards.
+//! * [`Bus`]: work between shards; [`Mailbox`]: messages of one type.
 //! * [`Config`], [`ConfigBuilder`], [`Flags`], [`parse_timeout`]: settings and where they come from; [`Placement`]: which shard runs where.
 //! * [`engine`]: all of [`pants_engine`], what is most used of it also here.
 //!
@@ -53,6 +53,7 @@ mod shard;
 mod shard_id;
 mod shutdown;
 mod startup;
+mod sync;
 
 pub use pants_engine as engine;
 pub use pants_engine::{
@@ -62,6 +63,7 @@ pub use pants_engine::{
     PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress, zerocopy,
 };
 
+pub use crate::bus::mailbox::Mailbox;
 pub use crate::bus::remote::RemoteBus;
 pub use crate::bus::request::{Reply, Unanswered};
 pub use crate::bus::timer::BusTimer;

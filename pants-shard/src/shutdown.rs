@@ -3,10 +3,11 @@
 //! Each stage ends when the last shard has come to its end, so that no message is sent to a shard that has left. What
 //! happens on the way is a [`Source`], since a shard that is about to sleep must not miss any of it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use pants_engine::{Context, Doorbell, Source};
+
+use crate::sync::{AtomicUsize, Ordering};
 
 /// How far the runtime is on its way out. Stages only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
