@@ -98,7 +98,7 @@ impl Seat {
             // First of all, so that the shard's memory is near its CPU.
             affinity::pin(cpu).map_err(|source| Error::Pin { cpu, source })?;
         }
-        let mut engine = Engine::new()?;
+        let mut engine = Engine::with_options(self.config.engine_options())?;
         let doorbells = self.startup.exchange_doorbells(self.id, engine.doorbell())?;
         self.shutdown.set_doorbells(doorbells.clone());
         let bus = Bus::new(self.id, self.lanes, &doorbells);

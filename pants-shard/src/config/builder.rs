@@ -27,6 +27,7 @@ use crate::placement::Shards;
 pub struct ConfigBuilder {
     raw: RawConfig,
     listen: Vec<Value>,
+    busy_poll: Option<Duration>,
     problems: Problems,
 }
 
@@ -120,14 +121,22 @@ impl ConfigBuilder {
         self
     }
 
+    /// Sets for how long a shard polls busily before it sleeps, at most 1 s; `None` is not at all.
+    pub fn busy_poll(mut self, time: Option<Duration>) -> Self {
+        self.busy_poll = time;
+        self
+    }
+
     /// Finishes with what the program set and the defaults; reads no file and no variable.
     ///
     /// # Errors
     ///
     /// A [`ConfigError`] with a line for each value that is out of range or does not fit the others.
     pub fn build(self) -> Result<Config, ConfigError> {
+        let busy_poll = self.busy_poll;
         let (raw, problems) = self.into_layer();
-        Config::validate(raw, problems, &affinity::allowed(), affinity::quota())
+        let config = Config::validate(raw, problems, &affinity::allowed(), affinity::quota())?;
+        Ok(Config { busy_poll, ..config })
     }
 
     /// Like [`Config::load`], with what the program set as the defaults.
@@ -164,6 +173,7 @@ impl ConfigBuilder {
         allowed: &[usize],
         quota: usize,
     ) -> Result<Config, ConfigError> {
+        let busy_poll = self.busy_poll;
         let (program, mut problems) = self.into_layer();
         let (environment, named) = RawConfig::from_environment(environment, &mut problems);
         let file = match flags.config.as_ref().or(named.as_ref()) {
@@ -174,7 +184,8 @@ impl ConfigBuilder {
             None => RawConfig::default(),
         };
         let raw = program.overlaid_with(file).overlaid_with(environment).overlaid_with(RawConfig::from_flags(flags));
-        Config::validate(raw, problems, allowed, quota)
+        let config = Config::validate(raw, problems, allowed, quota)?;
+        Ok(Config { busy_poll, ..config })
     }
 
     fn into_layer(mut self) -> (RawConfig, Problems) {

@@ -29,7 +29,7 @@ mod value;
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use pants_engine::{Address, ConnectionOptions, ServerOptions};
+use pants_engine::{Address, ConnectionOptions, EngineOptions, ServerOptions};
 use toml::Value;
 
 use self::source::{Origin, Sourced};
@@ -93,6 +93,7 @@ pub struct Config {
     max_connections: Sourced<Option<usize>>,
     backlog: Sourced<u32>,
     nodelay: Sourced<bool>,
+    busy_poll: Option<Duration>,
 }
 
 impl Config {
@@ -130,6 +131,11 @@ impl Config {
     #[must_use]
     pub fn placement(&self) -> &Placement {
         &self.placement
+    }
+
+    /// What an engine's options are by this configuration.
+    pub fn engine_options(&self) -> EngineOptions {
+        EngineOptions { busy_poll: self.busy_poll.unwrap_or_default(), ..EngineOptions::default() }
     }
 
     /// Whether each shard stays on one CPU.

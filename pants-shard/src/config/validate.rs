@@ -49,6 +49,7 @@ impl Config {
             max_connections: checked("max_connections", raw.max_connections, None, value::max_connections, found),
             backlog: checked("backlog", raw.backlog, 4096, value::backlog, found),
             nodelay: checked("nodelay", raw.nodelay, true, value::boolean, found),
+            busy_poll: None,
         };
         config.check_marks(found);
         problems.into_result(config)
