@@ -3,6 +3,8 @@
 pub(crate) mod lanes;
 pub(crate) mod mailbox;
 pub(crate) mod message;
+#[cfg(all(test, loom))]
+mod models;
 pub(crate) mod remote;
 pub(crate) mod request;
 mod room;

@@ -4,6 +4,8 @@
 //!
 //! * the sender sets the flag, announces its sleep, whose fence stands in between, and looks for room in the lane;
 //! * the receiver takes messages out, fences, and reads the flag; if it is set, it rings the sender.
+//!
+//! `models.rs` checks it under loom together with the lane and both shards' sleep, and that it fails without the fence.
 
 use std::marker::PhantomData;
 
