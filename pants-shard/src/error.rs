@@ -64,6 +64,15 @@ pub enum Error {
     /// The runtime has stopped.
     #[error("the runtime has stopped")]
     Stopped,
+    /// [`Shard::mailbox`](crate::Shard::mailbox) was called after set-up, for messages of this type.
+    #[error("a shard's mailboxes are declared in set-up, and that for {0} was not")]
+    LateMailbox(&'static str),
+    /// A shard has declared two mailboxes for messages of this type.
+    #[error("a second mailbox for {0} on the same shard; give its messages a type of their own")]
+    MailboxTwice(&'static str),
+    /// Some shards have declared a mailbox for messages of this type, and others have not.
+    #[error("the mailbox for {0} is missing on some shards; declare it on every one")]
+    MailboxMissing(&'static str),
     /// An error of the program's own set-up.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),

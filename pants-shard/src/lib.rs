@@ -32,7 +32,7 @@
 //!
 //! * [`Runtime`], [`Running`], [`StopHandle`] and [`Report`]: starting, stopping, what became of it.
 //! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see.
-//! * [`Bus`]: work between shards; [`Offloader`]: work that blocks, for helper threads.
+//! * [`Bus`]: work between shards; [`Mailbox`]: messages of one type; [`Offloader`]: work that blocks, for helper threads.
 //! * [`Config`], [`ConfigBuilder`], [`Flags`], [`OwnKey`], [`parse_timeout`]: settings and where they come from;
 //!   [`Placement`]: which shard runs where.
 //! * [`Balance`]: which shard serves a connection; [`Movable`]: handlers that can go on at another one.
@@ -67,6 +67,7 @@ mod shard_id;
 mod shutdown;
 mod stall;
 mod startup;
+mod sync;
 
 pub use pants_engine as engine;
 pub use pants_engine::{
@@ -78,6 +79,7 @@ pub use pants_engine::{
 
 pub use crate::balance::leveller::Movable;
 pub use crate::balance::{Balance, UnknownBalance};
+pub use crate::bus::mailbox::Mailbox;
 pub use crate::bus::remote::RemoteBus;
 pub use crate::bus::request::{Reply, Unanswered};
 pub use crate::bus::timer::BusTimer;

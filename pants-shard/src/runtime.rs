@@ -7,7 +7,8 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::Sender;
 use pants_engine::{Acceptor, Endpoint, Stats, ToAddress};
 
-use crate::bus::lanes::{Message, Outgoing, make_lanes};
+use crate::bus::lanes::{Lane, make_lanes, make_lanes_from_outside};
+use crate::bus::message::Message;
 use crate::bus::remote::RemoteBus;
 use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
@@ -113,7 +114,8 @@ impl Runtime {
         let pool = Arc::new(Pool::new(self.config.offload_threads()));
         let set_up = Arc::new(set_up);
         let mut threads = Vec::with_capacity(shards);
-        let (lanes, from_outside) = make_lanes(shards);
+        let mut lanes = make_lanes(shards);
+        let from_outside = make_lanes_from_outside(&mut lanes);
         for (index, (cpu, lanes)) in self.config.placement().iter().zip(lanes).enumerate() {
             let seat = Seat {
                 id: ShardId::new(index),
@@ -178,7 +180,7 @@ impl Running {
     /// The bus, for threads that are no shards.
     pub fn remote(&self) -> RemoteBus {
         let lanes = self.from_outside.iter().cloned().zip(self.shutdown.doorbells().iter().cloned());
-        let lanes = lanes.map(|(sender, doorbell)| Outgoing { sender, doorbell }).collect();
+        let lanes = lanes.map(|(sender, doorbell)| Lane { sender, doorbell }).collect();
         RemoteBus::new(lanes, Arc::clone(&self.shutdown))
     }
 

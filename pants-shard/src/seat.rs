@@ -7,13 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
 use pants_engine::{Context, Engine, Stats};
 
 use crate::affinity;
 use crate::bus::Bus;
 use crate::bus::hand_off::Moves;
-use crate::bus::lanes::{Incoming, LaneEnds, Message, Outgoing};
+use crate::bus::lanes::{Backlog, Delivery, LaneEnds};
+use crate::bus::message::Message;
 use crate::bus::request::Answers;
 use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
@@ -31,7 +31,7 @@ use crate::startup::{Abandoned, Startup};
 pub(crate) struct Seat {
     pub(crate) id: ShardId,
     pub(crate) cpu: Option<CpuId>,
-    pub(crate) lanes: LaneEnds,
+    pub(crate) lanes: LaneEnds<Box<dyn Message>>,
     pub(crate) config: Arc<Config>,
     pub(crate) startup: Arc<Startup>,
     pub(crate) shutdown: Arc<Shutdown>,
@@ -65,7 +65,6 @@ impl Seat {
         F: Fn(&mut Shard<'_>) -> Result<()>,
     {
         let (id, startup, shutdown) = (self.id, Arc::clone(&self.startup), Arc::clone(&self.shutdown));
-        let lanes = self.lanes.receivers.clone();
         let begun = guarded(|| match self.begin(set_up) {
             Ok(begun) => Ok(Some(begun)),
             Err(Unseated::Abandoned) => Ok(None),
@@ -79,7 +78,7 @@ impl Seat {
                 return Ok(Stats::default());
             }
         };
-        let served = guarded(|| serve(&mut engine, &local, &lanes));
+        let served = guarded(|| serve(&mut engine, &local));
         if served.is_err() {
             // The others must not wait for one that has gone.
             shutdown.advance(Stage::Leaving);
@@ -92,7 +91,7 @@ impl Seat {
         local.bus.pending().abandon(&mut Shard::new(engine.context(), &local));
         // Connections that were under way are back.
         engine.close_all();
-        let undelivered: usize = lanes.iter().map(Receiver::len).sum();
+        let undelivered = local.undelivered() + local.waiting();
         if undelivered > 0 {
             tracing::error!(shard = %id, undelivered, "messages were accepted and did not run, since a shard has failed");
         }
@@ -112,10 +111,10 @@ impl Seat {
         self.startup.note_pulse(self.id, engine.pulse());
         let doorbells = self.startup.exchange_doorbells(self.id, engine.doorbell())?;
         self.shutdown.set_doorbells(doorbells.clone());
-        let lanes = self.lanes.senders.into_iter().zip(doorbells);
-        let lanes = lanes.map(|(sender, doorbell)| Outgoing { sender, doorbell }).collect();
         let servers = Rc::new(RefCell::new(Servers::default()));
-        let bus = Bus::new(self.id, lanes, Moves::new(Arc::clone(&self.shutdown), Rc::clone(&servers)));
+        let moves = Moves::new(Arc::clone(&self.shutdown), Rc::clone(&servers));
+        let bus = Bus::new(self.id, self.lanes, &doorbells, moves);
+        let backlogs: Vec<Rc<dyn Backlog>> = vec![Rc::clone(bus.lanes()) as _];
         let local = Rc::new(Local {
             id: self.id,
             shards: self.config.placement().len(),
@@ -128,18 +127,27 @@ impl Seat {
             changes: self.changes,
             servers,
             states: RefCell::new(HashMap::new()),
+            startup: Arc::clone(&self.startup),
+            backlogs: RefCell::new(backlogs),
+            mailboxes: RefCell::new(Some(Vec::new())),
         });
         let seated = Rc::clone(&local);
         let take_turn = move |context: &mut Context| seated.changes.take_turns(&mut Shard::new(context, &seated));
         engine.add_source(News::new(self.shutdown, take_turn));
-        engine.add_source(Incoming::new(self.lanes.receivers, Rc::clone(&local)));
+        let work = Rc::clone(local.bus.lanes());
+        engine
+            .add_source(Delivery::new(work, Rc::clone(&local), |shard, _from, work: Box<dyn Message>| work.run(shard)));
         engine.add_source(Answers(Rc::clone(&local)));
 
         self.startup.wait_to_set_up(self.id)?;
         set_up(&mut Shard::new(engine.context(), &local))?;
+        for add_mailbox in local.mailboxes.take().unwrap_or_default() {
+            add_mailbox(&mut engine, &local);
+        }
         self.startup.step();
 
         self.startup.wait_to_open(self.id)?;
+        self.startup.mailroom.check()?;
         local.servers.borrow_mut().is_set_up = true;
         let groups = local.servers.borrow().groups();
         for group in groups {
@@ -155,18 +163,18 @@ impl Seat {
 }
 
 /// Runs the engine until the runtime has ended.
-fn serve(engine: &mut Engine, local: &Rc<Local>, lanes: &[Receiver<Box<dyn Message>>]) -> Result<()> {
+fn serve(engine: &mut Engine, local: &Rc<Local>) -> Result<()> {
     let mut progress = Progress::Serving;
     engine.run_while(|context| {
-        advance(&mut progress, context, local, lanes);
+        advance(&mut progress, context, local);
         let leaves = progress == Progress::Emptied && local.shutdown.stage() == Stage::Leaving;
-        !(leaves && lanes.iter().all(Receiver::is_empty) && !local.bus.pending().has_answers())
+        !(leaves && local.undelivered() == 0 && !local.bus.pending().has_answers())
     })?;
     Ok(())
 }
 
 /// Follows the runtime's stage, as far as this shard can.
-fn advance(progress: &mut Progress, context: &mut Context, local: &Rc<Local>, lanes: &[Receiver<Box<dyn Message>>]) {
+fn advance(progress: &mut Progress, context: &mut Context, local: &Rc<Local>) {
     let shutdown = &local.shutdown;
     // What is asked of one engine is meant for the runtime: a shard does not leave alone.
     if context.take_stop() {
@@ -196,11 +204,14 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Rc<Local>, la
         shutdown.arrive_drained();
     }
     if *progress == Progress::Drained && shutdown.stage() >= Stage::Sealing {
-        *progress = Progress::Sealed;
         local.bus.seal();
-        shutdown.arrive_sealed();
+        // At the last stage a shard has failed, and may never make room.
+        if local.waiting() == 0 || shutdown.stage() == Stage::Leaving {
+            *progress = Progress::Sealed;
+            shutdown.arrive_sealed();
+        }
     }
-    let emptied = || !shutdown.has_visitors() && lanes.iter().all(Receiver::is_empty);
+    let emptied = || !shutdown.has_visitors() && local.undelivered() == 0;
     if *progress == Progress::Sealed && shutdown.stage() >= Stage::Emptying && emptied() {
         *progress = Progress::Emptied;
         shutdown.arrive_emptied();

@@ -1,6 +1,6 @@
 //! One shard, as its set-up, its timers and the messages to it see it.
 
-use std::any::{Any, TypeId};
+use std::any::{Any, TypeId, type_name};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
@@ -8,13 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pants_engine::{Acceptor, Context, ServerKey, ServerOptions, TimerKey, ToAddress};
+use pants_engine::{Acceptor, Context, Engine, ServerKey, ServerOptions, TimerKey, ToAddress};
 
 use crate::balance::leveller::{Leveller, Movable};
 use crate::bus::Bus;
+use crate::bus::lanes::{Backlog, Delivery, Lanes};
+use crate::bus::mailbox::Mailbox;
 use crate::bus::request::Unanswered;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::listener::builder::ListenerBuilder;
 use crate::listener::changes::{Changes, Listeners};
 use crate::listener::servers::Servers;
@@ -22,6 +24,7 @@ use crate::listener::{GroupId, ListenerGroups};
 use crate::offload::{OffloadError, Offloader};
 use crate::shard_id::ShardId;
 use crate::shutdown::{Shutdown, Stage};
+use crate::startup::Startup;
 
 /// A shard: its engine, its place among the others, and what the program keeps there.
 ///
@@ -45,6 +48,26 @@ pub(crate) struct Local {
     pub(crate) changes: Arc<Changes>,
     pub(crate) servers: Rc<RefCell<Servers>>,
     pub(crate) states: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
+    pub(crate) startup: Arc<Startup>,
+    /// The lanes of the bus and of every mailbox.
+    pub(crate) backlogs: RefCell<Vec<Rc<dyn Backlog>>>,
+    /// What gives the engine the mailboxes that set-up declares; `None` once that is over.
+    pub(crate) mailboxes: RefCell<Option<Vec<AddMailbox>>>,
+}
+
+/// Makes a mailbox a source of its shard's engine.
+pub(crate) type AddMailbox = Box<dyn FnOnce(&mut Engine, &Rc<Local>)>;
+
+impl Local {
+    /// Messages that have come to this shard and have not been delivered.
+    pub(crate) fn undelivered(&self) -> usize {
+        self.backlogs.borrow().iter().map(|lanes| lanes.undelivered()).sum()
+    }
+
+    /// Messages of this shard that wait for room in their lanes.
+    pub(crate) fn waiting(&self) -> usize {
+        self.backlogs.borrow().iter().map(|lanes| lanes.waiting()).sum()
+    }
 }
 
 impl<'a> Shard<'a> {
@@ -112,6 +135,31 @@ impl<'a> Shard<'a> {
         R: FnOnce(&mut Shard<'_>, Result<T, Unanswered>) + 'static,
     {
         self.local.offloader.offload(work, then)
+    }
+
+    /// Declares this shard's mailbox for messages of type `T`, in set-up: `deliver` is called on this shard with each message
+    /// that comes, and with the shard that sent it. Returns the way to the mailboxes of all shards, for handlers to keep.
+    ///
+    /// Every shard declares the same mailboxes. What is sent in set-up already is delivered when all serve.
+    ///
+    /// # Errors
+    ///
+    /// If this shard has a mailbox for `T`, or set-up is over. A runtime in which only some shards have one does not start.
+    pub fn mailbox<T: Send + 'static>(
+        &mut self,
+        deliver: impl FnMut(&mut Shard<'_>, ShardId, T) + 'static,
+    ) -> Result<Mailbox<T>> {
+        let local = self.local;
+        let mut mailboxes = local.mailboxes.borrow_mut();
+        let mailboxes = mailboxes.as_mut().ok_or(Error::LateMailbox(type_name::<T>()))?;
+        let ends = local.startup.mailroom.take::<T>(local.id, local.shards)?;
+        let lanes = Rc::new(Lanes::new(ends, local.shutdown.doorbells()));
+        local.backlogs.borrow_mut().push(Rc::clone(&lanes) as _);
+        let mailbox = Mailbox::new(local.bus.clone(), Rc::clone(&lanes));
+        mailboxes.push(Box::new(move |engine, local| {
+            engine.add_source(Delivery::new(lanes, Rc::clone(local), deliver));
+        }));
+        Ok(mailbox)
     }
 
     /// The runtime's configuration.

@@ -3,10 +3,15 @@
 //! Each stage ends when the last shard has come to its end, so that no message is sent to a shard that has left. What
 //! happens on the way is a [`Source`], since a shard that is about to sleep must not miss any of it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
 use pants_engine::{Context, Doorbell, Source};
+
+use crate::sync::{AtomicUsize, Ordering, fence};
+
+#[cfg(all(test, loom))]
+mod models;
 
 /// How far the runtime is on its way out. Stages only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,8 +29,30 @@ pub(crate) enum Stage {
     Leaving = 5,
 }
 
+/// The orderings that the stages stand on; the models weaken them.
+///
+/// A visit is Dekker's pattern: a visitor counts itself, fences, and reads the stage; a shard reads the stage, fences, and
+/// counts the visitors. Either the visitor sees that nothing may be sent any more, or the shard sees the visitor.
+pub(crate) trait Orderings {
+    /// An arrival shows what its shard has sent, and the last one sees it all.
+    const ARRIVAL: Ordering = Ordering::AcqRel;
+
+    fn fence_of_visitor() {
+        fence(Ordering::SeqCst);
+    }
+
+    fn fence_of_shard() {
+        fence(Ordering::SeqCst);
+    }
+}
+
 #[derive(Debug)]
-pub(crate) struct Shutdown {
+pub(crate) struct Sound;
+
+impl Orderings for Sound {}
+
+#[derive(Debug)]
+pub(crate) struct Shutdown<O = Sound> {
     shards: usize,
     stage: AtomicUsize,
     drained: AtomicUsize,
@@ -36,9 +63,10 @@ pub(crate) struct Shutdown {
     /// Counts what a shard may wait for: changes of the stage, and the ends of visits.
     news: AtomicUsize,
     doorbells: OnceLock<Vec<Doorbell>>,
+    orderings: PhantomData<O>,
 }
 
-impl Shutdown {
+impl<O: Orderings> Shutdown<O> {
     pub(crate) fn new(shards: usize) -> Self {
         Self {
             shards,
@@ -49,6 +77,7 @@ impl Shutdown {
             visitors: AtomicUsize::new(0),
             news: AtomicUsize::new(0),
             doorbells: OnceLock::new(),
+            orderings: PhantomData,
         }
     }
 
@@ -89,38 +118,41 @@ impl Shutdown {
 
     /// Keeps the shards from leaving until the visit is over: a thread that is none of them sends. `None` if nothing may be
     /// sent any more.
-    pub(crate) fn visit(&self) -> Option<Visit<'_>> {
+    pub(crate) fn visit(&self) -> Option<Visit<'_, O>> {
         // One who comes after the end, again and again perhaps, must not be waited for.
         if self.stage() >= Stage::Sealing {
             return None;
         }
-        // Either this thread sees that nothing may be sent any more, or the shards see the visit.
-        self.visitors.fetch_add(1, Ordering::SeqCst);
+        self.visitors.fetch_add(1, Ordering::Relaxed);
+        O::fence_of_visitor();
         let visit = Visit(self);
         (self.stage() < Stage::Sealing).then_some(visit)
     }
 
+    /// Whether a thread that is no shard may still send, asked when the stage is past sending.
     pub(crate) fn has_visitors(&self) -> bool {
-        self.visitors.load(Ordering::SeqCst) > 0
+        O::fence_of_shard();
+        // What a visitor has sent is seen with its end.
+        self.visitors.load(Ordering::Acquire) > 0
     }
 
     /// A shard has drained. The last one begins the next stage.
     pub(crate) fn arrive_drained(&self) {
-        if self.drained.fetch_add(1, Ordering::AcqRel) + 1 == self.shards {
+        if self.drained.fetch_add(1, O::ARRIVAL) + 1 == self.shards {
             self.advance(Stage::Sealing);
         }
     }
 
     /// A shard sends no more. The last one begins the next stage.
     pub(crate) fn arrive_sealed(&self) {
-        if self.sealed.fetch_add(1, Ordering::AcqRel) + 1 == self.shards {
+        if self.sealed.fetch_add(1, O::ARRIVAL) + 1 == self.shards {
             self.advance(Stage::Emptying);
         }
     }
 
     /// A shard has delivered all that was sent to it. The last one begins the last stage.
     pub(crate) fn arrive_emptied(&self) {
-        if self.emptied.fetch_add(1, Ordering::AcqRel) + 1 == self.shards {
+        if self.emptied.fetch_add(1, O::ARRIVAL) + 1 == self.shards {
             self.advance(Stage::Leaving);
         }
     }
@@ -128,11 +160,13 @@ impl Shutdown {
 
 /// A thread that is no shard, while it sends.
 #[derive(Debug)]
-pub(crate) struct Visit<'a>(&'a Shutdown);
+pub(crate) struct Visit<'a, O: Orderings>(&'a Shutdown<O>);
 
-impl Drop for Visit<'_> {
+impl<O: Orderings> Drop for Visit<'_, O> {
     fn drop(&mut self) {
-        self.0.visitors.fetch_sub(1, Ordering::SeqCst);
+        self.0.visitors.fetch_sub(1, Ordering::Release);
+        // Either this thread sees that a shard may wait, or that one sees that the visit is over.
+        O::fence_of_visitor();
         if self.0.stage() >= Stage::Sealing {
             // Somebody may wait for the visit to end.
             self.0.announce();
@@ -177,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_stage_begins_when_the_last_shard_has_come_to_the_end_of_the_one_before() {
-        let shutdown = Shutdown::new(2);
+        let shutdown = Shutdown::<Sound>::new(2);
         shutdown.advance(Stage::Draining);
         shutdown.arrive_drained();
         assert_eq!(shutdown.stage(), Stage::Draining);
@@ -201,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_shard_does_not_sleep_over_a_change_of_the_stage_or_the_end_of_a_visit() {
-        let shutdown = Arc::new(Shutdown::new(1));
+        let shutdown = Arc::new(Shutdown::<Sound>::new(1));
         let mut news = News::new(Arc::clone(&shutdown), |_context| {});
         let visit = shutdown.visit().unwrap();
         assert!(news.is_empty());
@@ -215,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_visit_after_the_end_is_refused_and_nobody_looks_up_for_it() {
-        let shutdown = Arc::new(Shutdown::new(1));
+        let shutdown = Arc::new(Shutdown::<Sound>::new(1));
         let mut news = News::new(Arc::clone(&shutdown), |_context| {});
         shutdown.advance(Stage::Sealing);
         look(&mut news);

@@ -8,6 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use pants_engine::{Doorbell, Endpoint, Pulse};
 
+use crate::bus::mailbox::Mailroom;
 use crate::error::Error;
 use crate::shard_id::ShardId;
 
@@ -16,6 +17,7 @@ pub(crate) struct Startup {
     shards: usize,
     state: Mutex<State>,
     changed: Condvar,
+    pub(crate) mailroom: Mailroom,
 }
 
 #[derive(Debug, Default)]
@@ -37,7 +39,7 @@ pub(crate) struct Abandoned;
 impl Startup {
     pub(crate) fn new(shards: usize) -> Self {
         let state = State { doorbells: vec![None; shards], pulses: vec![None; shards], ..State::default() };
-        Self { shards, state: Mutex::new(state), changed: Condvar::new() }
+        Self { shards, state: Mutex::new(state), changed: Condvar::new(), mailroom: Mailroom::default() }
     }
 
     /// Tells of a shard's doorbell, and waits for everybody's.

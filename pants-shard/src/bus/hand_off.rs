@@ -114,18 +114,20 @@ impl Bus {
 
     /// Gives back what could not leave for `shard` now, and why.
     pub(crate) fn check_move<T>(&self, shard: ShardId, leaves: T) -> Result<T, SendError<T>> {
-        let Some(lane) = self.0.lanes.get(shard.index()) else { return Err(SendError::NoSuchShard(leaves)) };
-        if self.0.sealed.get() || self.0.moves.shutdown.stage() >= Stage::Draining {
+        if shard.index() >= self.shards() {
+            return Err(SendError::NoSuchShard(leaves));
+        }
+        if self.is_sealed() || self.inner.moves.shutdown.stage() >= Stage::Draining {
             return Err(SendError::Stopped(leaves));
         }
-        if lane.is_full() || self.0.pending.is_full(shard) {
+        if self.inner.lanes.is_full(shard) || self.inner.pending.is_full(shard) {
             return Err(SendError::Full(leaves));
         }
         Ok(leaves)
     }
 
     pub(crate) fn moves(&self) -> &Moves {
-        &self.0.moves
+        &self.inner.moves
     }
 }
 
@@ -142,7 +144,7 @@ impl Moves {
 
 impl UnderWay {
     pub(crate) fn begin(bus: &Bus) -> Self {
-        let count = &bus.0.moves.under_way;
+        let count = &bus.inner.moves.under_way;
         count.set(count.get() + 1);
         Self(bus.clone())
     }
@@ -154,7 +156,7 @@ impl UnderWay {
         H: Handler,
     {
         let bus = self.0.clone();
-        let group = left_behind.server().and_then(|server| bus.0.moves.servers.borrow().group_of(server));
+        let group = left_behind.server().and_then(|server| bus.inner.moves.servers.borrow().group_of(server));
         let parcel: Parcel = Arc::new(Mutex::new(Some(connection)));
         let left_behind = Rc::new(Cell::new(Some(left_behind)));
         let (there, here) = (Arc::clone(&parcel), (Arc::clone(&parcel), Rc::clone(&left_behind)));
@@ -183,7 +185,7 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let count = &self.0.0.moves.under_way;
+        let count = &self.0.inner.moves.under_way;
         count.set(count.get() - 1);
     }
 }

@@ -1,17 +1,21 @@
-//! The lanes: a bounded queue for every ordered pair of shards, so that senders do not meet.
+//! The lanes: a bounded queue for every ordered pair of shards, so that senders do not meet; and what waits for room in one.
 //!
 //! crossbeam's bounded channel is not wait-free: a receive can spin for as long as its sender is preempted between claiming
 //! a slot and filling it. With a thread per core that is rare; with more shards than cores it costs a time slice.
 
-use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use pants_engine::{Context, Doorbell, Source};
 
 use super::SendError;
+use super::room::{BothFences, RoomFlag};
 use crate::shard::{Local, Shard};
+use crate::shard_id::ShardId;
 
 /// Messages that all the lanes into one shard hold together, in about these proportions.
 const INTO_ONE_SHARD: usize = 8192;
@@ -20,112 +24,275 @@ const INTO_ONE_SHARD: usize = 8192;
 const LANE_MIN: usize = 16;
 const LANE_MAX: usize = 1024;
 
-/// A message on its way.
-pub(crate) trait Message: Send {
-    fn run(self: Box<Self>, shard: &mut Shard<'_>);
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
-}
-
-impl<F: FnOnce(&mut Shard<'_>) + Send + 'static> Message for F {
-    fn run(self: Box<Self>, shard: &mut Shard<'_>) {
-        self(shard);
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
-    }
-}
+/// Messages that a lane delivers before it is the next one's turn.
+const BATCH: usize = 32;
 
 /// Both ends of one shard's lanes, before its thread takes them.
-pub(crate) struct LaneEnds {
+pub(crate) struct LaneEnds<T> {
     /// To each shard.
-    pub(crate) senders: Vec<Sender<Box<dyn Message>>>,
-    /// From each shard, and at the end from all other threads.
-    pub(crate) receivers: Vec<Receiver<Box<dyn Message>>>,
+    senders: Vec<(Sender<T>, Arc<RoomFlag<BothFences>>)>,
+    /// From each shard, and at the end from all other threads if they have one.
+    receivers: Vec<(Receiver<T>, Arc<RoomFlag<BothFences>>)>,
 }
 
-/// The lanes between `shards` shards, by shard, and those from all other threads.
-pub(crate) fn make_lanes(shards: usize) -> (Vec<LaneEnds>, Vec<Sender<Box<dyn Message>>>) {
-    let capacity = (INTO_ONE_SHARD / shards).clamp(LANE_MIN, LANE_MAX);
-    let mut ends: Vec<LaneEnds> =
+/// The lanes between `shards` shards, by shard.
+pub(crate) fn make_lanes<T>(shards: usize) -> Vec<LaneEnds<T>> {
+    let mut ends: Vec<LaneEnds<T>> =
         (0..shards).map(|_| LaneEnds { senders: Vec::new(), receivers: Vec::new() }).collect();
     for from in 0..shards {
         for to in 0..shards {
-            let (sender, receiver) = bounded(capacity);
-            ends[from].senders.push(sender);
-            ends[to].receivers.push(receiver);
+            let ((sender, receiver), room) = (bounded(capacity(shards)), Arc::<RoomFlag<_>>::default());
+            ends[from].senders.push((sender, Arc::clone(&room)));
+            ends[to].receivers.push((receiver, room));
         }
     }
-    let from_outside = ends.iter_mut().map(|ends| {
+    ends
+}
+
+/// Adds a lane into each shard for the threads that are none.
+pub(crate) fn make_lanes_from_outside<T>(ends: &mut [LaneEnds<T>]) -> Vec<Sender<T>> {
+    let capacity = capacity(ends.len());
+    let lanes = ends.iter_mut().map(|ends| {
         let (sender, receiver) = bounded(capacity);
-        ends.receivers.push(receiver);
+        ends.receivers.push((receiver, Arc::default()));
         sender
     });
-    let from_outside = from_outside.collect();
-    (ends, from_outside)
+    lanes.collect()
+}
+
+fn capacity(shards: usize) -> usize {
+    (INTO_ONE_SHARD / shards).clamp(LANE_MIN, LANE_MAX)
 }
 
 /// The sending end of a lane, with the doorbell of the shard at its other end.
-pub(crate) struct Outgoing {
-    pub(crate) sender: Sender<Box<dyn Message>>,
+pub(crate) struct Lane<T> {
+    pub(crate) sender: Sender<T>,
     pub(crate) doorbell: Doorbell,
 }
 
-impl Outgoing {
-    /// Whether a push would be refused now. Nobody else pushes here, so that one that would not be stays so until the next.
-    pub(crate) fn is_full(&self) -> bool {
-        self.sender.is_full()
-    }
-
-    pub(crate) fn push<M: Message + 'static>(&self, message: M) -> Result<(), SendError<M>> {
-        let unwrap = |message: Box<dyn Message>| *message.into_any().downcast::<M>().expect("it is what was sent");
-        self.sender.try_send(Box::new(message)).map_err(|error| match error {
-            TrySendError::Full(message) => SendError::Full(unwrap(message)),
-            TrySendError::Disconnected(message) => SendError::Stopped(unwrap(message)),
+impl<T> Lane<T> {
+    pub(crate) fn push(&self, message: T) -> Result<(), SendError<T>> {
+        self.sender.try_send(message).map_err(|error| match error {
+            TrySendError::Full(message) => SendError::Full(message),
+            TrySendError::Disconnected(message) => SendError::Stopped(message),
         })?;
         self.doorbell.ring();
         Ok(())
     }
 }
 
-/// The lanes into one shard: a source of its engine.
-pub(crate) struct Incoming {
-    lanes: Vec<Receiver<Box<dyn Message>>>,
+/// One shard's ends of the lanes of one kind of message.
+pub(crate) struct Lanes<T> {
+    /// To each shard.
+    outgoing: Vec<Outgoing<T>>,
+    /// From each shard, and at the end from all other threads if they have one.
+    incoming: Vec<Incoming<T>>,
+    /// Messages that wait for room, in all the outgoing lanes.
+    waiting: Cell<usize>,
+    /// Messages that ever had to.
+    overflowed: Cell<u64>,
+}
+
+struct Outgoing<T> {
+    lane: Lane<T>,
+    /// What met a full lane. While it holds something, nothing goes into the lane but from here.
+    waiting: RefCell<VecDeque<T>>,
+    room: Arc<RoomFlag<BothFences>>,
+}
+
+struct Incoming<T> {
+    receiver: Receiver<T>,
+    /// Who is told of room in the lane: its sender, unless that is no shard.
+    sender: Option<Doorbell>,
+    room: Arc<RoomFlag<BothFences>>,
+}
+
+impl<T> Lanes<T> {
+    pub(crate) fn new(ends: LaneEnds<T>, doorbells: &[Doorbell]) -> Self {
+        let outgoing = ends.senders.into_iter().zip(doorbells).map(|((sender, room), doorbell)| Outgoing {
+            lane: Lane { sender, doorbell: doorbell.clone() },
+            waiting: RefCell::default(),
+            room,
+        });
+        let incoming = ends.receivers.into_iter().enumerate().map(|(from, (receiver, room))| Incoming {
+            receiver,
+            sender: doorbells.get(from).cloned(),
+            room,
+        });
+        Self {
+            outgoing: outgoing.collect(),
+            incoming: incoming.collect(),
+            waiting: Cell::new(0),
+            overflowed: Cell::new(0),
+        }
+    }
+
+    /// How many shards there are.
+    pub(crate) fn shards(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    pub(crate) fn doorbell(&self, shard: ShardId) -> &Doorbell {
+        &self.outgoing[shard.index()].lane.doorbell
+    }
+
+    /// Sends to `shard`. With a full lane the message waits here, unless as many as `overflow` do already.
+    pub(crate) fn push(&self, shard: ShardId, message: T, overflow: usize) -> Result<(), SendError<T>> {
+        let Some(outgoing) = self.outgoing.get(shard.index()) else { return Err(SendError::NoSuchShard(message)) };
+        let mut waiting = outgoing.waiting.borrow_mut();
+        let message = if waiting.is_empty() {
+            match outgoing.lane.push(message) {
+                Err(SendError::Full(message)) => message,
+                done => return done,
+            }
+        } else {
+            message
+        };
+        if waiting.len() >= overflow {
+            return Err(SendError::Full(message));
+        }
+        waiting.push_back(message);
+        outgoing.room.want();
+        self.waiting.set(self.waiting.get() + 1);
+        self.overflowed.set(self.overflowed.get() + 1);
+        Ok(())
+    }
+
+    /// Whether a message for `shard` would be refused now, or has to wait. Nobody else sends there from here, so that what would
+    /// not be is taken, if it is the next.
+    pub(crate) fn is_full(&self, shard: ShardId) -> bool {
+        self.outgoing.get(shard.index()).is_none_or(|to| to.lane.sender.is_full() || !to.waiting.borrow().is_empty())
+    }
+
+    pub(crate) fn overflowed(&self) -> u64 {
+        self.overflowed.get()
+    }
+
+    /// Whether something that waits could go into its lane.
+    fn has_room(&self) -> bool {
+        self.waiting.get() > 0 && self.outgoing.iter().any(Outgoing::has_room)
+    }
+
+    /// Puts what waits into its lanes, as far as it goes.
+    fn flush(&self) {
+        if self.waiting.get() > 0 {
+            let flushed: usize = self.outgoing.iter().map(Outgoing::flush).sum();
+            self.waiting.set(self.waiting.get() - flushed);
+        }
+    }
+}
+
+impl<T> Outgoing<T> {
+    fn has_room(&self) -> bool {
+        !self.waiting.borrow().is_empty() && !self.lane.sender.is_full()
+    }
+
+    fn flush(&self) -> usize {
+        let mut waiting = self.waiting.borrow_mut();
+        let before = waiting.len();
+        while let Some(message) = waiting.pop_front() {
+            if let Err(error) = self.lane.push(message) {
+                waiting.push_front(error.into_inner());
+                break;
+            }
+        }
+        if before > 0 && waiting.is_empty() {
+            self.room.want_no_more();
+        }
+        before - waiting.len()
+    }
+}
+
+impl<T> Incoming<T> {
+    /// Delivers at most `limit` messages, and returns how many there were.
+    fn deliver(&self, limit: usize, mut deliver: impl FnMut(T)) -> usize {
+        let Ok(mut message) = self.receiver.try_recv() else { return 0 };
+        let _told = TellOfRoom(self);
+        for delivered in 1..limit {
+            deliver(message);
+            message = match self.receiver.try_recv() {
+                Ok(message) => message,
+                Err(_) => return delivered,
+            };
+        }
+        deliver(message);
+        limit
+    }
+}
+
+/// Tells the sender of a lane that there is room in it, when messages have been taken out, even if one of them panics.
+struct TellOfRoom<'a, T>(&'a Incoming<T>);
+
+impl<T> Drop for TellOfRoom<'_, T> {
+    fn drop(&mut self) {
+        if let Some(sender) = &self.0.sender
+            && self.0.room.is_wanted()
+        {
+            sender.ring();
+        }
+    }
+}
+
+/// What is on its way into a shard and out of it, of any kind of message.
+pub(crate) trait Backlog {
+    /// Messages that have come and have not been delivered.
+    fn undelivered(&self) -> usize;
+
+    /// Messages that wait for room in their lanes.
+    fn waiting(&self) -> usize;
+}
+
+impl<T> Backlog for Lanes<T> {
+    fn undelivered(&self) -> usize {
+        self.incoming.iter().map(|lane| lane.receiver.len()).sum()
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting.get()
+    }
+}
+
+impl<T> fmt::Debug for Lanes<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lanes").field("shards", &self.shards()).field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
+
+/// One kind of message, as a source of a shard's engine.
+pub(crate) struct Delivery<T, F> {
+    lanes: Rc<Lanes<T>>,
+    /// What is done with a message from a shard.
+    deliver: F,
     /// Where the next round begins, so that a full lane cannot keep the others waiting.
     first: usize,
     local: Rc<Local>,
 }
 
-impl Incoming {
-    pub(crate) fn new(lanes: Vec<Receiver<Box<dyn Message>>>, local: Rc<Local>) -> Self {
-        Self { lanes, first: 0, local }
+impl<T, F: FnMut(&mut Shard<'_>, ShardId, T)> Delivery<T, F> {
+    pub(crate) fn new(lanes: Rc<Lanes<T>>, local: Rc<Local>, deliver: F) -> Self {
+        Self { lanes, deliver, first: 0, local }
     }
 }
 
-impl Source for Incoming {
+impl<T, F: FnMut(&mut Shard<'_>, ShardId, T)> Source for Delivery<T, F> {
     fn is_empty(&self) -> bool {
-        self.lanes.iter().all(Receiver::is_empty)
+        self.lanes.incoming.iter().all(|lane| lane.receiver.is_empty()) && !self.lanes.has_room()
     }
 
     fn drain(&mut self, context: &mut Context, budget: usize) -> usize {
-        let lanes = self.lanes.len();
-        let share = (budget / lanes).max(1);
-        let mut delivered = 0;
-        for step in 0..lanes {
-            let lane = &self.lanes[(self.first + step) % lanes];
-            for message in lane.try_iter().take(share) {
-                delivered += 1;
-                message.run(&mut Shard::new(context, &self.local));
-            }
+        self.lanes.flush();
+        let lanes = &self.lanes.incoming;
+        let (mut delivered, mut idle) = (0, 0);
+        while delivered < budget && idle < lanes.len() {
+            let from = self.first;
+            self.first = (from + 1) % lanes.len();
+            let batch = lanes[from].deliver(BATCH.min(budget - delivered), |message| {
+                (self.deliver)(&mut Shard::new(context, &self.local), ShardId::new(from), message);
+            });
+            delivered += batch;
+            idle = if batch == 0 { idle + 1 } else { 0 };
         }
-        self.first = (self.first + 1) % lanes;
         delivered
-    }
-}
-
-impl fmt::Debug for Incoming {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Incoming").field("lanes", &self.lanes.len()).finish_non_exhaustive()
     }
 }
 
@@ -136,16 +303,19 @@ mod tests {
     #[test]
     fn every_ordered_pair_has_its_own_bounded_lane() {
         for shards in [1, 2, 3, 64] {
-            let (ends, from_outside) = make_lanes(shards);
+            let mut ends = make_lanes::<u8>(shards);
+            let from_outside = make_lanes_from_outside(&mut ends);
             assert_eq!((ends.len(), from_outside.len()), (shards, shards));
             for end in &ends {
                 assert_eq!((end.senders.len(), end.receivers.len()), (shards, shards + 1));
-                let capacity = end.senders[0].capacity().unwrap();
+                let capacity = end.senders[0].0.capacity().unwrap();
                 assert!((LANE_MIN..=LANE_MAX).contains(&capacity));
             }
         }
-        let (ends, _) = make_lanes(2);
-        assert!(ends[0].senders[1].try_send(Box::new(|_: &mut Shard<'_>| {})).is_ok());
-        assert_eq!((ends[1].receivers[0].len(), ends[1].receivers[1].len(), ends[0].receivers[1].len()), (1, 0, 0));
+        let mut ends = make_lanes(2);
+        make_lanes_from_outside(&mut ends);
+        assert!(ends[0].senders[1].0.try_send(1).is_ok());
+        let held = |to: usize, from: usize| ends[to].receivers[from].0.len();
+        assert_eq!((held(1, 0), held(1, 1), held(0, 1)), (1, 0, 0));
     }
 }

@@ -2,8 +2,13 @@
 
 pub(crate) mod hand_off;
 pub(crate) mod lanes;
+pub(crate) mod mailbox;
+pub(crate) mod message;
+#[cfg(all(test, loom))]
+mod models;
 pub(crate) mod remote;
 pub(crate) mod request;
+mod room;
 pub(crate) mod timer;
 
 use std::cell::Cell;
@@ -11,8 +16,11 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use pants_engine::Doorbell;
+
 use self::hand_off::Moves;
-use self::lanes::{Message, Outgoing};
+use self::lanes::{LaneEnds, Lanes};
+use self::message::{Message, unbox};
 use self::request::{Ask, AskLater, Pending, Reply, Unanswered};
 use self::timer::{BusTimer, BusTimers, Cycle, Defer, Timing};
 use crate::shard::Shard;
@@ -21,8 +29,8 @@ use crate::shard_id::ShardId;
 /// Sends work to the shards of a runtime; each shard has its own. Cheap to clone, for handlers to keep.
 ///
 /// Messages of one shard to another arrive in the order of their sending. Each pair of shards has a lane of its own, which
-/// holds 1,024 messages with up to 8 shards and fewer with more, 16 at the least; a full one gives the message back. What
-/// was accepted runs, even if the runtime stops meanwhile.
+/// holds 1,024 messages with up to 8 shards and fewer with more, 16 at the least; a full one gives the message back, but
+/// to a handle [with overflow](Self::with_overflow). What was accepted runs, even if the runtime stops meanwhile.
 ///
 /// # Examples
 ///
@@ -47,11 +55,14 @@ use crate::shard_id::ShardId;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Bus(Rc<Inner>);
+pub struct Bus {
+    inner: Rc<Inner>,
+    overflow: usize,
+}
 
 struct Inner {
     shard: ShardId,
-    lanes: Vec<Outgoing>,
+    lanes: Rc<Lanes<Box<dyn Message>>>,
     pending: Pending,
     timers: BusTimers,
     moves: Moves,
@@ -116,19 +127,20 @@ impl<T> fmt::Debug for SendError<T> {
 }
 
 impl Bus {
-    pub(crate) fn new(shard: ShardId, lanes: Vec<Outgoing>, moves: Moves) -> Self {
+    pub(crate) fn new(shard: ShardId, ends: LaneEnds<Box<dyn Message>>, doorbells: &[Doorbell], moves: Moves) -> Self {
+        let lanes = Rc::new(Lanes::new(ends, doorbells));
         let (pending, timers, sealed) = (Pending::default(), BusTimers::default(), Cell::new(false));
-        Self(Rc::new(Inner { shard, lanes, pending, timers, moves, sealed }))
+        Self { inner: Rc::new(Inner { shard, lanes, pending, timers, moves, sealed }), overflow: 0 }
     }
 
     /// How many shards the runtime has.
     pub fn shards(&self) -> usize {
-        self.0.lanes.len()
+        self.inner.lanes.shards()
     }
 
     /// The shard whose bus this is.
     pub fn shard(&self) -> ShardId {
-        self.0.shard
+        self.inner.shard
     }
 
     /// Has `work` run on `shard`, which may be this one, in one of its next turns.
@@ -144,11 +156,45 @@ impl Bus {
     }
 
     fn push<M: Message + 'static>(&self, shard: ShardId, message: M) -> Result<(), SendError<M>> {
-        let Some(lane) = self.0.lanes.get(shard.index()) else { return Err(SendError::NoSuchShard(message)) };
         if self.is_sealed() {
             return Err(SendError::Stopped(message));
         }
-        lane.push(message)
+        self.inner.lanes.push(shard, Box::new(message), self.overflow).map_err(|error| error.map(unbox))
+    }
+
+    /// The same bus, with what meets a full lane waiting on this shard: up to `capacity` messages for each other shard, which
+    /// go into the lane as soon as there is room, in their order and before anything newer. Beyond that it is
+    /// [`SendError::Full`] as ever. Requests, timers and what cancels them wait as well.
+    ///
+    /// The messages that wait for a shard are those of all this shard's handles together, and `capacity` is what this handle
+    /// will bring them to. While there are some, a handle without overflow finds the lane full. When the runtime stops, they
+    /// are delivered before their shard leaves.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_shard::{Config, Runtime, Shards};
+    ///
+    /// let config = Config::builder().shards("1".parse::<Shards>()?).build()?;
+    /// Runtime::new(config)?.run(|shard| {
+    ///     let bus = shard.bus().with_overflow(100_000);
+    ///     for _ in 0..10_000 {
+    ///         assert!(bus.send(shard.id(), |_| {}).is_ok());
+    ///     }
+    ///     assert!(bus.overflowed() > 0);
+    ///     shard.stop();
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "the bus itself stays as it is"]
+    pub fn with_overflow(&self, capacity: usize) -> Self {
+        Self { overflow: capacity, ..self.clone() }
+    }
+
+    /// How many messages of this shard have met a full lane and waited, since the start.
+    pub fn overflowed(&self) -> u64 {
+        self.inner.lanes.overflowed()
     }
 
     /// Has `work` run on `shard`, and what it returns given to `then` on this one. `then` runs exactly once: it gets
@@ -217,8 +263,8 @@ impl Bus {
         R: FnOnce(&mut Shard<'_>, Result<T, Unanswered>) + 'static,
         M: Message + 'static,
     {
-        let Inner { lanes, pending, .. } = &*self.0;
-        if shard.index() >= lanes.len() {
+        let Inner { lanes, pending, .. } = &*self.inner;
+        if shard.index() >= lanes.shards() {
             return Err(SendError::NoSuchShard((work, then)));
         }
         if pending.is_full(shard) {
@@ -227,7 +273,7 @@ impl Bus {
         // Shared with the continuation, so that a refused request gives it back.
         let then = Rc::new(Cell::new(Some(then)));
         let kept = Rc::clone(&then);
-        let way = pending.begin(shard, &lanes[self.0.shard.index()].doorbell, move |shard, answer| {
+        let way = pending.begin(shard, lanes.doorbell(self.shard()), move |shard, answer| {
             if let Some(then) = kept.take() {
                 then(shard, answer);
             }
@@ -273,7 +319,7 @@ impl Bus {
     }
 
     fn timing(&self, delay: Duration) -> Timing {
-        Timing::new(self.0.timers.next_id(self.0.shard), delay)
+        Timing::new(self.timers().next_id(self.shard()), delay)
     }
 
     fn set<F, M: Message + AsRef<Timing> + 'static>(
@@ -292,7 +338,7 @@ impl Bus {
     where
         F: FnOnce(&mut Shard<'_>) + Clone + Send + 'static,
     {
-        let all = (0..self.0.lanes.len()).map(ShardId::new);
+        let all = (0..self.inner.lanes.shards()).map(ShardId::new);
         all.filter(|&shard| self.send(shard, work.clone()).is_err()).collect()
     }
 
@@ -301,44 +347,48 @@ impl Bus {
         &self,
         then: impl FnOnce(&mut Shard<'_>, Result<T, Unanswered>) + 'static,
     ) -> Reply<T> {
-        let Inner { shard, lanes, pending, .. } = &*self.0;
-        Reply::new(pending.begin(self.helpers(), &lanes[shard.index()].doorbell, then))
+        let Inner { shard, lanes, pending, .. } = &*self.inner;
+        Reply::new(pending.begin(self.helpers(), lanes.doorbell(*shard), then))
     }
 
     /// Whether no more may be offloaded for now.
     pub(crate) fn has_offloaded_enough(&self) -> bool {
-        self.0.pending.is_full(self.helpers())
+        self.inner.pending.is_full(self.helpers())
     }
 
     /// Whether the helper threads have something of this shard.
     pub(crate) fn has_offloaded(&self) -> bool {
-        self.0.pending.under_way(self.helpers()) > 0
+        self.inner.pending.under_way(self.helpers()) > 0
     }
 
     fn helpers(&self) -> ShardId {
-        ShardId::new(self.0.lanes.len())
+        ShardId::new(self.shards())
+    }
+
+    pub(crate) fn lanes(&self) -> &Rc<Lanes<Box<dyn Message>>> {
+        &self.inner.lanes
     }
 
     pub(crate) fn pending(&self) -> &Pending {
-        &self.0.pending
+        &self.inner.pending
     }
 
     pub(crate) fn timers(&self) -> &BusTimers {
-        &self.0.timers
+        &self.inner.timers
     }
 
     pub(crate) fn is_sealed(&self) -> bool {
-        self.0.sealed.get()
+        self.inner.sealed.get()
     }
 
     /// Refuses everything from now on.
     pub(crate) fn seal(&self) {
-        self.0.sealed.set(true);
+        self.inner.sealed.set(true);
     }
 }
 
 impl fmt::Debug for Bus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bus").field("shard", &self.0.shard).field("shards", &self.0.lanes.len()).finish()
+        f.debug_struct("Bus").field("shard", &self.inner.shard).field("shards", &self.inner.lanes.shards()).finish()
     }
 }

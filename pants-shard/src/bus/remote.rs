@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::SendError;
-use super::lanes::Outgoing;
+use super::lanes::Lane;
+use super::message::{Message, unbox};
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
 use crate::shutdown::Shutdown;
@@ -31,12 +32,12 @@ use crate::shutdown::Shutdown;
 /// ```
 #[derive(Clone)]
 pub struct RemoteBus {
-    lanes: Arc<[Outgoing]>,
+    lanes: Arc<[Lane<Box<dyn Message>>]>,
     shutdown: Arc<Shutdown>,
 }
 
 impl RemoteBus {
-    pub(crate) fn new(lanes: Vec<Outgoing>, shutdown: Arc<Shutdown>) -> Self {
+    pub(crate) fn new(lanes: Vec<Lane<Box<dyn Message>>>, shutdown: Arc<Shutdown>) -> Self {
         Self { lanes: lanes.into(), shutdown }
     }
 
@@ -57,7 +58,7 @@ impl RemoteBus {
         let Some(lane) = self.lanes.get(shard.index()) else { return Err(SendError::NoSuchShard(work)) };
         // While this is held, no shard leaves.
         let Some(_visit) = self.shutdown.visit() else { return Err(SendError::Stopped(work)) };
-        lane.push(work)
+        lane.push(Box::new(work)).map_err(|error| error.map(unbox))
     }
 
     /// Has a copy of `work` run on every shard. Returns the shards that it did not reach.

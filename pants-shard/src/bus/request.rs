@@ -13,7 +13,7 @@ use std::rc::Rc;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use pants_engine::{Context, Doorbell, Source};
 
-use super::lanes::Message;
+use super::message::Message;
 use crate::error::panic_message;
 use crate::shard::{Local, Shard};
 use crate::shard_id::ShardId;

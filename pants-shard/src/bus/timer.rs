@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use pants_engine::TimerKey;
 
 use super::Bus;
-use super::lanes::Message;
+use super::message::Message;
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
 
