@@ -119,7 +119,7 @@ impl Seat {
             id: self.id,
             shards: self.config.placement().len(),
             offloader: Offloader::new(bus.clone(), self.pool),
-            awaits_offloaded: Cell::new(false),
+            awaits_offloaded_until: Cell::new(None),
             bus,
             config: self.config,
             shutdown: Arc::clone(&self.shutdown),
@@ -189,16 +189,16 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Rc<Local>) {
         *progress = Progress::Draining;
         local.groups.release_claims();
         context.drain(local.config.drain_timeout());
-        local.awaits_offloaded.set(true);
-        let late = Rc::clone(local);
-        context.defer(local.config.drain_timeout(), move |_| late.awaits_offloaded.set(false));
+        // The drain's own timer wakes the shard then.
+        local.awaits_offloaded_until.set(Some(context.now() + local.config.drain_timeout()));
     }
     if *progress == Progress::Draining && shutdown.stage() >= Stage::Stopping {
         *progress = Progress::Stopping;
-        local.awaits_offloaded.set(false);
+        local.awaits_offloaded_until.set(None);
         context.drain(Duration::ZERO);
     }
-    let awaits_offloaded = local.awaits_offloaded.get() && local.bus.has_offloaded();
+    let in_time = local.awaits_offloaded_until.get().is_some_and(|until| context.now() < until);
+    let awaits_offloaded = in_time && local.bus.has_offloaded();
     if matches!(*progress, Progress::Draining | Progress::Stopping) && context.is_drained() && !awaits_offloaded {
         *progress = Progress::Drained;
         shutdown.arrive_drained();

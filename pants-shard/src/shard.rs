@@ -40,8 +40,8 @@ pub(crate) struct Local {
     pub(crate) shards: usize,
     pub(crate) bus: Bus,
     pub(crate) offloader: Offloader,
-    /// A drain waits for what is offloaded.
-    pub(crate) awaits_offloaded: Cell<bool>,
+    /// Until when a drain waits for what is offloaded.
+    pub(crate) awaits_offloaded_until: Cell<Option<Instant>>,
     pub(crate) config: Arc<Config>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) groups: Arc<ListenerGroups>,
