@@ -45,6 +45,7 @@ mod affinity;
 mod bus;
 mod config;
 mod error;
+mod handover;
 mod listener;
 mod placement;
 mod runtime;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,10 @@ use crate::bus::lanes::{Incoming, LaneEnds, Message, Outgoing};
 use crate::bus::request::Answers;
 use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
+use crate::handover;
 use crate::listener::ListenerGroups;
 use crate::listener::changes::Changes;
-use crate::listener::servers::Servers;
+use crate::listener::servers::{self, Servers};
 use crate::placement::CpuId;
 use crate::shard::{Local, Shard};
 use crate::shard_id::ShardId;
@@ -35,6 +37,8 @@ pub(crate) struct Seat {
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) groups: Arc<ListenerGroups>,
     pub(crate) changes: Arc<Changes>,
+    /// Where a successor asks for the listening sockets.
+    pub(crate) handover: Option<PathBuf>,
 }
 
 /// Why a shard does not come to serve.
@@ -120,25 +124,33 @@ impl Seat {
             states: RefCell::new(HashMap::new()),
         });
         let seated = Rc::clone(&local);
-        let take_turn = move |context: &mut Context| seated.changes.take_turns(&mut Shard::new(context, &seated));
+        let take_turn = move |context: &mut Context| {
+            servers::yield_to_successor(context, &seated);
+            seated.changes.take_turns(&mut Shard::new(context, &seated));
+        };
         engine.add_source(News::new(self.shutdown, take_turn));
         engine.add_source(Incoming::new(self.lanes.receivers, Rc::clone(&local)));
         engine.add_source(Answers(Rc::clone(&local)));
 
         self.startup.wait_to_set_up(self.id)?;
         set_up(&mut Shard::new(engine.context(), &local))?;
+        if let Some(path) = self.handover.filter(|_| local.id.index() == 0) {
+            handover::offer(&mut Shard::new(engine.context(), &local), &path)?;
+        }
         self.startup.step();
 
         self.startup.wait_to_open(self.id)?;
         local.servers.borrow_mut().is_set_up = true;
-        for server in local.servers.borrow().all().iter().flat_map(|served| &served.keys).copied() {
-            engine.context().open(server)?;
-            if let Some(address) = engine.context().server_address(server) {
-                self.startup.note_address(address);
+        for served in local.servers.borrow().all() {
+            for server in served.keys.iter().copied() {
+                engine.context().open(server)?;
             }
+            let address = engine.context().server_address(served.keys[0]).filter(|_| served.is_public);
+            address.into_iter().for_each(|address| self.startup.note_address(address));
         }
         self.startup.step();
         self.startup.wait_until_open()?;
+        servers::take_files(&mut Shard::new(engine.context(), &local));
         Ok((engine, local))
     }
 }
@@ -166,6 +178,8 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Local, lanes:
     }
     if *progress == Progress::Serving && shutdown.stage() >= Stage::Draining {
         *progress = Progress::Draining;
+        // The end may have come right after the successor's word.
+        servers::yield_to_successor(context, local);
         local.groups.release_claims();
         context.drain(local.config.drain_timeout());
     }

@@ -34,6 +34,14 @@ struct Table {
     given: Vec<Given>,
 }
 
+/// Which declaration it was, in words that another process understands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Declared {
+    pub(crate) address: String,
+    /// How often the same shard had declared the same address before.
+    pub(crate) nth: usize,
+}
+
 /// Which group it is, for as long as the process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupId(usize);
@@ -56,6 +64,8 @@ struct Group {
     members: usize,
     /// Held for as long as the runtime serves.
     claim: Option<OwnedFd>,
+    /// The sockets belong to somebody else still.
+    borrowed: bool,
     /// A successor accepts here.
     yielded: bool,
 }
@@ -168,6 +178,7 @@ impl ListenerGroups {
             beside: !unix,
             members: 1,
             claim: claimed.map(OwnedFd::from),
+            borrowed: false,
             yielded: false,
         };
         if unix || self.keeps_sockets {
@@ -201,7 +212,7 @@ impl ListenerGroups {
                 let socket = group.sockets[socket].try_clone().map_err(pants_engine::Error::Adopt)?;
                 served.keys.push(context.bind_socket(socket, options.clone(), acceptor)?);
             }
-            served.takes_file = member == 0;
+            served.takes_file = member == 0 && !group.borrowed;
         }
         group.members += 1;
         Ok(served)
@@ -209,7 +220,7 @@ impl ListenerGroups {
 
     /// All shards have set up: lets go of what was given and nobody wants, so that no connection waits there. Gives the
     /// groups that go on with all of what was given to them, by address and number.
-    pub(crate) fn settle(&self) -> Vec<(String, usize)> {
+    pub(crate) fn settle(&self) -> Vec<Declared> {
         let mut table = self.lock();
         for given in table.given.drain(..) {
             tracing::warn!("a socket that was left to this process is closed, since no shard listens at {given}");
@@ -221,7 +232,7 @@ impl ListenerGroups {
             group.sockets.retain(|_| index.next().is_some_and(|index| index >= given || index % self.shards < members));
             group.given = (0..given).filter(|index| index % self.shards < members).count();
             if group.given == given {
-                complete.push((group.declared.to_string(), group.nth));
+                complete.push(group.name());
             } else {
                 tracing::warn!("sockets at {} are closed, since fewer shards than before listen there", group.declared);
             }
@@ -234,18 +245,18 @@ impl ListenerGroups {
         let table = self.lock();
         let mut offered = Vec::new();
         for group in &table.groups {
-            let (address, nth) = (group.declared.to_string(), group.nth);
-            let mut push = |kind, fd| offered.push(Offered { kind, address: address.clone(), nth, fd });
-            group.sockets.iter().for_each(|socket| push(Kind::Socket, socket.as_fd()));
-            group.claim.iter().for_each(|claim| push(Kind::Claim, claim.as_fd()));
+            let kind = if group.borrowed { Kind::Borrowed } else { Kind::Socket };
+            let sockets = group.sockets.iter().map(|socket| (kind, socket));
+            let all = sockets.chain(group.claim.iter().map(|claim| (Kind::Claim, claim)));
+            offered.extend(all.map(|(kind, fd)| Offered { kind, declared: group.name(), fd: fd.as_fd() }));
         }
         f(&offered)
     }
 
     /// A successor accepts at these addresses from now on: nothing is accepted here, and nothing closed that it shares.
-    pub(crate) fn yield_to_successor(&self, taken: &[(String, usize)]) {
+    pub(crate) fn yield_to_successor(&self, taken: &[Declared]) {
         for group in &mut self.lock().groups {
-            if taken.contains(&(group.declared.to_string(), group.nth)) {
+            if taken.contains(&group.name()) {
                 group.yielded = true;
                 group.sockets.clear();
                 group.claim = None;
@@ -279,8 +290,7 @@ impl ListenerGroups {
 #[derive(Debug)]
 pub(crate) struct Offered<'a> {
     pub(crate) kind: Kind,
-    pub(crate) address: String,
-    pub(crate) nth: usize,
+    pub(crate) declared: Declared,
     pub(crate) fd: BorrowedFd<'a>,
 }
 
@@ -295,9 +305,14 @@ impl Group {
         };
         let Declaration { address: declared, nth, .. } = declaration;
         let (declared, nth) = (declared.clone(), *nth);
-        let Given { sockets, claim, .. } = given;
+        let Given { sockets, claim, borrowed, .. } = given;
         let given = sockets.len();
-        Ok(Self { id, declared, nth, resolved, endpoint, sockets, given, beside, members: 0, claim, yielded: false })
+        let (members, yielded) = (0, false);
+        Ok(Self { id, declared, nth, resolved, endpoint, sockets, given, beside, members, claim, borrowed, yielded })
+    }
+
+    fn name(&self) -> Declared {
+        Declared { address: self.declared.to_string(), nth: self.nth }
     }
 
     /// Which of the given sockets are those of one of `shards`: every one is somebody's, as long as all shards come.

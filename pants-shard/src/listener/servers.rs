@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use pants_engine::{Acceptor, Address, Endpoint, Error, ServerKey, ServerOptions};
+use pants_engine::{Acceptor, Address, Context, Endpoint, Error, ServerKey, ServerOptions};
 
 use super::{Declaration, GroupId};
 use crate::error::Result;
-use crate::shard::Shard;
+use crate::shard::{Local, Shard};
 
 /// One shard's servers in a group: one, or several where there were more sockets to take over than there are shards.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Served {
     pub(crate) keys: Vec<ServerKey>,
     /// The file of the Unix socket is removed by this shard, once another process has left it to this one.
     pub(crate) takes_file: bool,
+    /// It is for clients, and not for a successor.
+    pub(crate) is_public: bool,
 }
 
 /// What one shard serves, in the order of its declaration.
@@ -36,7 +38,7 @@ pub(super) struct SharedAcceptor<A> {
 
 impl Served {
     pub(super) fn new(group: GroupId, declared: Address, keys: Vec<ServerKey>) -> Self {
-        Self { group, declared, keys, takes_file: false }
+        Self { group, declared, keys, takes_file: false, is_public: true }
     }
 }
 
@@ -100,6 +102,27 @@ pub(super) fn open_late(shard: &mut Shard<'_>, group: GroupId) -> Result<()> {
 pub(super) fn retire(shard: &mut Shard<'_>, group: GroupId) {
     let keys = shard.local().servers.borrow().of(group);
     keys.into_iter().for_each(|key| shard.context().retire_server(key));
+}
+
+/// Where a successor accepts, closes the servers, and nothing that it needs. What is queued is for it.
+pub(crate) fn yield_to_successor(context: &mut Context, local: &Local) {
+    for served in local.servers.borrow().all().iter().filter(|served| local.groups.is_yielded(served.group)) {
+        for key in served.keys.iter().copied() {
+            // It fails for a server that has closed by now.
+            let _ = context.remove_file_on_close(key, false);
+            context.close_server(key);
+        }
+    }
+}
+
+/// Removes the files of Unix sockets from now on, since another process leaves them to this one.
+pub(crate) fn take_files(shard: &mut Shard<'_>) {
+    let local = Rc::clone(shard.local());
+    for served in local.servers.borrow().all().iter().filter(|served| served.takes_file) {
+        if let Err(error) = shard.context().remove_file_on_close(served.keys[0], true) {
+            tracing::warn!("the file of the socket at {} is not there any more: {error}", served.declared);
+        }
+    }
 }
 
 /// Whether they have closed; then they are forgotten.
