@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
@@ -168,6 +168,7 @@ fn a_socket_that_systemd_holds_serves_before_between_and_after() {
                 assert_echoes(&mut client(address), b"hello");
             }
             assert_echoes(&mut early, b"early");
+            drop(early);
             assert_eq!(server.stop().code, Some(0));
             early = client(address);
         }
@@ -198,6 +199,7 @@ fn systemd_socket_activate_starts_it() {
     let server = Server::of(program);
     assert_eq!(server.address, address);
     assert_echoes(&mut client(address), b"second");
+    drop(first);
     assert_eq!(server.stop().code, Some(0));
 }
 
@@ -217,9 +219,7 @@ fn a_service_manager_is_told_of_the_beginning_and_the_end() {
         };
         let server = Server::start_as(command(PANTS_ECHO).args(["--listen", ANY_PORT]).env("NOTIFY_SOCKET", socket));
         assert_eq!(next(), format!("READY=1\nMAINPID={}", server.pid));
-        let mut client = client(server.address);
-        client.write_all(b"hello").unwrap();
-        assert_receives(&mut client, b"hello");
+        assert_echoes(&mut client(server.address), b"hello");
         server.signal(Signal::TERM);
         assert_eq!(next(), "STOPPING=1");
         assert_eq!(server.program.join().code, Some(0));
