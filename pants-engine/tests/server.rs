@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 use pants_engine::{
     Acceptor, Balancer, Connection, Context, Endpoint, Engine, Error, Handler, Newcomer, ServerOptions,
@@ -341,4 +342,34 @@ fn connections_on_their_way_to_a_server_that_closes_are_served() {
     engine.context().close_server(passive);
     turn_until(&mut engine, |engine| engine.context().stats().bytes_out == 5);
     assert_eq!(receive(&mut client, 5), b"hello");
+}
+
+#[test]
+fn a_server_that_retires_accepts_what_is_queued_before_it_closes() {
+    let mut engine = Engine::new().unwrap();
+    let (server, address) = listen(&mut engine, ServerOptions::default(), || Echo);
+    let mut clients: Vec<TcpStream> = (0..100).map(|_| client(address)).collect();
+    engine.context().retire_server(server);
+    turn_until(&mut engine, |engine| engine.context().server_address(server).is_none());
+    assert_eq!(engine.context().stats().connections_accepted, 100);
+    assert!(TcpStream::connect(address).is_err());
+    for client in &mut clients {
+        client.write_all(b"hello").unwrap();
+    }
+    turn_until(&mut engine, |engine| engine.context().stats().bytes_out == 500);
+}
+
+#[test]
+fn a_server_that_has_closed_is_not_woken_by_a_socket_that_lives_on_elsewhere() {
+    let mut engine = Engine::new().unwrap();
+    let (server, address) = listen(&mut engine, ServerOptions::default(), || Echo);
+    let elsewhere = engine.context().server_socket(server).unwrap().try_clone_to_owned().unwrap();
+    engine.context().close_server(server);
+    turn_until(&mut engine, |engine| engine.context().server_address(server).is_none());
+    let listener = TcpListener::from(elsewhere);
+    let _client = client(address);
+    let before = Instant::now();
+    engine.poll(Some(Duration::from_millis(50))).unwrap();
+    assert!(before.elapsed() >= Duration::from_millis(50), "the connection has woken it");
+    listener.accept().unwrap();
 }

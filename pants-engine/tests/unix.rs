@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use pants_engine::{
     Address, CloseReason, Connection, ConnectionOptions, Credentials, Endpoint, Engine, Error, Handler, ServerKey,
+    ServerOptions,
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 use support::*;
@@ -170,6 +171,27 @@ fn an_abstract_name_is_free_when_its_server_has_closed() {
     engine.context().close_server(server);
     engine.poll(Some(Duration::ZERO)).unwrap();
     engine.listen(&address, |_| Silent).unwrap();
+}
+
+#[test]
+fn a_file_is_removed_by_whom_it_was_left_to() {
+    let directory = Directory::new();
+    let path = directory.socket();
+    let mut engine = Engine::new().unwrap();
+    let first = engine.listen(Address::Path(path.clone()), |_| Silent).unwrap();
+    let context = engine.context();
+    let socket = context.server_socket(first).unwrap().try_clone_to_owned().unwrap();
+    let second = context.adopt_server(socket, ServerOptions::default(), |_| Silent).unwrap();
+    context.remove_file_on_close(first, false).unwrap();
+    context.remove_file_on_close(second, true).unwrap();
+    context.close_server(first);
+    engine.poll(Some(Duration::ZERO)).unwrap();
+    UnixStream::connect(&path).expect("the second goes on with it");
+    engine.context().close_server(second);
+    engine.poll(Some(Duration::ZERO)).unwrap();
+    assert!(!path.exists());
+    let gone = engine.context().remove_file_on_close(second, true).unwrap_err();
+    assert!(matches!(gone, Error::NoServer), "{gone}");
 }
 
 #[test]

@@ -6,7 +6,9 @@
 
 pub mod descriptors;
 pub mod flags;
+pub mod lifecycle;
 pub mod log;
+pub mod notice;
 pub mod program;
 pub mod proxy;
 pub mod signals;

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use pants_shard::{Config, Report, Running, Runtime, Shard, ShardId, Stats};
 
 use crate::descriptors;
+use crate::lifecycle::LifecycleFlags;
+use crate::notice;
 use crate::signals::Stopper;
 
 /// What could not be done: exit status 2 before the first connection, 1 after.
@@ -18,11 +20,11 @@ pub struct Program(pub &'static str);
 
 impl Program {
     /// Serves what `set_up` declares on each shard, until a signal has ended it. Gives the status to exit with.
-    pub fn serve<F>(self, config: Config, set_up: F) -> ExitCode
+    pub fn serve<F>(self, config: Config, lifecycle: &LifecycleFlags, set_up: F) -> ExitCode
     where
         F: Fn(&mut Shard<'_>) -> pants_shard::Result<()> + Send + Sync + 'static,
     {
-        match self.start(config, set_up) {
+        match self.start(config, lifecycle, set_up) {
             Ok(running) => match running.join() {
                 Ok(report) => self.say(&summarise(&report)),
                 Err(error) => self.fail(FAILED, &error.to_string()),
@@ -31,7 +33,7 @@ impl Program {
         }
     }
 
-    fn start<F>(self, config: Config, set_up: F) -> Result<Running, String>
+    fn start<F>(self, config: Config, lifecycle: &LifecycleFlags, set_up: F) -> Result<Running, String>
     where
         F: Fn(&mut Shard<'_>) -> pants_shard::Result<()> + Send + Sync + 'static,
     {
@@ -41,15 +43,26 @@ impl Program {
         }
         let stopper = Stopper::install().map_err(|error| format!("cannot catch signals: {error}"))?;
         let drain_timeout = config.drain_timeout();
-        let started = Runtime::new(config).and_then(|runtime| runtime.start(set_up));
-        let running = started.map_err(|error| error.to_string())?;
+        let runtime = Runtime::new(config).map_err(|error| error.to_string())?;
+        let running = lifecycle.apply(runtime)?.start(set_up).map_err(|error| error.to_string())?;
         self.say(&describe(&running));
+        self.complain(notice::ready());
         // In one piece, so that a drain that is over at once does not cut it.
         let told = format!("{name}: draining for at most {drain_timeout:?}; a second signal ends it at once\n");
         stopper
-            .drain_on_signal(running.stop_handle(), move || eprint!("{told}"))
+            .drain_on_signal(running.stop_handle(), move || {
+                eprint!("{told}");
+                self.complain(notice::stopping());
+            })
             .map_err(|error| format!("cannot wait for signals: {error}"))?;
         Ok(running)
+    }
+
+    /// A service manager that cannot be told is no reason to end.
+    fn complain(self, told: io::Result<()>) {
+        if let Err(error) = told {
+            eprintln!("{}: cannot tell the service manager: {error}", self.0);
+        }
     }
 
     /// Prints to standard output. Whoever has closed that does not want to read it.

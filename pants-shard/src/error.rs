@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use pants_engine::Address;
 
@@ -52,6 +53,14 @@ pub enum Error {
     /// [`Shard::listen`](crate::Shard::listen) was called after set-up.
     #[error("a shard's listeners are declared in set-up; afterwards Listeners adds them on all shards")]
     LateListen,
+    /// The process that serves could not hand its listening sockets over, or this one could not offer them.
+    #[error("cannot hand over at {path}: {source}")]
+    Handover {
+        /// Where the sockets are handed over.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The shards listen at this address already.
     #[error("the shards listen on {0} already")]
     AlreadyListening(Address),

@@ -57,6 +57,7 @@ mod balance;
 mod bus;
 mod config;
 mod error;
+mod handover;
 mod listener;
 mod offload;
 mod placement;

@@ -1,6 +1,8 @@
 //! The runtime: starts a thread for every shard, and sees them out again.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -12,8 +14,10 @@ use crate::bus::message::Message;
 use crate::bus::remote::RemoteBus;
 use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
+use crate::handover::Predecessor;
 use crate::listener::ListenerGroups;
 use crate::listener::changes::{Changes, Listeners, Told};
+use crate::listener::given::{Given, Name, local_endpoint};
 use crate::offload::Pool;
 use crate::placement::Placement;
 use crate::seat::Seat;
@@ -50,6 +54,8 @@ use crate::startup::{Abandoned, Startup};
 #[derive(Debug)]
 pub struct Runtime {
     config: Arc<Config>,
+    inherited: Vec<Given>,
+    handover: Option<PathBuf>,
 }
 
 /// Shards that run. Dropping it lets them run on, with nobody to wait for them.
@@ -79,7 +85,93 @@ impl Runtime {
     ///
     /// None at present; a configuration is valid.
     pub fn new(config: Config) -> Result<Self> {
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), inherited: Vec::new(), handover: None })
+    }
+
+    /// Takes listening sockets that this process has inherited, from systemd say; see sd_listen_fds(3), and the crate
+    /// `listenfd` for reading what it sets. An address that is declared and at which one of them is bound goes on with it;
+    /// a host's name is none. Those that no shard wants are closed, with a warning in the log.
+    ///
+    /// Where there are fewer sockets at an address than shards, `SO_REUSEPORT` is set on them and the other shards bind sockets
+    /// beside them. Those end with this process, while what is queued on the inherited ones waits for the next. Where that
+    /// cannot be, with Unix sockets and those that another user's process has made, the shards share them: all wake for
+    /// a connection, and one gets it. The file of a Unix socket stays when this process ends.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is no socket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_shard::{Config, Connection, Handler, Runtime};
+    /// use std::net::TcpListener;
+    ///
+    /// struct Echo;
+    ///
+    /// impl Handler for Echo {
+    ///     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+    ///         connection.write(data);
+    ///     }
+    /// }
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// let running = Runtime::new(Config::default())?
+    ///     .inherit([listener.into()])?
+    ///     .start(move |shard| shard.listen(address, |_peer| Echo).map(drop))?;
+    /// running.stop();
+    /// running.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn inherit(mut self, sockets: impl IntoIterator<Item = OwnedFd>) -> Result<Self> {
+        for socket in sockets {
+            let endpoint = local_endpoint(&socket).map_err(pants_engine::Error::Adopt)?;
+            let given = Given::entry(&mut self.inherited, Name::Bound(endpoint));
+            given.sockets.push(socket);
+            given.borrowed = true;
+        }
+        Ok(self)
+    }
+
+    /// Takes the listening sockets over from a process that runs already, and leaves them to the next one: a restart at
+    /// which no connection is refused, reset or lost.
+    ///
+    /// Both processes are started with the same `path`, of a Unix socket that only their user can connect to (mode 0600;
+    /// each also looks at the other's user, which must be its own or root). [`start`](Self::start) asks the process that
+    /// serves there for its sockets. Each address that is declared here as it was there goes on with them: the first shard with
+    /// the first socket, and so on. Shards that are more than there were bind sockets beside them; where they are fewer,
+    /// some accept from several, so that every queue has somebody who empties it. When all shards listen the old process is
+    /// told. It accepts no more, closes nothing that is shared, and a second later drains as by [`Running::drain`]. If the
+    /// new process ends before that, the old one serves on.
+    ///
+    /// The old process closes an address that the new one does not declare when it drains. An address that was added while it
+    /// ran ([`Listeners`]) is handed over if the new one declares it in its set-up. One process takes over at a time; a
+    /// second one's start fails.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use pants_shard::{Config, Connection, Handler, Runtime};
+    ///
+    /// struct Echo;
+    ///
+    /// impl Handler for Echo {
+    ///     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+    ///         connection.write(data);
+    ///     }
+    /// }
+    ///
+    /// // To restart it, start it once more.
+    /// Runtime::new(Config::load()?)?
+    ///     .handover("/run/echo.sock")
+    ///     .run(|shard| shard.listen(4040, |_peer| Echo).map(drop))?;
+    /// # Ok::<(), pants_shard::Error>(())
+    /// ```
+    #[must_use]
+    pub fn handover(mut self, path: impl Into<PathBuf>) -> Self {
+        self.handover = Some(path.into());
+        self
     }
 
     /// Starts the shards, and waits for their end: `start`, then [`join`](Running::join).
@@ -108,7 +200,12 @@ impl Runtime {
         let shards = self.config.placement().len();
         let startup = Arc::new(Startup::new(shards));
         let shutdown = Arc::new(Shutdown::new(shards));
-        let groups = Arc::new(ListenerGroups::new(shards, false, Vec::new()));
+        let (predecessor, mut given) = match &self.handover {
+            Some(path) => Predecessor::find(path)?.map_or_else(Default::default, |(one, given)| (Some(one), given)),
+            None => Default::default(),
+        };
+        given.extend(self.inherited);
+        let groups = Arc::new(ListenerGroups::new(shards, self.handover.is_some(), given));
         let changes = Changes::new(shards, Arc::clone(&shutdown), Arc::clone(&startup), Arc::clone(&groups));
         let changes = Arc::new(changes);
         let pool = Arc::new(Pool::new(self.config.offload_threads()));
@@ -127,6 +224,7 @@ impl Runtime {
                 groups: Arc::clone(&groups),
                 changes: Arc::clone(&changes),
                 pool: Arc::clone(&pool),
+                handover: self.handover.clone(),
             };
             let (id, set_up) = (seat.id, Arc::clone(&set_up));
             match thread::Builder::new().name(id.to_string()).spawn(move || seat.occupy(&*set_up)) {
@@ -145,6 +243,10 @@ impl Runtime {
             let joined = running.join();
             let unknown = || Error::Panicked("while the shards started, for a reason that nobody has told".to_owned());
             return Err(failure.or(joined.err()).unwrap_or_else(unknown));
+        }
+        let taken = groups.settle();
+        if let Some(predecessor) = predecessor {
+            predecessor.relieve(&taken);
         }
         if let Some(stall_after) = running.config.stall_after() {
             match stall::watch(running.startup.take_pulses(), stall_after) {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::bus::message::Message;
 use crate::bus::request::Answers;
 use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
+use crate::handover;
 use crate::listener::ListenerGroups;
 use crate::listener::changes::Changes;
 use crate::listener::servers::{self, Servers};
@@ -38,6 +40,8 @@ pub(crate) struct Seat {
     pub(crate) groups: Arc<ListenerGroups>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) pool: Arc<Pool>,
+    /// Where a successor asks for the listening sockets.
+    pub(crate) handover: Option<PathBuf>,
 }
 
 /// Why a shard does not come to serve.
@@ -132,7 +136,10 @@ impl Seat {
             mailboxes: RefCell::new(Some(Vec::new())),
         });
         let seated = Rc::clone(&local);
-        let take_turn = move |context: &mut Context| seated.changes.take_turns(&mut Shard::new(context, &seated));
+        let take_turn = move |context: &mut Context| {
+            servers::yield_to_successor(context, &seated);
+            seated.changes.take_turns(&mut Shard::new(context, &seated));
+        };
         engine.add_source(News::new(self.shutdown, take_turn));
         let work = Rc::clone(local.bus.lanes());
         engine
@@ -144,6 +151,9 @@ impl Seat {
         for add_mailbox in local.mailboxes.take().unwrap_or_default() {
             add_mailbox(&mut engine, &local);
         }
+        if let Some(path) = self.handover.filter(|_| local.id.index() == 0) {
+            handover::offer(&mut Shard::new(engine.context(), &local), &path)?;
+        }
         self.startup.step();
 
         self.startup.wait_to_open(self.id)?;
@@ -152,12 +162,14 @@ impl Seat {
         let groups = local.servers.borrow().groups();
         for group in groups {
             servers::open(&mut Shard::new(engine.context(), &local), group)?;
-            if let Some(address) = local.groups.endpoint(group) {
-                self.startup.note_address(address);
-            }
+        }
+        for served in local.servers.borrow().all() {
+            let address = engine.context().server_address(served.keys[0]).filter(|_| served.is_public);
+            address.into_iter().for_each(|address| self.startup.note_address(address));
         }
         self.startup.step();
         self.startup.wait_until_open()?;
+        servers::take_files(&mut Shard::new(engine.context(), &local));
         Ok((engine, local))
     }
 }
@@ -187,6 +199,8 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Rc<Local>) {
     let complete = !local.bus.moves().any_under_way() || shutdown.stage() == Stage::Leaving;
     if *progress == Progress::Serving && shutdown.stage() >= Stage::Draining && complete {
         *progress = Progress::Draining;
+        // The end may have come right after the successor's word.
+        servers::yield_to_successor(context, local);
         local.groups.release_claims();
         context.drain(local.config.drain_timeout());
         // The drain's own timer wakes the shard then.

@@ -17,16 +17,18 @@ mod models;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Serving = 0,
+    /// Another process accepts connections; those that are here go on.
+    Yielding = 1,
     /// Servers close and connections are ended in good order.
-    Draining = 1,
+    Draining = 2,
     /// What is left is closed at once.
-    Stopping = 2,
+    Stopping = 3,
     /// Every shard has drained; none may send any more.
-    Sealing = 3,
+    Sealing = 4,
     /// No shard sends any more; what was sent is delivered.
-    Emptying = 4,
+    Emptying = 5,
     /// Every message has been delivered, and every answer to one is on its way.
-    Leaving = 5,
+    Leaving = 6,
 }
 
 /// The orderings that the stages stand on; the models weaken them.
@@ -89,10 +91,11 @@ impl<O: Orderings> Shutdown<O> {
     pub(crate) fn stage(&self) -> Stage {
         match self.stage.load(Ordering::SeqCst) {
             0 => Stage::Serving,
-            1 => Stage::Draining,
-            2 => Stage::Stopping,
-            3 => Stage::Sealing,
-            4 => Stage::Emptying,
+            1 => Stage::Yielding,
+            2 => Stage::Draining,
+            3 => Stage::Stopping,
+            4 => Stage::Sealing,
+            5 => Stage::Emptying,
             _ => Stage::Leaving,
         }
     }

@@ -249,12 +249,10 @@ impl Context {
     pub fn remove_file_on_close(&mut self, key: ServerKey, removes: bool) -> Result<()> {
         let Some(Channel::Server(slot)) = self.channels.get_mut(key.0) else { return Err(Error::NoServer) };
         let server = &mut slot.server;
-        match &server.address {
-            Endpoint::Path(path) if removes && server.file.is_none() => {
-                server.file = Some(SocketFile::found(path).map_err(Error::Adopt)?);
-            }
-            _ if !removes => server.file.take().into_iter().for_each(SocketFile::leave),
-            _ => {}
+        if !removes {
+            server.file.take().into_iter().for_each(SocketFile::leave);
+        } else if let (Endpoint::Path(path), None) = (&server.address, &server.file) {
+            server.file = Some(SocketFile::found(path).map_err(Error::Adopt)?);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pants_examples::flags::CommonFlags;
+use pants_examples::lifecycle::LifecycleFlags;
 use pants_examples::log::{self, LevelFilter};
 use pants_examples::program::Program;
 use pants_shard::{Connection, Handler};
@@ -19,11 +20,16 @@ use pants_shard::{Connection, Handler};
 struct Arguments {
     #[command(flatten)]
     common: CommonFlags,
+    #[command(flatten)]
+    lifecycle: LifecycleFlags,
 }
 
 const AFTER_HELP: &str = "\
 Environment: PANTS_LISTEN, PANTS_SHARDS and so on for every key of the file; PANTS_CONFIG names the file; PANTS_LOG is the
 level of the log: off, error, warn, info, debug, trace. --print-config shows every key.
+
+Sockets that systemd has left to it (LISTEN_FDS) are used for the addresses at which they are bound; NOTIFY_SOCKET is told that
+it serves.
 
 Exit status: 0 after a drain; 1 if it failed while it ran; 2 if it did not start, with the reason on standard error; 130 or
 143 if a second SIGINT or SIGTERM ended it.";
@@ -38,7 +44,7 @@ impl Handler for Echo {
 
 fn main() -> ExitCode {
     let program = Program("pants-echo");
-    let Arguments { common } = Arguments::parse();
+    let Arguments { common, lifecycle } = Arguments::parse();
     let config = match common.load(&[], Vec::new()) {
         Ok(config) => config,
         Err(error) => return program.refuse(&error.to_string()),
@@ -52,7 +58,7 @@ fn main() -> ExitCode {
     if let Err(message) = log::install(LevelFilter::WARN) {
         return program.refuse(&message);
     }
-    program.serve(config, |shard| {
+    program.serve(config, &lifecycle, |shard| {
         for address in shard.config().listen().to_vec() {
             shard.listen(address, |_peer| Echo)?;
         }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pants_examples::flags::CommonFlags;
+use pants_examples::lifecycle::LifecycleFlags;
 use pants_examples::log::{self, LevelFilter};
 use pants_examples::program::Program;
 use pants_examples::proxy::{self, ProxyFlags, Settings};
@@ -61,5 +62,5 @@ fn main() -> ExitCode {
     if let Err(message) = log::install(if arguments.quiet { LevelFilter::WARN } else { LevelFilter::INFO }) {
         return program.refuse(&message);
     }
-    program.serve(config, move |shard| proxy::set_up(shard, &settings))
+    program.serve(config, &LifecycleFlags::default(), move |shard| proxy::set_up(shard, &settings))
 }

@@ -54,7 +54,12 @@ pub(crate) struct Server {
 
 impl Program {
     pub(crate) fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::start_with(command, Stdio::null())
+    }
+
+    /// The same with something on its standard input.
+    pub(crate) fn start_with(command: &mut Command, input: Stdio) -> Self {
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         let output = lines(child.stdout.take().expect("it is piped"));
         let errors = lines(child.stderr.take().expect("it is piped"));
@@ -105,7 +110,11 @@ impl Server {
 
     /// Starts a command that comes to be a pants-echo.
     pub(crate) fn start_as(command: &mut Command) -> Self {
-        let program = Program::start(command);
+        Self::of(Program::start(command))
+    }
+
+    /// A program that comes to be a pants-echo.
+    pub(crate) fn of(program: Program) -> Self {
         let line = program.next_line();
         let address = line.strip_prefix("listening on ").and_then(|address| address.parse().ok());
         let address = address.unwrap_or_else(|| panic!("it does not say where it listens: {line}"));

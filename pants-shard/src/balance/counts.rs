@@ -6,13 +6,19 @@ use crate::shard_id::ShardId;
 /// it has changed them since.
 #[derive(Clone, Debug)]
 pub(crate) struct Counts {
-    own: usize,
+    /// The shards that serve the listener.
+    members: Vec<ShardId>,
+    /// Of each of them. Invariant: as many as `members`.
     open: Vec<usize>,
+    /// Which of them is this shard.
+    own: usize,
 }
 
 impl Counts {
-    pub(crate) fn new(own: ShardId, shards: usize) -> Self {
-        Self { own: own.index(), open: vec![0; shards] }
+    /// Those of `shard`, which is one of the `members`.
+    pub(crate) fn new(shard: ShardId, members: Vec<ShardId>) -> Self {
+        let own = members.iter().position(|&member| member == shard).unwrap_or(0);
+        Self { open: vec![0; members.len()], members, own }
     }
 
     pub(crate) fn own(&self) -> usize {
@@ -20,7 +26,9 @@ impl Counts {
     }
 
     pub(crate) fn set(&mut self, shard: ShardId, open: usize) {
-        self.open[shard.index()] = open;
+        if let Some(known) = self.of(shard) {
+            *known = open;
+        }
     }
 
     pub(crate) fn set_own(&mut self, open: usize) {
@@ -29,7 +37,9 @@ impl Counts {
 
     /// A connection is on its way to `shard`.
     pub(crate) fn add(&mut self, shard: ShardId) {
-        self.open[shard.index()] += 1;
+        if let Some(known) = self.of(shard) {
+            *known += 1;
+        }
     }
 
     /// Where a connection that has just come is best served, if that is not here: with it this shard would be ahead of the
@@ -39,7 +49,7 @@ impl Counts {
         if with_it as f64 <= (self.mean_with(1) * max_skew).max(1.0) {
             return None;
         }
-        let (emptiest, open) = self.others().min_by_key(|&(_, open)| open)?;
+        let (emptiest, open) = self.of_others().min_by_key(|&(_, open)| open)?;
         (open + 1 < with_it).then_some(emptiest)
     }
 
@@ -47,7 +57,7 @@ impl Counts {
     pub(crate) fn emptiest(&self) -> ShardId {
         // Of several the one that comes next, so that not all begin with the same.
         let next = (0..self.open.len()).map(|step| (self.own + step) % self.open.len());
-        ShardId::new(next.min_by_key(|&shard| self.open[shard]).unwrap_or(self.own))
+        self.members[next.min_by_key(|&member| self.open[member]).unwrap_or(self.own)]
     }
 
     /// How many connections are to move to which shards, `most` in all, if this one is ahead of the mean by more than the factor
@@ -66,7 +76,7 @@ impl Counts {
         let all_excess: usize = self.open.iter().map(|&open| above(open)).sum();
         let mut left = excess.min(most);
         let mut moves = Vec::new();
-        for (shard, open) in self.others() {
+        for (shard, open) in self.of_others() {
             let lacks = (mean.ceil() as usize).saturating_sub(open);
             let share = (lacks * excess).div_ceil(all_excess.max(1)).min(left);
             if share > 0 {
@@ -77,9 +87,18 @@ impl Counts {
         moves
     }
 
-    fn others(&self) -> impl Iterator<Item = (ShardId, usize)> {
-        let all = self.open.iter().enumerate().filter(|(shard, _)| *shard != self.own);
-        all.map(|(shard, &open)| (ShardId::new(shard), open))
+    pub(crate) fn others(&self) -> Vec<ShardId> {
+        self.of_others().map(|(shard, _)| shard).collect()
+    }
+
+    fn of_others(&self) -> impl Iterator<Item = (ShardId, usize)> {
+        let own = self.members[self.own];
+        self.members.iter().copied().zip(self.open.iter().copied()).filter(move |(shard, _)| *shard != own)
+    }
+
+    fn of(&mut self, shard: ShardId) -> Option<&mut usize> {
+        let member = self.members.iter().position(|&member| member == shard)?;
+        self.open.get_mut(member)
     }
 
     fn mean_with(&self, more: usize) -> f64 {
@@ -94,7 +113,7 @@ mod tests {
     use super::*;
 
     fn counts(own: usize, open: &[usize]) -> Counts {
-        Counts { own, open: open.to_vec() }
+        Counts { own, open: open.to_vec(), members: (0..open.len()).map(ShardId::new).collect() }
     }
 
     #[test]

@@ -71,7 +71,7 @@ struct Policy {
     interval: Duration,
     moves_per_interval: usize,
     /// One shard accepts for all.
-    accepts_alone: bool,
+    one_accepts: bool,
 }
 
 /// Moves one connection to another shard, if its handler lets it.
@@ -93,11 +93,12 @@ pub(crate) struct Leveller {
 }
 
 impl Leveller {
-    /// That of one shard's servers, if their balance asks for one.
-    pub(crate) fn of(shard: &Shard<'_>, served: &Served, sole_acceptor: Option<ShardId>) -> Option<Rc<Self>> {
+    /// That of one shard's servers, if their balance asks for one. `members` are the shards that serve the listener, and perhaps
+    /// only one of them accepts.
+    pub(crate) fn of(shard: &Shard<'_>, served: &Served, members: Vec<ShardId>, one_accepts: bool) -> Option<Rc<Self>> {
         let Balancing { balance, mover } = &served.balancing;
         let by_count = matches!(balance, Balance::LeastConnections | Balance::Rebalance);
-        if shard.shards() == 1 || !(by_count || sole_acceptor.is_some()) {
+        if members.len() == 1 || !(by_count || one_accepts) {
             return None;
         }
         let (bus, config) = (shard.bus(), shard.config());
@@ -108,10 +109,10 @@ impl Leveller {
                 max_skew: config.max_skew(),
                 interval: config.balance_interval(),
                 moves_per_interval: config.moves_per_interval(),
-                accepts_alone: sole_acceptor.is_some(),
+                one_accepts,
             },
             mover: mover.clone().filter(|_| *balance == Balance::Rebalance),
-            counts: RefCell::new(Counts::new(bus.shard(), bus.shards())),
+            counts: RefCell::new(Counts::new(shard.id(), members)),
             told: Cell::new(0),
             scheduled: Cell::new(false),
             bus,
@@ -156,7 +157,7 @@ impl Leveller {
     /// Returns whether all others will hear of it.
     fn tell(&self, open: usize) -> bool {
         let (group, own) = (self.group, self.bus.shard());
-        let others = (0..self.bus.shards()).map(ShardId::new).filter(|&shard| shard != own);
+        let others = self.counts.borrow().others();
         let mut all = true;
         for other in others {
             let heard = move |shard: &mut Shard<'_>| {
@@ -192,7 +193,7 @@ impl Leveller {
     /// Where a connection that has just come is to be served.
     fn place(&self) -> ShardId {
         let counts = self.counts.borrow();
-        if self.policy.accepts_alone {
+        if self.policy.one_accepts {
             counts.emptiest()
         } else {
             counts.better_place(self.policy.max_skew).unwrap_or(self.bus.shard())

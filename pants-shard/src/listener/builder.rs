@@ -112,7 +112,7 @@ impl<'s, 'a> ListenerBuilder<'s, 'a> {
         let nth = servers.count(&address);
         let group = groups.declared(&address, nth);
         let options = balance.server_options(options, config.placement(), shard.id());
-        let declaration = Declaration { address, nth, options };
+        let declaration = Declaration { shard: shard.id(), address, nth, options };
         let mut served = groups.bind(shard.context(), config, group, &declaration, acceptor)?;
         served.balancing = Balancing { balance, mover };
         let key = served.keys[0];

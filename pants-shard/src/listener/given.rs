@@ -8,13 +8,28 @@ use std::os::fd::OwnedFd;
 use pants_engine::{Address, Endpoint};
 use rustix::net::{AddressFamily, SocketAddrUnix, getsockname, sockopt};
 
+use super::Declared;
+
 /// What a descriptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A listening socket.
     Socket,
+    /// A listening socket that belongs to somebody else still, systemd say, as does the file of a Unix one.
+    Borrowed,
     /// The claim of the address.
     Claim,
+}
+
+impl Kind {
+    /// What it is called on its way to a successor.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Borrowed => "borrowed",
+            Self::Claim => "claim",
+        }
+    }
 }
 
 /// What was left for one address.
@@ -23,13 +38,14 @@ pub(crate) struct Given {
     pub(crate) name: Name,
     pub(crate) sockets: Vec<OwnedFd>,
     pub(crate) claim: Option<OwnedFd>,
+    pub(crate) borrowed: bool,
 }
 
 /// How it is known which address that is.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Name {
-    /// The predecessor's declaration, as it is written, and its number.
-    Declared(String, usize),
+    /// The predecessor's declaration.
+    Declared(Declared),
     /// Where the sockets are bound.
     Bound(Endpoint),
 }
@@ -38,7 +54,7 @@ impl Given {
     /// Makes room for what was left for the same address.
     pub(crate) fn entry(all: &mut Vec<Self>, name: Name) -> &mut Self {
         let index = all.iter().position(|given| given.name == name).unwrap_or_else(|| {
-            all.push(Self { name, sockets: Vec::new(), claim: None });
+            all.push(Self { name, sockets: Vec::new(), claim: None, borrowed: false });
             all.len() - 1
         });
         &mut all[index]
@@ -47,7 +63,7 @@ impl Given {
     /// Takes what was left for the `nth` declaration of `address`.
     pub(super) fn take(all: &mut Vec<Self>, address: &Address, nth: usize) -> Option<Self> {
         let matches = |given: &Self| match &given.name {
-            Name::Declared(text, number) => *text == address.to_string() && *number == nth,
+            Name::Declared(declared) => declared.nth == nth && declared.address == address.to_string(),
             Name::Bound(endpoint) => is_place_of(endpoint, address),
         };
         let index = all.iter().position(|given| !given.sockets.is_empty() && matches(given))?;
@@ -75,7 +91,7 @@ impl Given {
 impl fmt::Display for Given {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
-            Name::Declared(address, _) => f.write_str(address),
+            Name::Declared(declared) => f.write_str(&declared.address),
             Name::Bound(endpoint) => endpoint.fmt(f),
         }
     }

@@ -36,14 +36,22 @@ struct Table {
     given: Vec<Given>,
 }
 
+/// Which declaration it was, in words that another process understands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Declared {
+    pub(crate) address: String,
+    /// How often the same shard had declared the same address before.
+    pub(crate) nth: usize,
+}
+
 /// Which group it is, for as long as the process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupId(usize);
 
 impl GroupId {
-    /// Which of `shards` does for all what only one can do: not the same for every group.
-    pub(crate) fn sole_shard(self, shards: usize) -> ShardId {
-        ShardId::new(self.0 % shards)
+    /// Which of a group's members does for all what only one can do: not the same one for every group.
+    pub(crate) fn sole(self, members: &[ShardId]) -> ShardId {
+        members[self.0 % members.len()]
     }
 }
 
@@ -62,9 +70,11 @@ struct Group {
     /// as with a Unix socket, which has no such thing: then the shards accept from one queue.
     beside: bool,
     /// The shards that have come.
-    members: usize,
+    members: Vec<ShardId>,
     /// Held for as long as the runtime serves.
     claim: Option<OwnedFd>,
+    /// The sockets belong to somebody else still.
+    borrowed: bool,
     /// A successor accepts here.
     yielded: bool,
 }
@@ -72,6 +82,7 @@ struct Group {
 /// What one shard declares.
 #[derive(Debug)]
 pub(crate) struct Declaration {
+    pub(crate) shard: ShardId,
     pub(crate) address: Address,
     pub(crate) nth: usize,
     pub(crate) options: ServerOptions,
@@ -104,6 +115,11 @@ impl ListenerGroups {
         table.groups.iter().rev().find(is_there).map(|group| (group.id, group.endpoint.clone()))
     }
 
+    /// The shards that serve a group, once all have declared theirs.
+    pub(crate) fn members(&self, id: GroupId) -> Vec<ShardId> {
+        self.lock().groups.iter().find(|group| group.id == id).map_or_else(Vec::new, |group| group.members.clone())
+    }
+
     pub(crate) fn endpoint(&self, id: GroupId) -> Option<Endpoint> {
         self.lock().groups.iter().find(|group| group.id == id).map(|group| group.endpoint.clone())
     }
@@ -127,7 +143,7 @@ impl ListenerGroups {
         let reuse_port = options.reuse_port || share || self.shards > 1 || self.keeps_sockets;
         let options = ServerOptions { reuse_port, ..options };
         if let Some(group) = known {
-            return self.join(group, context, options, acceptor);
+            return self.join(group, context, declaration.shard, options, acceptor);
         }
         let given = Given::take(&mut table.given, &declaration.address, declaration.nth);
         let id = GroupId(table.next);
@@ -135,7 +151,7 @@ impl ListenerGroups {
         let (served, group) = match given {
             Some(given) => {
                 let mut group = Group::of_given(id, declaration, given)?;
-                (self.join(&mut group, context, options, acceptor)?, group)
+                (self.join(&mut group, context, declaration.shard, options, acceptor)?, group)
             }
             None => self.found(id, context, declaration, share, options, acceptor)?,
         };
@@ -175,8 +191,9 @@ impl ListenerGroups {
             sockets: Vec::new(),
             given: usize::from(unix),
             beside: !unix,
-            members: 1,
+            members: vec![declaration.shard],
             claim: claimed.map(OwnedFd::from),
+            borrowed: false,
             yielded: false,
         };
         if unix || self.keeps_sockets {
@@ -192,10 +209,11 @@ impl ListenerGroups {
         &self,
         group: &mut Group,
         context: &mut Context,
+        shard: ShardId,
         options: ServerOptions,
         acceptor: impl Acceptor,
     ) -> Result<Served> {
-        let member = group.members;
+        let member = group.members.len();
         let given = group.given_to(member, self.shards);
         let mut served = Served::new(group.id, group.declared.clone(), Vec::with_capacity(given.len().max(1)));
         if given.is_empty() && group.beside {
@@ -212,28 +230,28 @@ impl ListenerGroups {
                 let socket = group.sockets[socket].try_clone().map_err(pants_engine::Error::Adopt)?;
                 served.keys.push(context.bind_socket(socket, options.clone(), acceptor)?);
             }
-            served.takes_file = member == 0;
+            served.takes_file = member == 0 && !group.borrowed;
             served.one_queue = !group.beside;
         }
-        group.members += 1;
+        group.members.push(shard);
         Ok(served)
     }
 
     /// All shards have set up: lets go of what was given and nobody wants, so that no connection waits there. Gives the
     /// groups that go on with all of what was given to them, by address and number.
-    pub(crate) fn settle(&self) -> Vec<(String, usize)> {
+    pub(crate) fn settle(&self) -> Vec<Declared> {
         let mut table = self.lock();
         for given in table.given.drain(..) {
             tracing::warn!("a socket that was left to this process is closed, since no shard listens at {given}");
         }
         let mut complete = Vec::new();
         for group in &mut table.groups {
-            let (given, members) = (group.given, group.members);
+            let (given, members) = (group.given, group.members.len());
             let mut index = 0..;
             group.sockets.retain(|_| index.next().is_some_and(|index| index >= given || index % self.shards < members));
             group.given = (0..given).filter(|index| index % self.shards < members).count();
             if group.given == given {
-                complete.push((group.declared.to_string(), group.nth));
+                complete.push(group.name());
             } else {
                 tracing::warn!("sockets at {} are closed, since fewer shards than before listen there", group.declared);
             }
@@ -246,18 +264,18 @@ impl ListenerGroups {
         let table = self.lock();
         let mut offered = Vec::new();
         for group in &table.groups {
-            let (address, nth) = (group.declared.to_string(), group.nth);
-            let mut push = |kind, fd| offered.push(Offered { kind, address: address.clone(), nth, fd });
-            group.sockets.iter().for_each(|socket| push(Kind::Socket, socket.as_fd()));
-            group.claim.iter().for_each(|claim| push(Kind::Claim, claim.as_fd()));
+            let kind = if group.borrowed { Kind::Borrowed } else { Kind::Socket };
+            let sockets = group.sockets.iter().map(|socket| (kind, socket));
+            let all = sockets.chain(group.claim.iter().map(|claim| (Kind::Claim, claim)));
+            offered.extend(all.map(|(kind, fd)| Offered { kind, declared: group.name(), fd: fd.as_fd() }));
         }
         f(&offered)
     }
 
     /// A successor accepts at these addresses from now on: nothing is accepted here, and nothing closed that it shares.
-    pub(crate) fn yield_to_successor(&self, taken: &[(String, usize)]) {
+    pub(crate) fn yield_to_successor(&self, taken: &[Declared]) {
         for group in &mut self.lock().groups {
-            if taken.contains(&(group.declared.to_string(), group.nth)) {
+            if taken.contains(&group.name()) {
                 group.yielded = true;
                 group.sockets.clear();
                 group.claim = None;
@@ -291,8 +309,7 @@ impl ListenerGroups {
 #[derive(Debug)]
 pub(crate) struct Offered<'a> {
     pub(crate) kind: Kind,
-    pub(crate) address: String,
-    pub(crate) nth: usize,
+    pub(crate) declared: Declared,
     pub(crate) fd: BorrowedFd<'a>,
 }
 
@@ -307,9 +324,14 @@ impl Group {
         };
         let Declaration { address: declared, nth, .. } = declaration;
         let (declared, nth) = (declared.clone(), *nth);
-        let Given { sockets, claim, .. } = given;
+        let Given { sockets, claim, borrowed, .. } = given;
         let given = sockets.len();
-        Ok(Self { id, declared, nth, resolved, endpoint, sockets, given, beside, members: 0, claim, yielded: false })
+        let (members, yielded) = (Vec::new(), false);
+        Ok(Self { id, declared, nth, resolved, endpoint, sockets, given, beside, members, claim, borrowed, yielded })
+    }
+
+    fn name(&self) -> Declared {
+        Declared { address: self.declared.to_string(), nth: self.nth }
     }
 
     /// Which of the given sockets are those of one of `shards`: every one is somebody's, as long as all shards come.

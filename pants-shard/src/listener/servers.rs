@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use pants_engine::{Acceptor, Address, Endpoint, Error, ServerKey, ServerOptions};
+use pants_engine::{Acceptor, Address, Context, Endpoint, Error, ServerKey, ServerOptions};
 
 use super::{Declaration, GroupId};
 use crate::balance::Balancing;
 use crate::balance::leveller::{Leveller, Usher};
 use crate::error::Result;
-use crate::shard::Shard;
+use crate::shard::{Local, Shard};
 
 /// One shard's servers in a group: one, or several where there were more sockets to take over than there are shards.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Served {
     pub(crate) keys: Vec<ServerKey>,
     /// The file of the Unix socket is removed by this shard, once another process has left it to this one.
     pub(crate) takes_file: bool,
+    /// It is for clients, and not for a successor.
+    pub(crate) is_public: bool,
     /// All shards' sockets are one, with one queue of connections: one shard accepts, and the others are sent theirs.
     pub(crate) one_queue: bool,
     pub(crate) balancing: Balancing,
@@ -44,7 +46,8 @@ pub(super) struct SharedAcceptor<A> {
 impl Served {
     pub(super) fn new(group: GroupId, declared: Address, keys: Vec<ServerKey>) -> Self {
         let balancing = Balancing::default();
-        Self { group, declared, keys, takes_file: false, one_queue: false, balancing, leveller: None }
+        let (takes_file, is_public, one_queue, leveller) = (false, true, false, None);
+        Self { group, declared, keys, takes_file, is_public, one_queue, balancing, leveller }
     }
 }
 
@@ -80,6 +83,10 @@ impl Servers {
         self.served.iter().map(|served| served.group).collect()
     }
 
+    pub(crate) fn all(&self) -> &[Served] {
+        &self.served
+    }
+
     pub(crate) fn remove(&mut self, group: GroupId) {
         self.served.retain(|served| served.group != group);
     }
@@ -99,7 +106,8 @@ pub(super) fn bind_late(
     }
     let balance = local.config.balance();
     let options = balance.server_options(options, local.config.placement(), shard.id());
-    let declaration = Declaration { nth: local.groups.count(&address), address, options };
+    let nth = local.groups.count(&address);
+    let declaration = Declaration { shard: shard.id(), nth, address, options };
     let mut served = local.groups.bind(shard.context(), &local.config, group, &declaration, acceptor)?;
     served.balancing.balance = balance;
     let group = served.group;
@@ -121,8 +129,9 @@ pub(crate) fn open(shard: &mut Shard<'_>, group: GroupId) -> Result<()> {
     let local = Rc::clone(shard.local());
     let mut servers = local.servers.borrow_mut();
     let Some(served) = servers.served.iter_mut().find(|served| served.group == group) else { return Ok(()) };
-    let sole_acceptor = (served.one_queue && shard.shards() > 1).then(|| group.sole_shard(shard.shards()));
-    let leveller = Leveller::of(shard, served, sole_acceptor);
+    let members = local.groups.members(group);
+    let sole_acceptor = (served.one_queue && members.len() > 1).then(|| group.sole(&members));
+    let leveller = Leveller::of(shard, served, members, sole_acceptor.is_some());
     for &key in &served.keys {
         match sole_acceptor {
             Some(sole) if sole != shard.id() => shard.context().open_passive(key)?,
@@ -140,6 +149,27 @@ pub(crate) fn open(shard: &mut Shard<'_>, group: GroupId) -> Result<()> {
 pub(super) fn retire(shard: &mut Shard<'_>, group: GroupId) {
     let keys = shard.local().servers.borrow().of(group);
     keys.into_iter().for_each(|key| shard.context().retire_server(key));
+}
+
+/// Where a successor accepts, closes the servers, and nothing that it needs. What is queued is for it.
+pub(crate) fn yield_to_successor(context: &mut Context, local: &Local) {
+    for served in local.servers.borrow().all().iter().filter(|served| local.groups.is_yielded(served.group)) {
+        for key in served.keys.iter().copied() {
+            // It fails for a server that has closed by now.
+            let _ = context.remove_file_on_close(key, false);
+            context.close_server(key);
+        }
+    }
+}
+
+/// Removes the files of Unix sockets from now on, since another process leaves them to this one.
+pub(crate) fn take_files(shard: &mut Shard<'_>) {
+    let local = Rc::clone(shard.local());
+    for served in local.servers.borrow().all().iter().filter(|served| served.takes_file) {
+        if let Err(error) = shard.context().remove_file_on_close(served.keys[0], true) {
+            tracing::warn!("the file of the socket at {} is not there any more: {error}", served.declared);
+        }
+    }
 }
 
 /// Whether they have closed; then they are forgotten.

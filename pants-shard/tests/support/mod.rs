@@ -52,6 +52,11 @@ impl Live {
         in_time(move || Runtime::new(config)?.start(set_up)).map(|running| Self(Some(running)))
     }
 
+    /// One that was started in a way of its own.
+    pub(crate) fn of(running: Running) -> Self {
+        Self(Some(running))
+    }
+
     /// Echo servers at any port.
     pub(crate) fn echo(config: ConfigBuilder) -> Self {
         Self::start(config, |shard| shard.listen(ANY_PORT, |_peer| Echo).map(drop))
