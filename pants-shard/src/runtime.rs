@@ -94,8 +94,8 @@ impl Runtime {
     ///
     /// Where there are fewer sockets at an address than shards, `SO_REUSEPORT` is set on them and the other shards bind sockets
     /// beside them. Those end with this process, while what is queued on the inherited ones waits for the next. Where that
-    /// cannot be, with Unix sockets and those that another user's process has made, the shards share them: all wake for
-    /// a connection, and one gets it. The file of a Unix socket stays when this process ends.
+    /// cannot be, with Unix sockets and those that another user's process has made, one shard accepts and
+    /// sends the others theirs. The file of a Unix socket stays when this process ends.
     ///
     /// # Errors
     ///
