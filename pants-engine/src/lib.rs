@@ -100,5 +100,5 @@ pub use crate::net::credentials::Credentials;
 pub use crate::net::endpoint::Endpoint;
 pub use crate::options::{ConnectionOptions, EngineOptions, Keepalive, ServerOptions};
 pub use crate::remote::{Remote, SendError};
-pub use crate::stats::Stats;
+pub use crate::stats::{Closings, Stats};
 pub use zerocopy;

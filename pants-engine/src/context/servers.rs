@@ -33,7 +33,7 @@ impl Context {
         acceptor: impl Acceptor,
     ) -> Result<ServerKey> {
         let key = self.bind(address, options, acceptor)?;
-        self.open(key).inspect_err(|_| drop(self.channels.remove(key.0)))?;
+        self.open(key).inspect_err(|_| drop(self.remove_channel(key.0)))?;
         Ok(key)
     }
 
@@ -62,6 +62,7 @@ impl Context {
         // the socket listens.
         let configured = bound.socket.configure_server(&options);
         configured.map_err(|source| Error::Listen { address: bound.local.clone().into(), source })?;
+        self.attendants += usize::from(options.attendant);
         let server = Server::new(bound, options);
         let slot = ServerSlot { server, acceptor: Some(Box::new(acceptor)), scheduled: false };
         Ok(ServerKey(self.channels.insert(Channel::Server(Box::new(slot)))))
@@ -102,7 +103,7 @@ impl Context {
         acceptor: impl Acceptor,
     ) -> Result<ServerKey> {
         let key = self.bind_socket(socket, options, acceptor)?;
-        self.open(key).inspect_err(|_| drop(self.channels.remove(key.0)))?;
+        self.open(key).inspect_err(|_| drop(self.remove_channel(key.0)))?;
         Ok(key)
     }
 

@@ -20,17 +20,27 @@ impl Context {
 
     /// Adds a connection, registers its socket and arms its timeouts.
     pub(crate) fn insert_connection(&mut self, slot: ConnectionSlot) -> io::Result<Key> {
+        let attendant = slot.attendant;
+        self.attendants += usize::from(attendant);
         let key = self.channels.insert(Channel::Connection(slot));
         let Some(Channel::Connection(slot)) = self.channels.get_mut(key) else { unreachable!("it was just inserted") };
-        slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE).when(self.drain.is_some()));
+        let drains = self.drain.is_some() && !attendant;
+        slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE).when(drains));
         let fd = slot.stream.transport.socket().as_fd();
         if let Err(error) = self.registrar.register_stream(fd, key) {
-            self.channels.remove(key);
+            self.remove_channel(key);
             return Err(error);
         }
-        self.stats.connections_open += 1;
+        self.stats.connections_open += u64::from(!attendant);
         self.rearm(key);
         Ok(key)
+    }
+
+    /// Removes a server or a connection.
+    pub(crate) fn remove_channel(&mut self, key: Key) -> Option<Channel> {
+        let channel = self.channels.remove(key)?;
+        self.attendants -= usize::from(channel.is_attendant());
+        Some(channel)
     }
 
     pub(crate) fn insert_after(&mut self, delay: Duration, task: Task) -> TimerKey {

@@ -29,7 +29,7 @@ impl Dispatcher {
             }
             if !slot.server.wants_accept() {
                 let emptied = !(slot.server.ready && slot.server.open);
-                if draining && emptied {
+                if draining && emptied && !slot.server.options.attendant {
                     self.close_server(key);
                 }
                 return;
@@ -65,8 +65,10 @@ impl Dispatcher {
         };
         let now = self.context.clock.tick();
         let Some(slot) = self.context.server_slot(key) else { return };
+        let attendant = slot.server.options.attendant;
         let stream = Stream::new(socket, peer, Rc::clone(&slot.server.connection_options), now);
-        let connection = match self.context.insert_connection(ConnectionSlot::new(stream, Some(ServerKey(key)))) {
+        let slot = ConnectionSlot { attendant, ..ConnectionSlot::new(stream, Some(ServerKey(key))) };
+        let connection = match self.context.insert_connection(slot) {
             Ok(connection) => connection,
             Err(error) => return self.complain(key, Errno::from_io_error(&error).unwrap_or(Errno::NOMEM)),
         };
@@ -74,7 +76,7 @@ impl Dispatcher {
         if let Some(slot) = self.context.server_slot(key) {
             slot.server.connections += 1;
         }
-        self.context.stats.connections_accepted += 1;
+        self.context.stats.connections_accepted += u64::from(!attendant);
         if self.context.drain.is_some() {
             self.context.schedule(connection);
         }
@@ -121,7 +123,7 @@ impl Dispatcher {
 
     /// Closes a listening socket. Its connections stay.
     pub(crate) fn close_server(&mut self, key: Key) {
-        if let Some(Channel::Server(slot)) = self.context.channels.remove(key) {
+        if let Some(Channel::Server(slot)) = self.context.remove_channel(key) {
             let Some(mut acceptor) = slot.acceptor else { return };
             self.context.running = Running::Server(key);
             acceptor.on_close();
