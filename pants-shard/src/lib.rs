@@ -33,6 +33,7 @@
 //! * [`Runtime`], [`Running`], [`StopHandle`] and [`Report`]: starting, stopping, what became of it.
 //! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see.
 //! * [`Bus`]: work between shards.
+//! * [`Metrics`], [`ShardMetrics`]: what the shards have done; [`Shard::serve_admin`] shows it.
 //! * [`Config`], [`ConfigBuilder`], [`Flags`], [`parse_timeout`]: settings and where they come from; [`Placement`]: which shard runs where.
 //! * [`engine`]: all of [`pants_engine`], what is most used of it also here.
 //!
@@ -41,11 +42,13 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod affinity;
 mod bus;
 mod config;
 mod error;
 mod listener;
+mod metrics;
 mod placement;
 mod runtime;
 mod seat;
@@ -56,8 +59,8 @@ mod startup;
 
 pub use pants_engine as engine;
 pub use pants_engine::{
-    Acceptor, Address, AddressError, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Credentials,
-    Datagram, DatagramHandler, DatagramKey, DatagramOptions, Delimiter, Endpoint, Engine, EngineOptions,
+    Acceptor, Address, AddressError, CloseReason, Closings, Connection, ConnectionKey, ConnectionOptions, Context,
+    Credentials, Datagram, DatagramHandler, DatagramKey, DatagramOptions, Delimiter, Endpoint, Engine, EngineOptions,
     Error as EngineError, Frame, FrameError, Framer, Handler, Keepalive, LengthPrefix, Match, Overflow, Pattern,
     PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress, zerocopy,
 };
@@ -65,9 +68,11 @@ pub use pants_engine::{
 pub use crate::bus::remote::RemoteBus;
 pub use crate::bus::request::{Reply, Unanswered};
 pub use crate::bus::timer::BusTimer;
+pub use crate::bus::traffic::BusStats;
 pub use crate::bus::{Bus, SendError};
 pub use crate::config::{Config, ConfigBuilder, ConfigError, Flags, parse_timeout};
 pub use crate::error::{Error, Result};
+pub use crate::metrics::{Metrics, ShardMetrics};
 pub use crate::placement::{CpuId, Placement, PlacementError, Policy, Shards, place};
 pub use crate::runtime::{Report, Running, Runtime, StopHandle};
 pub use crate::shard::Shard;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use pants_engine::{Endpoint, Stats};
@@ -55,6 +56,7 @@ pub struct Running {
     shutdown: Arc<Shutdown>,
     from_outside: Vec<Sender<Box<dyn Message>>>,
     config: Arc<Config>,
+    started: Instant,
 }
 
 /// What became of a runtime.
@@ -103,12 +105,14 @@ impl Runtime {
         let shutdown = Arc::new(Shutdown::new(shards));
         let groups = Arc::new(ListenerGroups::default());
         let set_up = Arc::new(set_up);
+        let started = Instant::now();
         let mut threads = Vec::with_capacity(shards);
         let (lanes, from_outside) = make_lanes(shards);
         for (index, (cpu, lanes)) in self.config.placement().iter().zip(lanes).enumerate() {
             let seat = Seat {
                 id: ShardId::new(index),
                 cpu,
+                started,
                 lanes,
                 config: Arc::clone(&self.config),
                 startup: Arc::clone(&startup),
@@ -124,7 +128,7 @@ impl Runtime {
                 }
             }
         }
-        let running = Running { threads, startup, shutdown, from_outside, config: self.config };
+        let running = Running { threads, startup, shutdown, from_outside, config: self.config, started };
         if let Err(Abandoned) = running.startup.wait_until_open() {
             running.shutdown.advance(Stage::Leaving);
             let failure = running.startup.take_failure();
@@ -157,7 +161,7 @@ impl Running {
     pub fn remote(&self) -> RemoteBus {
         let lanes = self.from_outside.iter().cloned().zip(self.shutdown.doorbells().iter().cloned());
         let lanes = lanes.map(|(sender, doorbell)| Outgoing { sender, doorbell }).collect();
-        RemoteBus::new(lanes, Arc::clone(&self.shutdown))
+        RemoteBus::new(lanes, Arc::clone(&self.shutdown), self.started)
     }
 
     /// A handle by which other threads, one that waits for signals say, end the runtime.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use pants_engine::{Context, Engine, Stats};
@@ -27,6 +27,8 @@ use crate::startup::{Abandoned, Startup};
 pub(crate) struct Seat {
     pub(crate) id: ShardId,
     pub(crate) cpu: Option<CpuId>,
+    /// When the runtime was started.
+    pub(crate) started: Instant,
     pub(crate) lanes: LaneEnds,
     pub(crate) config: Arc<Config>,
     pub(crate) startup: Arc<Startup>,
@@ -106,6 +108,8 @@ impl Seat {
         let lanes = lanes.map(|(sender, doorbell)| Outgoing { sender, doorbell }).collect();
         let local = Rc::new(Local {
             id: self.id,
+            cpu: self.cpu,
+            started: self.started,
             shards: self.config.placement().len(),
             bus: Bus::new(self.id, lanes),
             config: self.config,

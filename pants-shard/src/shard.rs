@@ -14,6 +14,7 @@ use crate::bus::Bus;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::listener::{Declared, ListenerGroups};
+use crate::placement::CpuId;
 use crate::shard_id::ShardId;
 use crate::shutdown::{Shutdown, Stage};
 
@@ -28,6 +29,9 @@ pub struct Shard<'a> {
 /// What belongs to one shard beside its engine.
 pub(crate) struct Local {
     pub(crate) id: ShardId,
+    pub(crate) cpu: Option<CpuId>,
+    /// When the runtime was started.
+    pub(crate) started: Instant,
     pub(crate) shards: usize,
     pub(crate) bus: Bus,
     pub(crate) config: Arc<Config>,
@@ -41,6 +45,10 @@ pub(crate) struct Local {
 impl<'a> Shard<'a> {
     pub(crate) fn new(context: &'a mut Context, local: &'a Rc<Local>) -> Self {
         Self { context, local }
+    }
+
+    pub(crate) fn local(&self) -> &'a Rc<Local> {
+        self.local
     }
 
     /// Which shard this is.

@@ -72,14 +72,14 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn push<M: Message + 'static>(&self, message: M) -> Result<(), SendError<M>> {
+    /// Sends a message. Returns whether that woke the shard.
+    pub(crate) fn push<M: Message + 'static>(&self, message: M) -> Result<bool, SendError<M>> {
         let unwrap = |message: Box<dyn Message>| *message.into_any().downcast::<M>().expect("it is what was sent");
         self.sender.try_send(Box::new(message)).map_err(|error| match error {
             TrySendError::Full(message) => SendError::Full(unwrap(message)),
             TrySendError::Disconnected(message) => SendError::Stopped(unwrap(message)),
         })?;
-        self.doorbell.ring();
-        Ok(())
+        Ok(self.doorbell.ring())
     }
 }
 
@@ -107,9 +107,10 @@ impl Source for Incoming {
         let share = (budget / lanes).max(1);
         let mut delivered = 0;
         for step in 0..lanes {
-            let lane = &self.lanes[(self.first + step) % lanes];
-            for message in lane.try_iter().take(share) {
+            let lane = (self.first + step) % lanes;
+            for message in self.lanes[lane].try_iter().take(share) {
                 delivered += 1;
+                self.local.bus.traffic().note_received(lane);
                 message.run(&mut Shard::new(context, &self.local));
             }
         }

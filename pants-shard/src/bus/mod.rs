@@ -4,6 +4,7 @@ pub(crate) mod lanes;
 pub(crate) mod remote;
 pub(crate) mod request;
 pub(crate) mod timer;
+pub(crate) mod traffic;
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use self::lanes::{Message, Outgoing};
 use self::request::{Ask, AskLater, Pending, Reply, Unanswered};
 use self::timer::{BusTimer, BusTimers, Cycle, Defer, Timing};
+use self::traffic::Traffic;
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
 
@@ -52,6 +54,7 @@ struct Inner {
     lanes: Vec<Outgoing>,
     pending: Pending,
     timers: BusTimers,
+    traffic: Traffic,
     sealed: Cell<bool>,
 }
 
@@ -108,7 +111,8 @@ impl<T> fmt::Debug for SendError<T> {
 impl Bus {
     pub(crate) fn new(shard: ShardId, lanes: Vec<Outgoing>) -> Self {
         let (pending, timers, sealed) = (Pending::default(), BusTimers::default(), Cell::new(false));
-        Self(Rc::new(Inner { shard, lanes, pending, timers, sealed }))
+        let traffic = Traffic::new(lanes.len());
+        Self(Rc::new(Inner { shard, lanes, pending, timers, traffic, sealed }))
     }
 
     /// The shard whose bus this is.
@@ -133,7 +137,13 @@ impl Bus {
         if self.0.sealed.get() {
             return Err(SendError::Stopped(message));
         }
-        lane.push(message)
+        let pushed = lane.push(message);
+        match &pushed {
+            Ok(woke) => self.0.traffic.note_sent(shard, *woke),
+            Err(SendError::Full(_)) => self.0.traffic.note_full(shard),
+            Err(_) => {}
+        }
+        pushed.map(drop)
     }
 
     /// Has `work` run on `shard`, and what it returns given to `then` on this one. `then` runs exactly once: it gets
@@ -287,6 +297,10 @@ impl Bus {
 
     pub(crate) fn timers(&self) -> &BusTimers {
         &self.0.timers
+    }
+
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.0.traffic
     }
 
     /// Refuses everything from now on.
