@@ -106,8 +106,7 @@ fn the_page_loads_nothing_from_elsewhere() {
     let page = get(address, "/");
     assert!(page.fields.contains("Content-Security-Policy: default-src 'none';"), "{}", page.fields);
     for elsewhere in ["http://", "https://", "src=", "@import", "url("] {
-        let body = page.body.replace("http://www.w3.org/2000/svg", "");
-        assert!(!body.contains(elsewhere), "{elsewhere}");
+        assert!(!page.body.contains(elsewhere), "{elsewhere}");
     }
 }
 

@@ -85,26 +85,27 @@ impl Shard<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn serve_admin(&mut self, address: impl ToAddress) -> Result<ServerKey> {
-        let connection = ConnectionOptions {
-            write_stall_timeout: Some(WRITE_STALL_TIMEOUT),
-            buffer_limit: HEAD_BYTES_MAX,
-            ..ConnectionOptions::default()
-        };
-        let options = ServerOptions {
-            connection,
-            max_connections: Some(VISITORS_MAX),
-            attendant: true,
-            ..ServerOptions::default()
-        };
-        let local = Rc::clone(self.local());
-        let acceptor = move |_peer: Endpoint| Visitor { local: Rc::clone(&local), deadline: None };
-        Ok(self.context().listen_with(address, options, acceptor)?)
+        serve(self, address, REQUEST_TIMEOUT)
     }
+}
+
+fn serve(shard: &mut Shard<'_>, address: impl ToAddress, request_timeout: Duration) -> Result<ServerKey> {
+    let connection = ConnectionOptions {
+        write_stall_timeout: Some(WRITE_STALL_TIMEOUT),
+        buffer_limit: HEAD_BYTES_MAX,
+        ..ConnectionOptions::default()
+    };
+    let max_connections = Some(VISITORS_MAX);
+    let options = ServerOptions { connection, max_connections, attendant: true, ..ServerOptions::default() };
+    let local = Rc::clone(shard.local());
+    let acceptor = move |_peer: Endpoint| Visitor { local: Rc::clone(&local), request_timeout, deadline: None };
+    Ok(shard.context().listen_with(address, options, acceptor)?)
 }
 
 /// One connection to the endpoint.
 struct Visitor {
     local: Rc<Local>,
+    request_timeout: Duration,
     /// Ends the waiting for a request.
     deadline: Option<TimerKey>,
 }
@@ -147,7 +148,7 @@ impl Handler for Visitor {
 impl Visitor {
     /// Gives the visitor its time for the next request.
     fn wait(&mut self, connection: &mut Connection<'_>) {
-        let deadline = connection.defer(REQUEST_TIMEOUT, |visitor: &mut Self, connection| {
+        let deadline = connection.defer(self.request_timeout, |visitor: &mut Self, connection| {
             visitor.deadline = None;
             if connection.buffered().is_empty() {
                 connection.close();
@@ -188,5 +189,76 @@ fn show(metrics: &Metrics, kind: Body, stage: Stage) -> String {
     match kind {
         Body::Metrics => text::write(metrics, stage == Stage::Serving),
         _ => json::write(metrics, if stage == Stage::Serving { "serving" } else { "draining" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+    use std::sync::{Mutex, mpsc};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{Config, Running, Runtime, Shards};
+
+    const TIMEOUT: Duration = Duration::from_millis(200);
+
+    /// How long a test waits for what must come.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn start() -> (Running, SocketAddr) {
+        let (tell, told) = mpsc::channel();
+        let tell = Mutex::new(tell);
+        let config = Config::builder().shards("1".parse::<Shards>().unwrap()).pin(false).build().unwrap();
+        let set_up = move |shard: &mut Shard<'_>| {
+            let server = serve(shard, "127.0.0.1:0", TIMEOUT)?;
+            let address = shard.context().server_address(server).unwrap().socket_address().unwrap();
+            tell.lock().unwrap().send(address).unwrap();
+            Ok(())
+        };
+        let running = Runtime::new(config).unwrap().start(set_up).unwrap();
+        (running, told.recv().unwrap())
+    }
+
+    fn visit(address: SocketAddr) -> TcpStream {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    #[test]
+    fn a_request_that_comes_drop_by_drop_is_cut_off_in_time() {
+        let (running, address) = start();
+        let (mut slow, begun) = (visit(address), Instant::now());
+        slow.set_nonblocking(true).unwrap();
+        let mut answer = Vec::new();
+        slow.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        // Each drop comes sooner than any timeout that is counted from the last one.
+        while answer.is_empty() && begun.elapsed() < PATIENCE {
+            let _ = slow.write(b"a: b\r\n");
+            let mut buffer = [0; 1024];
+            let count = slow.read(&mut buffer).unwrap_or(0);
+            answer.extend_from_slice(&buffer[..count]);
+            std::thread::sleep(TIMEOUT / 20);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 408 Request Timeout\r\n"), "{}", String::from_utf8_lossy(&answer));
+        assert!(begun.elapsed() >= TIMEOUT);
+        running.stop();
+        running.join().unwrap();
+    }
+
+    #[test]
+    fn a_visitor_who_asks_nothing_more_is_seen_out_without_a_word() {
+        let (running, address) = start();
+        let mut idle = visit(address);
+        idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answers = String::new();
+        idle.read_to_string(&mut answers).unwrap();
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+        let mut silent = visit(address);
+        assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+        running.stop();
+        running.join().unwrap();
     }
 }
