@@ -130,7 +130,7 @@ impl RunArguments {
             builder = builder.cpus(cpus.numbers().iter().copied());
         }
         builder.build().map_err(|error| {
-            let problems = error.problems().map(|problem| problem.replace("program: ", "--"));
+            let problems = error.problems().map(|problem| problem.replace("program: runtime.", "--"));
             problems.collect::<Vec<_>>().join("; ")
         })
     }

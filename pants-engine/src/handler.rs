@@ -8,6 +8,7 @@ use crate::connection::Connection;
 use crate::context::Context;
 use crate::error::Error;
 use crate::framing::pattern::Match;
+use crate::hand_off::HandOffError;
 use crate::net::endpoint::Endpoint;
 use std::any::Any;
 
@@ -16,7 +17,9 @@ use std::any::Any;
 /// A handler is plain state of the engine's own thread: it may hold an `Rc`. One without fields costs no memory. Its
 /// callbacks never nest with each other's or anybody's. One that panics ends its connection, with
 /// [`CloseReason::Panicked`].
-/// The callbacks come in this order: [`on_connect`](Self::on_connect) once, then any of the others, then
+///
+/// The callbacks come in this order: [`on_connect`](Self::on_connect) once, or
+/// [`on_hand_off`](Self::on_hand_off) on a connection that another engine had, then any of the others, then
 /// [`on_close`](Self::on_close) once. A client whose connection is not made gets
 /// [`on_connect_error`](Self::on_connect_error) instead, alone.
 ///
@@ -62,6 +65,19 @@ pub trait Handler: Any {
     /// undoes in its own `on_write`.
     fn on_write(&mut self, connection: &mut Connection<'_>) {
         connection.ignore_on_write(true);
+    }
+
+    /// The connection has come from another engine, where another handler had it: instead of [`on_connect`](Self::on_connect).
+    /// What that handler had set on it still holds, its delimiter, options and a pause of reading among it; the key is a new one.
+    /// By default nothing.
+    fn on_hand_off(&mut self, connection: &mut Connection<'_>) {
+        let _ = connection;
+    }
+
+    /// The connection was to leave for another engine and is back, with a new key; it goes on as before. Its
+    /// [timers](Connection::defer) were cancelled. By default nothing.
+    fn on_hand_off_error(&mut self, connection: &mut Connection<'_>, error: &HandOffError) {
+        let _ = (connection, error);
     }
 
     /// The peer has sent FIN: no more bytes will come, though it may still read. Comes after the last byte, and so, as

@@ -41,13 +41,15 @@
 //! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::defer_precise`],
 //!   [`Context::cycle`], [`Connection::defer`].
 //! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`] with [`Keepalive`], [`DatagramOptions`].
-//! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`].
+//! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`]; [`Connection::detach`] and
+//!   [`Context::attach`] for connections that move to another engine, [`Balancer`] for those that have just come.
 //!
 //! Small programs for many of these are in `examples/`; those who come from the Python framework find their words in
 //! [`coming_from_python`].
 
 #![forbid(unsafe_code)]
 
+mod balance;
 mod buffer;
 mod busy;
 mod channel;
@@ -65,6 +67,7 @@ mod framing;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hand_off;
 mod handler;
 mod handlers;
 mod key;
@@ -80,6 +83,7 @@ mod sync;
 mod timers;
 mod transport;
 
+pub use crate::balance::{Balancer, Newcomer};
 pub use crate::channel::state::CloseReason;
 pub use crate::connection::Connection;
 pub use crate::context::Context;
@@ -93,6 +97,7 @@ pub use crate::framing::delimiter::Delimiter;
 pub use crate::framing::framer::{Frame, FrameError, Framer};
 pub use crate::framing::length::LengthPrefix;
 pub use crate::framing::pattern::{Match, Pattern, PatternError};
+pub use crate::hand_off::{Detached, HandOffError, LeftBehind, Refused};
 pub use crate::handler::{Acceptor, Handler, Overflow};
 pub use crate::key::{ConnectionKey, DatagramKey, ServerKey, TimerKey};
 pub use crate::net::address::{Address, AddressError, ToAddress};

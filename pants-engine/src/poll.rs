@@ -120,6 +120,11 @@ impl Registrar {
         self.0.reregister(&mut SourceFd(&fd.as_raw_fd()), Token(key.to_token()), interest)
     }
 
+    /// Forgets a stream that lives on elsewhere.
+    pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.0.deregister(&mut SourceFd(&fd.as_raw_fd()))
+    }
+
     /// Registers a datagram socket for input, edge-triggered.
     pub(crate) fn register_datagrams(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
         self.register(fd, key, Interest::READABLE)

@@ -1,8 +1,10 @@
 //! What an engine keeps of each channel and timer: the channel's state, joined with whose it is.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use crate::balance::{Balancer, Newcomer};
 use crate::channel::mailbox::Mailbox;
 use crate::channel::server::Server;
 use crate::channel::stream::Stream;
@@ -49,6 +51,12 @@ pub(crate) struct ServerSlot {
     pub(crate) server: Server,
     /// `None` while one of its callbacks runs.
     pub(crate) acceptor: Option<Box<dyn AnyAcceptor>>,
+    /// `None` without one, and while it decides.
+    pub(crate) balancer: Option<Box<dyn Balancer>>,
+    /// Connections that other engines' servers have accepted, until the next drive.
+    pub(crate) newcomers: VecDeque<Newcomer>,
+    /// The number of open connections has changed, and the balancer has not been told. Never set without one.
+    pub(crate) change_due: bool,
     pub(crate) scheduled: bool,
 }
 
@@ -131,6 +139,25 @@ impl Task {
 impl ConnectionSlot {
     pub(crate) fn new(stream: Stream, server: Option<ServerKey>) -> Self {
         Self { stream, server, deadline_timer: None, timers: None, scheduled: false, ended: false, attendant: false }
+    }
+}
+
+impl ServerSlot {
+    pub(crate) fn new(server: Server, acceptor: Box<dyn AnyAcceptor>) -> Self {
+        let (balancer, newcomers) = (None, VecDeque::new());
+        Self { server, acceptor: Some(acceptor), balancer, newcomers, change_due: false, scheduled: false }
+    }
+
+    /// Whether it has as many connections as it may have, those included that are about to be admitted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.server.options.max_connections.is_some_and(|max| self.server.connections + self.newcomers.len() >= max)
+    }
+
+    /// So many connections more, or less. Returns whether the server has to be driven for it.
+    pub(crate) fn count_connection(&mut self, change: isize) -> bool {
+        self.server.connections = self.server.connections.wrapping_add_signed(change);
+        self.change_due = self.balancer.is_some();
+        self.change_due || (change < 0 && self.server.wants_accept())
     }
 }
 

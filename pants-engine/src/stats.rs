@@ -45,6 +45,10 @@ pub struct Stats {
     pub connections_closed: u64,
     /// The same by reason.
     pub closed: Closings,
+    /// Connections that have come from other engines.
+    pub connections_handed_in: u64,
+    /// Connections that have left for other engines, and were not refused there.
+    pub connections_handed_out: u64,
     /// Connections open now, those still connecting included.
     pub connections_open: u64,
     /// Failed calls of `accept`.
@@ -151,7 +155,6 @@ impl Closings {
 impl Stats {
     /// A connection has closed; one that was never made has no reason.
     pub(crate) fn note_close(&mut self, reason: Option<CloseReason>) {
-        self.connections_open -= 1;
         self.connections_closed += 1;
         *self.closed.of(reason) += 1;
     }

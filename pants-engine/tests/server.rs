@@ -2,11 +2,15 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::rc::Rc;
 use std::sync::mpsc::{Sender, channel};
 
-use pants_engine::{Acceptor, Connection, Endpoint, Engine, Error, Handler, ServerOptions};
+use pants_engine::{
+    Acceptor, Balancer, Connection, Context, Endpoint, Engine, Error, Handler, Newcomer, ServerOptions,
+};
 use support::*;
 
 #[test]
@@ -263,4 +267,78 @@ fn a_connection_knows_its_server_and_both_addresses() {
     let (_running, address) = Running::serve(move || Knows(tell.clone()));
     let client = client(address);
     assert_eq!(next(&told), (true, Some(address.into()), client.local_addr().unwrap().into()));
+}
+
+/// Sends every connection away, and counts what it is told.
+struct Away {
+    way: Sender<Newcomer>,
+    changes: Rc<RefCell<Vec<usize>>>,
+}
+
+impl Balancer for Away {
+    fn on_accept(&mut self, _context: &mut Context, newcomer: Newcomer) -> Option<Newcomer> {
+        self.way.send(newcomer).err().map(|error| error.0)
+    }
+
+    fn on_change(&mut self, _context: &mut Context, open: usize) {
+        self.changes.borrow_mut().push(open);
+    }
+}
+
+#[test]
+fn a_balancer_sends_connections_to_another_server_and_hears_of_changes() {
+    let (way, newcomers) = channel();
+    let changes = Rc::default();
+    let mut engine = Engine::new().unwrap();
+    let (server, address) = listen(&mut engine, ServerOptions::default(), || Echo);
+    let options = ServerOptions { max_connections: Some(2), ..ServerOptions::default() };
+    let passive = engine.context().bind(ANY_PORT, options, |_peer| Echo).unwrap();
+    engine.context().set_balancer(server, Away { way: way.clone(), changes: Rc::clone(&changes) });
+    engine.context().set_balancer(passive, Away { way, changes: Rc::clone(&changes) });
+    let mut clients = [client(address), client(address), client(address)];
+    let mut arrived = Vec::new();
+    turn_until(&mut engine, |_| {
+        arrived.extend(newcomers.try_iter());
+        arrived.len() == 3
+    });
+    let mut arrived = arrived.into_iter();
+    let early = engine.context().admit(passive, arrived.next().unwrap()).unwrap_err();
+    engine.context().open_passive(passive).unwrap();
+    engine.context().admit(passive, early).unwrap();
+    engine.context().admit(passive, arrived.next().unwrap()).unwrap();
+    assert!(engine.context().admit(passive, arrived.next().unwrap()).is_err(), "two is what it may have");
+    assert_eq!(engine.context().connections_open(passive), 2);
+    turn_until(&mut engine, |engine| engine.context().stats().connections_accepted == 2);
+    assert_eq!((engine.context().connections_open(passive), engine.context().connections_open(server)), (2, 0));
+    for client in &mut clients[..2] {
+        client.write_all(b"hello").unwrap();
+    }
+    turn_until(&mut engine, |engine| engine.context().stats().bytes_out == 10);
+    drop(clients);
+    turn_until(&mut engine, |engine| engine.context().stats().connections_open == 0);
+    assert_eq!(changes.borrow().first(), Some(&2), "once for both");
+    assert_eq!(changes.borrow().last(), Some(&0));
+    engine.context().drain(PATIENCE);
+    turn_until(&mut engine, |engine| engine.context().is_drained());
+}
+
+#[test]
+fn connections_on_their_way_to_a_server_that_closes_are_served() {
+    let (way, newcomers) = channel();
+    let mut engine = Engine::new().unwrap();
+    let (server, address) = listen(&mut engine, ServerOptions::default(), || Echo);
+    engine.context().set_balancer(server, Away { way, changes: Rc::default() });
+    let passive = engine.context().bind(ANY_PORT, ServerOptions::default(), |_peer| Echo).unwrap();
+    engine.context().open_passive(passive).unwrap();
+    let mut client = client(address);
+    client.write_all(b"hello").unwrap();
+    let mut arrived = None;
+    turn_until(&mut engine, |_| {
+        arrived = newcomers.try_recv().ok();
+        arrived.is_some()
+    });
+    engine.context().admit(passive, arrived.unwrap()).unwrap();
+    engine.context().close_server(passive);
+    turn_until(&mut engine, |engine| engine.context().stats().bytes_out == 5);
+    assert_eq!(receive(&mut client, 5), b"hello");
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use pants_shard::{Config, ConfigError, Flags};
+use pants_shard::{Config, ConfigError, Flags, OwnKey};
 
 /// Flags that choose and show the configuration. They beat the environment, which beats the file, which beats the defaults.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -22,9 +22,15 @@ pub struct CommonFlags {
     /// Listen even if another program has the port, and share its connections
     #[arg(long)]
     pub share_port: bool,
+    /// Which shard serves a connection: kernel, cpu, least-connections or rebalance [default: kernel]
+    #[arg(long, value_name = "POLICY")]
+    pub balance: Option<String>,
     /// Close a connection over which nothing has passed for this long: 30s, 10m, or off [default: 10m]
     #[arg(long, value_name = "TIME|off")]
     pub idle_timeout: Option<String>,
+    /// Serve metrics, health and a live page at this address, such as 127.0.0.1:9090 [default: off]
+    #[arg(long, value_name = "ADDR|off")]
+    pub admin: Option<String>,
     /// Read the configuration from this file (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -37,19 +43,27 @@ pub struct CommonFlags {
 }
 
 impl CommonFlags {
-    /// The configuration that these flags, the environment and the file make.
+    /// The configuration that these flags, the environment and the file make, with keys and flags of the program's own: for each
+    /// of these the flag, the path of the key that it sets, and the text.
     ///
     /// # Errors
     ///
     /// If any of them is wrong; the error has a line for each problem.
-    pub fn load(&self) -> Result<Config, ConfigError> {
-        Config::load_with(&Flags {
+    pub fn load(
+        &self,
+        own_keys: &[OwnKey],
+        own_flags: Vec<(&'static str, &'static str, String)>,
+    ) -> Result<Config, ConfigError> {
+        Config::builder().own_keys(own_keys).load_with(&Flags {
             listen: self.listen.clone(),
             shards: self.shards.clone(),
             cpus: self.cpus.clone(),
             no_pin: self.no_pin,
             share_port: self.share_port,
+            balance: self.balance.clone(),
             idle_timeout: self.idle_timeout.clone(),
+            admin: self.admin.clone(),
+            own: own_flags,
             config: self.config.clone(),
         })
     }

@@ -19,6 +19,8 @@ fn help_names_every_flag_the_environment_and_the_exit_statuses() {
         "--no-pin",
         "--share-port",
         "--idle-timeout <TIME|off>",
+        "--balance <POLICY>",
+        "--admin <ADDR|off>",
         "--config <FILE>",
         "--check",
         "--print-config",
@@ -37,7 +39,7 @@ fn version_is_the_package_s() {
 
 #[test]
 fn check_approves_of_what_is_valid_and_starts_nothing() {
-    let file = ScratchFile::new("check.toml", "listen = 1\nshards = 2\n");
+    let file = ScratchFile::new("check.toml", "listener.listen = 1\nruntime.shards = 2\n");
     assert_eq!(printed(run(&["--check"])), ["the configuration is valid"]);
     // As one who may not listen there: port 1 is privileged, if anything tried.
     assert_eq!(printed(run(&["--check", "--config", file.path()])), ["the configuration is valid"]);
@@ -52,8 +54,16 @@ fn check_fails_like_a_start() {
 #[test]
 fn print_config_shows_every_value_and_where_it_comes_from() {
     let lines = printed(run(&["--print-config", "--shards", "2", "--no-pin"]));
-    assert_eq!(lines.len(), 14, "a line for every key");
-    for line in ["shards = 2  # --shards", "pin = false  # --no-pin", "listen = [\"127.0.0.1:4040\"]  # default"] {
+    let keys = lines.iter().filter(|line| line.contains(" = ") && !line.starts_with('#')).count();
+    let explained = lines.iter().filter(|line| line.starts_with("# ")).count();
+    assert_eq!((keys, explained), (26, 26), "{lines:?}");
+    for line in [
+        "[runtime]",
+        "[admin]",
+        "shards = 2  # --shards",
+        "pin = false  # --no-pin",
+        "listen = [\"127.0.0.1:4040\"]  # default",
+    ] {
         assert!(lines.iter().any(|printed| printed == line), "{line} is not in {lines:?}");
     }
 }
@@ -65,8 +75,9 @@ fn values(lines: &[String]) -> Vec<String> {
 
 #[test]
 fn a_printed_configuration_is_a_file_of_the_same_one() {
-    let odd = "idle_timeout = \"1500ms\"\nwrite_stall_timeout = \"off\"\nwrite_cap = \"1GiB\"\nwrite_high_water = 300001\n\
-               max_connections = 77\nbacklog = 9\nnodelay = false\ndrain_timeout = \"0s\"\n";
+    let odd = "[timeouts]\nidle = \"1500ms\"\nwrite_stall = \"off\"\n[limits]\nwrite_cap = \"1GiB\"\n\
+               write_high_water = 300001\nmax_connections = 77\n[listener]\nbacklog = 9\nnodelay = false\n\
+               balance = \"cpu\"\n[runtime]\ndrain_timeout = \"0s\"\n[balance]\nmax_skew = 2\n[admin]\nlisten = 4041\n";
     let first = ScratchFile::new("first.toml", odd);
     let arguments = ["--print-config", "--config", first.path()];
     let flags = ["--listen", "127.0.0.1:1", "--listen", "[::1]:2", "--listen", "3", "--shards", "7", "--share-port"];
@@ -75,18 +86,18 @@ fn a_printed_configuration_is_a_file_of_the_same_one() {
     let printed_second = printed(run(&["--print-config", "--config", second.path()]));
     assert_eq!(values(&printed_second), values(&printed_first));
     let defaults = values(&printed(run(&["--print-config"])));
-    assert!(values(&printed_first).iter().filter(|line| !defaults.contains(line)).count() >= 11, "{printed_first:?}");
+    assert!(values(&printed_first).iter().filter(|line| !defaults.contains(line)).count() >= 14, "{printed_first:?}");
 }
 
 #[test]
 fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
-    let file = ScratchFile::new("layers.toml", "shards = 3\nbacklog = 30\nnodelay = false\n");
+    let file = ScratchFile::new("layers.toml", "runtime.shards = 3\n[listener]\nbacklog = 30\nnodelay = false\n");
     let variables = [("PANTS_CONFIG", file.path()), ("PANTS_SHARDS", "4"), ("PANTS_BACKLOG", "40")];
     let lines = printed(run_with(&["--print-config", "--shards", "5"], &variables));
     for line in [
         "shards = 5  # --shards".to_owned(),
         "backlog = 40  # PANTS_BACKLOG".to_owned(),
-        format!("nodelay = false  # {}:3", file.path()),
+        format!("nodelay = false  # {}:4:11", file.path()),
         "share_port = false  # default".to_owned(),
     ] {
         assert!(lines.contains(&line), "{line} is not in {lines:?}");

@@ -47,21 +47,35 @@ fn cpus_are_no_use_without_pinning() {
 
 #[test]
 fn an_unknown_key_is_named_with_its_line_and_what_was_meant() {
-    assert_file_refused("unknown.toml", "# Mine.\nshard = 2\n", "2: unknown key \"shard\"; did you mean \"shards\"?");
+    assert_file_refused(
+        "unknown.toml",
+        "# Mine.\n[runtime]\nshard = 2\n",
+        "3:1: runtime.shard: unknown key; did you mean \"shards\"?",
+    );
+}
+
+#[test]
+fn a_key_outside_its_section_is_told_where_it_belongs() {
+    assert_file_refused("top.toml", "shards = 2\n", "1:1: shards: that key belongs in [runtime]");
+    assert_file_refused(
+        "section.toml",
+        "[listener]\nidle_timeout = 2\n",
+        "2:1: listener.idle_timeout: that key belongs in [timeouts], as \"idle\"",
+    );
 }
 
 #[test]
 fn a_value_of_the_wrong_type_is_named_with_its_line_and_key() {
     assert_file_refused(
         "type.toml",
-        "pin = true\n\nshards = [2]\n",
-        "3: shards: expected \"auto\" or an integer, found an array",
+        "[runtime]\n\nshards = [2]\n",
+        "3:10: runtime.shards: expected \"auto\" or an integer, found an array",
     );
 }
 
 #[test]
 fn a_value_out_of_range_is_named_with_its_line_and_key() {
-    assert_file_refused("range.toml", "backlog = 0\n", "1: backlog: must be 1 to 65535, not 0");
+    assert_file_refused("range.toml", "[listener]\nbacklog = 0\n", "2:11: listener.backlog: must be 1 to 65535, not 0");
 }
 
 #[test]
@@ -71,7 +85,7 @@ fn broken_syntax_is_named_with_its_line_and_quoted() {
     assert_eq!((ended.code, ended.errors.len()), (Some(2), 1));
     // The rest of the line is the parser's.
     let line = &ended.errors[0];
-    assert!(line.starts_with(&format!("pants-echo: {}:2: syntax: ", file.path())), "{line}");
+    assert!(line.starts_with(&format!("pants-echo: {}:2:10: syntax: ", file.path())), "{line}");
     assert!(line.ends_with(", in `shards =`"), "{line}");
 }
 
@@ -87,13 +101,13 @@ fn a_file_that_is_not_there_is_named() {
 
 #[test]
 fn every_problem_has_a_line_of_its_own() {
-    let file = ScratchFile::new("several.toml", "pins = true\nbacklog = \"many\"\n");
+    let file = ScratchFile::new("several.toml", "[runtime]\npins = true\n[listener]\nbacklog = \"many\"\n");
     let ended = run_with(&["--config", file.path(), "--shards", "0"], &[("PANTS_IDLE_TIMEOUT", "5")]);
     assert_eq!(ended.code, Some(2));
     let path = file.path();
     let mut expected = [
-        format!("pants-echo: {path}:1: unknown key \"pins\"; did you mean \"pin\"?"),
-        format!("pants-echo: {path}:2: backlog: expected an integer, found \"many\""),
+        format!("pants-echo: {path}:2:1: runtime.pins: unknown key; did you mean \"pin\"?"),
+        format!("pants-echo: {path}:4:11: listener.backlog: expected an integer, found \"many\""),
         "pants-echo: --shards: must be at least 1 or \"auto\", not 0".to_owned(),
         "pants-echo: PANTS_IDLE_TIMEOUT: expected a duration such as \"30s\" or \"off\", found \"5\"".to_owned(),
     ];

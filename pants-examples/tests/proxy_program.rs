@@ -93,7 +93,7 @@ fn a_signal_lets_pairs_finish_and_accepts_nobody_new() {
 
 #[test]
 fn a_pair_that_does_not_finish_is_closed_at_the_deadline() {
-    let file = ScratchFile::new("proxy-drain.toml", "drain_timeout = \"300ms\"\n");
+    let file = ScratchFile::new("proxy-drain.toml", "[runtime]\ndrain_timeout = \"300ms\"\n");
     let (proxy, _upstream, mut client, mut server) = pair(&["--config", file.path()]);
     client.send(b"question");
     server.assert_receives(b"question");
@@ -152,7 +152,7 @@ fn the_log_can_be_kept_quiet() {
 
 #[test]
 fn it_does_not_start_without_an_upstream_or_with_a_wrong_one() {
-    let nowhere = "--to: say where to pass connections on to, such as --to 127.0.0.1:8080";
+    let nowhere = "default: proxy.to: say where to pass connections on to, such as --to 127.0.0.1:8080";
     assert_eq!(run_proxy(&[], &[]), refused(nowhere));
     assert_eq!(run_proxy(&["--check"], &[]), refused(nowhere));
     assert_eq!(
@@ -175,7 +175,8 @@ fn check_and_print_config_show_and_start_nothing() {
     assert_eq!((ended.code, ended.output), (Some(0), vec!["the configuration is valid".to_owned()]));
     let ended = run_proxy(&["--print-config", "--to", "80", "--to", "@x", "--idle-timeout", "1s"], &[]);
     assert_eq!(ended.code, Some(0));
-    for line in ["idle_timeout = \"1s\"  # --idle-timeout", "# --to 80", "# --to @x", "# --connect-timeout 5s"] {
+    for line in ["idle = \"1s\"  # --idle-timeout", "[proxy]", "to = \"80,@x\"  # --to", "connect = \"5s\"  # default"]
+    {
         assert!(ended.output.iter().any(|printed| printed == line), "{line} is not in {:?}", ended.output);
     }
 }

@@ -189,7 +189,7 @@ fn torture(shards: &str) {
     // Low marks, so that they are passed often.
     let file = ScratchFile::new(
         &format!("torture-{shards}.toml"),
-        "write_high_water = \"16KiB\"\nwrite_low_water = \"4KiB\"\nwrite_cap = \"1MiB\"\n",
+        "[limits]\nwrite_high_water = \"16KiB\"\nwrite_low_water = \"4KiB\"\nwrite_cap = \"1MiB\"\n",
     );
     let flags = ["--quiet", "--shards", shards, "--config", file.path(), "--to", &upstream.address()];
     let proxy = Proxy::start(&flags);

@@ -186,7 +186,7 @@ fn a_second_signal_ends_it_at_once_and_the_status_tells_which() {
 
 #[test]
 fn a_connection_that_takes_nothing_is_closed_at_the_deadline() {
-    let file = ScratchFile::new("drain.toml", "drain_timeout = \"300ms\"\n");
+    let file = ScratchFile::new("drain.toml", "[runtime]\ndrain_timeout = \"300ms\"\n");
     let server = Server::start(&["--shards", "2", "--config", file.path()]);
     let held = client_that_does_not_read(server.address);
     let begun = Instant::now();

@@ -4,7 +4,7 @@
 //! own `SO_REUSEPORT` listener at each address, and shares nothing with the others on the path of a message. A [`Bus`]
 //! carries work between them.
 //!
-//! What it does not do: it moves no connection from one shard to another, installs no logger, allocator or signal handler,
+//! What it does not do: it installs no logger, allocator or signal handler,
 //! and has no futures.
 //!
 //! ```no_run
@@ -34,7 +34,9 @@
 //! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see.
 //! * [`Bus`]: work between shards.
 //! * [`Metrics`], [`ShardMetrics`]: what the shards have done; [`Shard::serve_admin`] shows it.
-//! * [`Config`], [`ConfigBuilder`], [`Flags`], [`parse_timeout`]: settings and where they come from; [`Placement`]: which shard runs where.
+//! * [`Config`], [`ConfigBuilder`], [`Flags`], [`OwnKey`], [`parse_timeout`]: settings and where they come from;
+//!   [`Placement`]: which shard runs where.
+//! * [`Balance`]: which shard serves a connection.
 //! * [`engine`]: all of [`pants_engine`], what is most used of it also here.
 //!
 //! A handler sees its engine and not its shard: it keeps what it needs of that, such as a clone of the [`Bus`] or of
@@ -44,6 +46,7 @@
 
 mod admin;
 mod affinity;
+mod balance;
 mod bus;
 mod config;
 mod error;
@@ -61,19 +64,20 @@ pub use pants_engine as engine;
 pub use pants_engine::{
     Acceptor, Address, AddressError, CloseReason, Closings, Connection, ConnectionKey, ConnectionOptions, Context,
     Credentials, Datagram, DatagramHandler, DatagramKey, DatagramOptions, Delimiter, Endpoint, Engine, EngineOptions,
-    Error as EngineError, Frame, FrameError, Framer, Handler, Keepalive, LengthPrefix, Match, Overflow, Pattern,
-    PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress, zerocopy,
+    Error as EngineError, Frame, FrameError, Framer, HandOffError, Handler, Keepalive, LengthPrefix, Match, Overflow,
+    Pattern, PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress, zerocopy,
 };
 
+pub use crate::balance::{Balance, UnknownBalance};
 pub use crate::bus::remote::RemoteBus;
 pub use crate::bus::request::{Reply, Unanswered};
 pub use crate::bus::timer::BusTimer;
 pub use crate::bus::traffic::BusStats;
 pub use crate::bus::{Bus, SendError};
-pub use crate::config::{Config, ConfigBuilder, ConfigError, Flags, parse_timeout};
+pub use crate::config::{Config, ConfigBuilder, ConfigError, Flags, OwnKey, parse_timeout};
 pub use crate::error::{Error, Result};
 pub use crate::metrics::{Metrics, ShardMetrics};
-pub use crate::placement::{CpuId, Placement, PlacementError, Policy, Shards, place};
+pub use crate::placement::{CpuId, Layout, Placement, PlacementError, Policy, Shards, place};
 pub use crate::runtime::{Report, Running, Runtime, StopHandle};
 pub use crate::shard::Shard;
 pub use crate::shard_id::ShardId;

@@ -26,6 +26,10 @@ struct Group {
     claim: Option<UnixDatagram>,
 }
 
+/// Names a listener: the servers of all shards at one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ListenerId(usize);
+
 /// What one shard has declared in its set-up.
 #[derive(Debug, Default)]
 pub(crate) struct Declared {
@@ -46,11 +50,12 @@ impl ListenerGroups {
         share: bool,
         options: ServerOptions,
         acceptor: impl Acceptor,
-    ) -> Result<ServerKey> {
+    ) -> Result<(ListenerId, ServerKey)> {
         let nth = declared.addresses.iter().filter(|known| **known == address).count();
         let mut groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = groups.iter().find(|group| group.declared == address && group.nth == nth);
-        let key = if let Some(group) = known {
+        let known = groups.iter().position(|group| group.declared == address && group.nth == nth);
+        let listener = ListenerId(known.unwrap_or(groups.len()));
+        let key = if let Some(group) = known.map(|known| &groups[known]) {
             match &group.socket {
                 Some(socket) => {
                     let socket = socket.try_clone().map_err(pants_engine::Error::Adopt)?;
@@ -80,7 +85,7 @@ impl ListenerGroups {
         };
         declared.addresses.push(address);
         declared.servers.push(key);
-        Ok(key)
+        Ok((listener, key))
     }
 
     /// The listeners close, and the addresses are for whoever comes next: a successor need not wait for the drain's end.

@@ -30,6 +30,18 @@ pub enum Shards {
     Count(NonZeroUsize),
 }
 
+/// How shards are laid over the machine's cores.
+///
+/// Its text form is `spread` or `pack`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// Each shard as far from the others as can be: on a core of its own before two share one.
+    #[default]
+    Spread,
+    /// Each shard as near to the others as can be: on sibling threads of a core, on one NUMA node.
+    Pack,
+}
+
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
@@ -39,6 +51,8 @@ pub struct Policy {
     pub cpus: Option<Vec<usize>>,
     /// Whether each shard's thread stays on one CPU.
     pub pin: bool,
+    /// How shards are laid over cores when no CPUs are listed.
+    pub layout: Layout,
 }
 
 /// A CPU, or none, for each shard; there is always at least one shard.
@@ -60,6 +74,9 @@ pub enum PlacementError {
     /// The text is not a number of shards.
     #[error("must be \"auto\" or a number from 1 to {max}, not {0:?}", max = Shards::MAX)]
     NotShards(String),
+    /// The text is no layout.
+    #[error("must be \"spread\" or \"pack\", not {0:?}")]
+    NotLayout(String),
     /// The list of CPUs is there, but empty.
     #[error("must name at least one CPU")]
     NoCpus,
@@ -93,9 +110,9 @@ pub enum PlacementError {
 /// is not allowed, or comes with pinning turned off.
 ///
 /// ```
-/// use pants_shard::{Policy, Shards, place};
+/// use pants_shard::{Layout, Policy, Shards, place};
 ///
-/// let policy = Policy { shards: Shards::Auto, cpus: Some(vec![3, 1]), pin: true };
+/// let policy = Policy { shards: Shards::Auto, cpus: Some(vec![3, 1]), pin: true, layout: Layout::Spread };
 /// let placement = place(&policy, &[0, 1, 2, 3], 4)?;
 /// assert_eq!(placement.len(), 2);
 /// assert_eq!(placement.cpu(0).map(|cpu| cpu.get()), Some(3));
@@ -198,6 +215,27 @@ impl FromStr for Shards {
     }
 }
 
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Spread => "spread",
+            Self::Pack => "pack",
+        })
+    }
+}
+
+impl FromStr for Layout {
+    type Err = PlacementError;
+
+    fn from_str(text: &str) -> Result<Self, PlacementError> {
+        match text {
+            "spread" => Ok(Self::Spread),
+            "pack" => Ok(Self::Pack),
+            _ => Err(PlacementError::NotLayout(text.to_owned())),
+        }
+    }
+}
+
 impl Default for Placement {
     /// One shard that is not pinned.
     fn default() -> Self {
@@ -273,7 +311,7 @@ mod tests {
         for allowed in subsets(4) {
             for quota in 0..6 {
                 for pin in [false, true] {
-                    let policy = Policy { shards: Shards::Auto, cpus: None, pin };
+                    let policy = Policy { shards: Shards::Auto, cpus: None, pin, layout: Layout::Spread };
                     let placed = place(&policy, &allowed, quota);
                     if pin && allowed.is_empty() {
                         assert_eq!(placed, Err(PlacementError::NothingAllowed));
@@ -289,7 +327,7 @@ mod tests {
     fn pinned_shards_go_round_the_cpus_and_may_outnumber_them() {
         for allowed in subsets(4).filter(|allowed| !allowed.is_empty()) {
             for shards in 1..10 {
-                let policy = Policy { shards: count(shards), cpus: None, pin: true };
+                let policy = Policy { shards: count(shards), cpus: None, pin: true, layout: Layout::Spread };
                 let placement = place(&policy, &allowed, 1).unwrap();
                 let expected: Vec<_> = (0..shards).map(|shard| Some(allowed[shard % allowed.len()])).collect();
                 assert_eq!(numbers(&placement), expected);
@@ -299,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_list_keeps_its_order_and_sets_the_number_of_shards() {
-        let policy = Policy { shards: Shards::Auto, cpus: Some(vec![3, 0, 2]), pin: true };
+        let policy = Policy { shards: Shards::Auto, cpus: Some(vec![3, 0, 2]), pin: true, layout: Layout::Spread };
         let placement = place(&policy, &[0, 1, 2, 3], 1).unwrap();
         assert_eq!(numbers(&placement), [Some(3), Some(0), Some(2)]);
         assert_eq!(placement.cpu(1), CpuId::new(0));
@@ -315,7 +353,7 @@ mod tests {
             lists.extend((0..4).map(|b| vec![a, b]));
         }
         for list in lists {
-            let policy = Policy { shards: count(2), cpus: Some(list.clone()), pin: true };
+            let policy = Policy { shards: count(2), cpus: Some(list.clone()), pin: true, layout: Layout::Spread };
             let placed = place(&policy, &allowed, 2);
             let stranger = list.iter().copied().find(|cpu| !allowed.contains(cpu));
             match (list.as_slice(), stranger) {
@@ -333,7 +371,7 @@ mod tests {
 
     #[test]
     fn without_pinning_no_shard_has_a_cpu_and_a_list_is_refused() {
-        let mut policy = Policy { shards: count(3), cpus: None, pin: false };
+        let mut policy = Policy { shards: count(3), cpus: None, pin: false, layout: Layout::Spread };
         assert_eq!(numbers(&place(&policy, &[0, 1], 2).unwrap()), [None; 3]);
         policy.cpus = Some(vec![0]);
         assert_eq!(place(&policy, &[0, 1], 2), Err(PlacementError::CpusWithoutPin));
@@ -343,7 +381,7 @@ mod tests {
     fn a_cpu_past_libcs_set_is_unavailable_even_where_it_is_allowed() {
         assert_eq!(CpuId::new(1023).map(CpuId::get), Some(1023));
         assert_eq!(CpuId::new(1024), None);
-        let policy = Policy { shards: Shards::Auto, cpus: Some(vec![1024]), pin: true };
+        let policy = Policy { shards: Shards::Auto, cpus: Some(vec![1024]), pin: true, layout: Layout::Spread };
         let error = place(&policy, &[1023, 1024], 2).unwrap_err();
         assert_eq!(error.to_string(), "CPU 1024 is not available to this process, which may use 1023-1024");
     }
@@ -357,7 +395,7 @@ mod tests {
             (vec![0, 2, 4, 5], "0,2,4-5"),
             (vec![], "none"),
         ] {
-            let policy = Policy { shards: Shards::Auto, cpus: Some(vec![99]), pin: true };
+            let policy = Policy { shards: Shards::Auto, cpus: Some(vec![99]), pin: true, layout: Layout::Spread };
             let error = place(&policy, &allowed, 2).unwrap_err();
             assert_eq!(error.to_string(), format!("CPU 99 is not available to this process, which may use {text}"));
         }
@@ -379,7 +417,7 @@ mod tests {
         assert_eq!(error("-2"), "must be at least 1 or \"auto\", not -2");
         assert_eq!(error("1025"), "must be at most 1024 or \"auto\", not 1025");
         assert_eq!(error("many"), "must be \"auto\" or a number from 1 to 1024, not \"many\"");
-        let policy = Policy { shards: count(1025), cpus: None, pin: false };
+        let policy = Policy { shards: count(1025), cpus: None, pin: false, layout: Layout::Spread };
         assert_eq!(place(&policy, &[0], 1), Err(PlacementError::TooManyShards(1025)));
     }
 

@@ -152,6 +152,12 @@ impl Running {
         self.startup.addresses()
     }
 
+    /// Where the admin endpoint of the configuration's `admin.listen` is, port resolved; see
+    /// [`Shard::serve_admin`]. `None` if it is off.
+    pub fn admin_address(&self) -> Option<Endpoint> {
+        self.startup.admin()
+    }
+
     /// Which CPU each shard is pinned to.
     pub fn placement(&self) -> &Placement {
         self.config.placement()

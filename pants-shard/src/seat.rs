@@ -85,6 +85,8 @@ impl Seat {
         engine.close_all();
         // Those that still wait for an answer learn that there will be none.
         local.bus.pending().abandon(&mut Shard::new(engine.context(), &local));
+        // Connections that were under way are back.
+        engine.close_all();
         let undelivered: usize = lanes.iter().map(Receiver::len).sum();
         if undelivered > 0 {
             tracing::error!(shard = %id, undelivered, "messages were accepted and did not run, since a shard has failed");
@@ -101,7 +103,7 @@ impl Seat {
             // First of all, so that the shard's memory is near its CPU.
             affinity::pin(cpu).map_err(|source| Error::Pin { cpu, source })?;
         }
-        let mut engine = Engine::new()?;
+        let mut engine = Engine::with_options(self.config.engine_options())?;
         let doorbells = self.startup.exchange_doorbells(self.id, engine.doorbell())?;
         self.shutdown.set_doorbells(doorbells.clone());
         let lanes = self.lanes.senders.into_iter().zip(doorbells);
@@ -111,7 +113,7 @@ impl Seat {
             cpu: self.cpu,
             started: self.started,
             shards: self.config.placement().len(),
-            bus: Bus::new(self.id, lanes),
+            bus: Bus::new(self.id, lanes, Arc::clone(&self.shutdown)),
             config: self.config,
             shutdown: Arc::clone(&self.shutdown),
             groups: self.groups,
@@ -123,6 +125,7 @@ impl Seat {
         engine.add_source(Answers(Rc::clone(&local)));
 
         self.startup.wait_to_set_up(self.id)?;
+        serve_admin(&mut engine, &local, &self.startup)?;
         set_up(&mut Shard::new(engine.context(), &local))?;
         self.startup.step();
 
@@ -138,6 +141,16 @@ impl Seat {
         self.startup.wait_until_open()?;
         Ok((engine, local))
     }
+}
+
+/// Serves the admin endpoint, if there is to be one: on the first shard.
+fn serve_admin(engine: &mut Engine, local: &Rc<Local>, startup: &Startup) -> Result<()> {
+    let Some(address) = local.config.admin_listen().filter(|_| local.id.index() == 0) else { return Ok(()) };
+    let server = Shard::new(engine.context(), local).serve_admin(address)?;
+    if let Some(address) = engine.context().server_address(server) {
+        startup.note_admin(address);
+    }
+    Ok(())
 }
 
 /// Runs the engine until the runtime has ended.
@@ -170,7 +183,9 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Local, lanes:
         *progress = Progress::Stopping;
         context.drain(Duration::ZERO);
     }
-    if matches!(*progress, Progress::Draining | Progress::Stopping) && context.is_drained() {
+    // A connection that is under way may come back, to be drained here.
+    let drained = context.is_drained() && !local.bus.moves().any_under_way();
+    if matches!(*progress, Progress::Draining | Progress::Stopping) && drained {
         *progress = Progress::Drained;
         shutdown.arrive_drained();
     }

@@ -106,7 +106,14 @@ impl<'a> Shard<'a> {
         let options = ServerOptions { reuse_port: options.reuse_port || share || self.local.shards > 1, ..options };
         let mut declared = self.local.declared.borrow_mut();
         let declared = declared.as_mut().ok_or(Error::LateListen)?;
-        self.local.groups.bind(self.context, declared, address, share, options, acceptor)
+        let (listener, key) = self.local.groups.bind(self.context, declared, address, share, options, acceptor)?;
+        self.local.bus.moves().note_server(listener, key);
+        Ok(key)
+    }
+
+    /// Whether the runtime drains, or has stopped.
+    pub fn is_draining(&self) -> bool {
+        self.local.shutdown.stage() >= Stage::Draining
     }
 
     /// The program's own state of type `T` on this shard, made by `T::default()` when first asked for. Work that comes from

@@ -5,8 +5,6 @@ mod support;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use std::sync::mpsc::channel;
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -15,17 +13,8 @@ use crate::support::*;
 
 /// An echo server of `count` shards with its endpoint.
 fn serve(count: usize) -> (Live, SocketAddr) {
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
-    let live = Live::start(shards(count), move |shard| {
-        if shard.id() == ZERO {
-            let server = shard.serve_admin(ANY_PORT)?;
-            let address = shard.context().server_address(server).unwrap().socket_address().unwrap();
-            tell.lock().unwrap().send(address).unwrap();
-        }
-        shard.listen(ANY_PORT, |_peer| Echo).map(drop)
-    });
-    let address = next(&told);
+    let live = Live::echo(shards(count).admin_listen(Some(ANY_PORT.parse().unwrap())));
+    let address = live.running().admin_address().unwrap().socket_address().unwrap();
     (live, address)
 }
 
@@ -253,6 +242,13 @@ fn two_endpoints_at_one_address_are_refused() {
     let (_live, address) = serve(1);
     let error = refusal(shards(1), move |shard| shard.serve_admin(address).map(drop));
     assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+#[test]
+fn there_is_no_endpoint_unless_one_is_asked_for() {
+    let live = Live::echo(shards(1));
+    assert_eq!(live.running().admin_address(), None);
+    assert_eq!(live.running().addresses().len(), 1);
 }
 
 /// Runs a tool, if it is there, on what it is given; gives what it printed.

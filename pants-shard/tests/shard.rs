@@ -161,6 +161,17 @@ fn a_server_takes_its_options_from_the_configuration() {
 }
 
 #[test]
+fn an_engine_takes_its_options_from_the_configuration() {
+    let polls = |time| {
+        let live = Live::echo(shards(1).busy_poll(time));
+        assert_echoes(&mut client(live.address()), b"hello");
+        live.stop().shards[0].busy_polls
+    };
+    assert_eq!(polls(None), 0);
+    assert!(polls(Some(Duration::from_micros(50))) > 0, "it has looked for work before it slept");
+}
+
+#[test]
 fn a_server_may_have_options_of_its_own() {
     let live = Live::start(shards(1).idle_timeout(Some(Duration::from_millis(20))), |shard| {
         let options = ServerOptions { max_connections: Some(1), ..ServerOptions::default() };

@@ -26,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) connections: usize,
     /// Listening and registered.
     pub(crate) open: bool,
+    /// It accepts nothing itself.
+    pub(crate) passive: bool,
     /// The acceptor has been told that it listens.
     pub(crate) announced: bool,
     /// The kernel may hold connections: an edge has come, and `accept` has not run dry since.
@@ -71,6 +73,7 @@ impl Server {
             connection_options,
             connections: 0,
             open: false,
+            passive: false,
             announced: false,
             ready: false,
             paused: false,
@@ -81,7 +84,7 @@ impl Server {
     /// Whether another connection may be accepted now.
     pub(crate) fn wants_accept(&self) -> bool {
         let full = self.options.max_connections.is_some_and(|max| self.connections >= max);
-        self.open && self.ready && !self.paused && !full
+        self.open && self.ready && !self.passive && !self.paused && !full
     }
 
     pub(crate) fn accept(&mut self) -> Accepted {

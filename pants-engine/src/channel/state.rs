@@ -120,6 +120,11 @@ impl Flags {
     /// A send has said that the peer has reset: nothing more leaves, and the connection ends behind what had come before.
     pub(crate) const OUTPUT_LOST: Self = Self(1 << 22);
 
+    /// The connection leaves this engine after the callback at hand.
+    pub(crate) const LEAVING: Self = Self(1 << 23);
+    /// It has come from another engine, and the handler has not been told.
+    pub(crate) const ARRIVED: Self = Self(1 << 24);
+
     /// What says of a connection at rest that something is going on.
     pub(crate) const STIR: Self = Self(!(Self::WRITABLE.0 | Self::ON_WRITE_UNHEARD.0));
 

@@ -10,6 +10,7 @@ use crate::buffer::write::FilePiece;
 use crate::channel::state::{CloseReason, Flags};
 use crate::connection::Connection;
 use crate::context::Context;
+use crate::hand_off::{Detached, LeftBehind};
 use crate::limits;
 use crate::slots::Channel;
 
@@ -231,6 +232,34 @@ impl Connection<'_> {
     pub fn shutdown_write(&mut self) {
         self.slot().stream.want_fin();
         self.touch();
+    }
+
+    /// Whether the connection can be [detached](Self::detach): it is made, has not ended, is not closing, and does not leave already.
+    pub fn can_detach(&self) -> bool {
+        const NEVER: Flags = Flags::CONNECTING.or(Flags::CLOSING).or(Flags::DOOMED).or(Flags::LEAVING);
+        let slot = self.look();
+        !slot.ended && !slot.stream.flags.any(NEVER)
+    }
+
+    /// Has the connection leave this engine after the present callback, with all that is not read or not written yet. `then`
+    /// is called between callbacks, with what another engine can [attach](Context::attach) and with what stays here. Of the
+    /// handler nothing is heard any more; its [timers](Self::defer) are cancelled.
+    ///
+    /// What is written in the present callback still travels along. If the connection ends meanwhile, by
+    /// [`abort`](Self::abort) or a panic, `then` is dropped instead. One that [cannot be detached](Self::can_detach) stays, `then` is
+    /// dropped, and `false` comes back.
+    ///
+    /// # Examples
+    ///
+    /// See [`Context::attach`].
+    pub fn detach(&mut self, then: impl FnOnce(&mut Context, Detached, LeftBehind) + 'static) -> bool {
+        if !self.can_detach() {
+            return false;
+        }
+        self.slot().stream.flags.set(Flags::LEAVING);
+        self.context.departures.insert(self.key, Box::new(then));
+        self.touch();
+        true
     }
 
     /// Says whether [`on_write`](crate::Handler::on_write) need not be called on this connection any more. The default `on_write`

@@ -2,6 +2,7 @@
 
 mod clients;
 mod datagrams;
+mod hand_off;
 mod servers;
 mod timers;
 mod upkeep;
@@ -16,6 +17,7 @@ use crate::clock::{Clock, Tick};
 use crate::connection::Connection;
 use crate::datagram::handler::DatagramHandler;
 use crate::dial::{Dial, Lookups};
+use crate::hand_off::{Departure, HandOffError};
 use crate::handler::Handler;
 use crate::key::{ConnectionKey, Key, TimerKey};
 use crate::options::EngineOptions;
@@ -47,6 +49,10 @@ pub struct Context {
     /// Connections on their way to a host.
     pub(crate) dials: HashMap<Key, Dial>,
     pub(crate) lookups: Lookups,
+    /// What happens to the connections that leave after the callback at hand.
+    pub(crate) departures: HashMap<Key, Departure>,
+    /// Why connections are back, until their handlers have heard of it.
+    pub(crate) hand_off_errors: HashMap<Key, HandOffError>,
     /// Whose callback runs, unless the outbox is open to a connection: then it is that.
     pub(crate) running: Running,
     pub(crate) stopping: bool,
@@ -84,6 +90,8 @@ impl Context {
             new_datagram_handlers: Vec::new(),
             dials: HashMap::new(),
             lookups,
+            departures: HashMap::new(),
+            hand_off_errors: HashMap::new(),
             running: Running::Nobody,
             stopping: false,
             closing_all: false,

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::balance::{Balancer, Newcomer};
 use crate::channel::server::Server;
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -64,7 +65,7 @@ impl Context {
         configured.map_err(|source| Error::Listen { address: bound.local.clone().into(), source })?;
         self.attendants += usize::from(options.attendant);
         let server = Server::new(bound, options);
-        let slot = ServerSlot { server, acceptor: Some(Box::new(acceptor)), scheduled: false };
+        let slot = ServerSlot::new(server, Box::new(acceptor));
         Ok(ServerKey(self.channels.insert(Channel::Server(Box::new(slot)))))
     }
 
@@ -166,6 +167,53 @@ impl Context {
         server.open = true;
         self.schedule(key.0);
         Ok(())
+    }
+
+    /// Opens a bound server that accepts nothing itself: its connections are [admitted](Self::admit).
+    ///
+    /// # Errors
+    ///
+    /// If there is no such server, or it is open already.
+    pub fn open_passive(&mut self, key: ServerKey) -> Result<()> {
+        let Some(Channel::Server(slot)) = self.channels.get_mut(key.0) else { return Err(Error::NoServer) };
+        if slot.server.open {
+            return Err(Error::NoServer);
+        }
+        (slot.server.open, slot.server.passive) = (true, true);
+        self.schedule(key.0);
+        Ok(())
+    }
+
+    /// Has a server serve a connection that another engine's server has accepted, from the next turn on, as if this one had:
+    /// [`on_accept`](Acceptor::on_accept) is asked, but no [`Balancer`].
+    ///
+    /// # Errors
+    ///
+    /// If there is no such server, or it has as many connections as it may have. The connection comes back.
+    pub fn admit(&mut self, key: ServerKey, newcomer: Newcomer) -> Result<(), Newcomer> {
+        let closing = self.closing_all;
+        match self.server_slot(key.0).filter(|slot| slot.server.open && !slot.is_full() && !closing) {
+            Some(slot) => slot.newcomers.push_back(newcomer),
+            None => return Err(newcomer),
+        }
+        self.schedule(key.0);
+        Ok(())
+    }
+
+    /// Has `balancer` decide, from now on, where the connections that a server accepts are served. Without such a server this
+    /// does nothing.
+    pub fn set_balancer(&mut self, key: ServerKey, balancer: impl Balancer) {
+        if let Some(slot) = self.server_slot(key.0) {
+            slot.balancer = Some(Box::new(balancer));
+        }
+    }
+
+    /// How many connections of a server are open.
+    pub fn connections_open(&self, key: ServerKey) -> usize {
+        match self.channels.get(key.0) {
+            Some(Channel::Server(slot)) => slot.server.connections + slot.newcomers.len(),
+            _ => 0,
+        }
     }
 
     /// Closes a server; its connections stay. [`Acceptor::on_close`] comes after the present callback. A stale key does

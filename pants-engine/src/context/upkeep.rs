@@ -8,7 +8,7 @@ use crate::channel::state::Flags;
 use crate::clock::Tick;
 use crate::context::{Context, Running};
 use crate::error::{Error, Result};
-use crate::key::{Key, TimerKey};
+use crate::key::{Key, ServerKey, TimerKey};
 use crate::limits;
 use crate::slots::{Channel, ConnectionSlot, ServerSlot, Task};
 
@@ -20,6 +20,14 @@ impl Context {
 
     /// Adds a connection, registers its socket and arms its timeouts.
     pub(crate) fn insert_connection(&mut self, slot: ConnectionSlot) -> io::Result<Key> {
+        self.try_insert_connection(slot).map_err(|(_, error)| error)
+    }
+
+    /// As [`insert_connection`](Self::insert_connection); gives back what could not be registered.
+    pub(crate) fn try_insert_connection(
+        &mut self,
+        slot: ConnectionSlot,
+    ) -> Result<Key, (Box<ConnectionSlot>, io::Error)> {
         let attendant = slot.attendant;
         self.attendants += usize::from(attendant);
         let key = self.channels.insert(Channel::Connection(slot));
@@ -28,8 +36,8 @@ impl Context {
         slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE).when(drains));
         let fd = slot.stream.transport.socket().as_fd();
         if let Err(error) = self.registrar.register_stream(fd, key) {
-            self.remove_channel(key);
-            return Err(error);
+            let Some(Channel::Connection(slot)) = self.remove_channel(key) else { unreachable!("it is still there") };
+            return Err((Box::new(slot), error));
         }
         self.stats.connections_open += u64::from(!attendant);
         self.rearm(key);
@@ -41,6 +49,26 @@ impl Context {
         let channel = self.channels.remove(key)?;
         self.attendants -= usize::from(channel.is_attendant());
         Some(channel)
+    }
+
+    /// Takes a connection out of its slot: its timers go, and its place at its server is free.
+    pub(crate) fn release(&mut self, key: Key) -> Option<ConnectionSlot> {
+        let Some(Channel::Connection(mut slot)) = self.remove_channel(key) else { return None };
+        for timer in slot.deadline_timer.take().into_iter().chain(slot.timers.take().into_iter().flat_map(|all| *all)) {
+            self.timers.remove(timer);
+        }
+        if let Some(server) = slot.server {
+            self.leave_server(server);
+        }
+        self.stats.connections_open -= u64::from(!slot.attendant);
+        Some(slot)
+    }
+
+    fn leave_server(&mut self, key: ServerKey) {
+        let Some(slot) = self.server_slot(key.0) else { return };
+        if slot.count_connection(-1) {
+            self.schedule(key.0);
+        }
     }
 
     pub(crate) fn insert_after(&mut self, delay: Duration, task: Task) -> TimerKey {

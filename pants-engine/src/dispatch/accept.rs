@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 
+use crate::balance::{Balancer, Newcomer};
 use crate::channel::server::Accepted;
 use crate::channel::stream::Stream;
 use crate::context::Running;
@@ -18,8 +19,16 @@ use crate::net::socket::Socket;
 use crate::slots::{Channel, ConnectionSlot, Task};
 
 impl Dispatcher {
-    /// Accepts until the kernel's queue is empty, the server is full or must pause, or the budget is used up.
+    /// Accepts until the kernel's queue is empty, the server is full or must pause, or the budget is used up; then tells the
+    /// balancer what came of it.
     pub(crate) fn accept(&mut self, key: Key) {
+        self.accept_queued(key);
+        if self.context.server_slot(key).is_some_and(|slot| slot.change_due) {
+            self.tell_of_change(key);
+        }
+    }
+
+    fn accept_queued(&mut self, key: Key) {
         for _ in 0..limits::ACCEPT_BUDGET {
             let draining = self.context.drain.is_some();
             let Some(slot) = self.context.server_slot(key) else { return };
@@ -27,15 +36,19 @@ impl Dispatcher {
                 self.announce(key);
                 continue;
             }
+            if let Some(Newcomer { socket, peer }) = slot.newcomers.pop_front() {
+                self.admit(key, socket, peer);
+                continue;
+            }
             if !slot.server.wants_accept() {
-                let emptied = !(slot.server.ready && slot.server.open);
+                let emptied = slot.server.passive || !(slot.server.ready && slot.server.open);
                 if draining && emptied && !slot.server.options.attendant {
                     self.close_server(key);
                 }
                 return;
             }
             match slot.server.accept() {
-                Accepted::Connection(socket, peer) => self.admit(key, socket, peer),
+                Accepted::Connection(socket, peer) => self.place(key, Newcomer { socket, peer }),
                 Accepted::Nothing => {}
                 Accepted::Lost(errno) => self.complain(key, errno),
                 Accepted::Exhausted(errno) => self.pause_accepting(key, errno),
@@ -52,6 +65,43 @@ impl Dispatcher {
         self.context.running = Running::Server(key);
         self.with_acceptor(key, |acceptor| acceptor.on_listen(&address));
         self.context.running = Running::Nobody;
+    }
+
+    /// Serves an accepted connection here, unless the balancer takes it.
+    fn place(&mut self, key: Key, newcomer: Newcomer) {
+        let Some(slot) = self.context.server_slot(key) else { return };
+        let kept = match slot.balancer.take() {
+            None => Some(newcomer),
+            Some(mut balancer) => {
+                self.context.running = Running::Server(key);
+                let kept = balancer.on_accept(&mut self.context, newcomer);
+                self.put_back_balancer(key, balancer);
+                kept
+            }
+        };
+        if let Some(Newcomer { socket, peer }) = kept {
+            self.admit(key, socket, peer);
+        }
+    }
+
+    fn tell_of_change(&mut self, key: Key) {
+        let Some(slot) = self.context.server_slot(key) else { return };
+        slot.change_due = false;
+        let open = slot.server.connections;
+        if let Some(mut balancer) = slot.balancer.take() {
+            self.context.running = Running::Server(key);
+            balancer.on_change(&mut self.context, open);
+            self.put_back_balancer(key, balancer);
+        }
+    }
+
+    /// One that has panicked is not put back: from then on the server keeps its connections.
+    fn put_back_balancer(&mut self, key: Key, balancer: Box<dyn Balancer>) {
+        self.context.running = Running::Nobody;
+        if let Some(slot) = self.context.server_slot(key) {
+            // It may have set another in its place.
+            slot.balancer.get_or_insert(balancer);
+        }
     }
 
     /// Makes a connection of an accepted socket, if the acceptor wants it.
@@ -73,8 +123,8 @@ impl Dispatcher {
             Err(error) => return self.complain(key, Errno::from_io_error(&error).unwrap_or(Errno::NOMEM)),
         };
         self.handlers.insert(connection, handler);
-        if let Some(slot) = self.context.server_slot(key) {
-            slot.server.connections += 1;
+        if self.context.server_slot(key).is_some_and(|slot| slot.count_connection(1)) {
+            self.context.schedule(key);
         }
         self.context.stats.connections_accepted += u64::from(!attendant);
         if self.context.drain.is_some() {
@@ -123,6 +173,12 @@ impl Dispatcher {
 
     /// Closes a listening socket. Its connections stay.
     pub(crate) fn close_server(&mut self, key: Key) {
+        // They were accepted, and have been told so by their clients' kernels.
+        while let Some(Newcomer { socket, peer }) =
+            self.context.server_slot(key).and_then(|slot| slot.newcomers.pop_front())
+        {
+            self.admit(key, socket, peer);
+        }
         if let Some(Channel::Server(slot)) = self.context.remove_channel(key) {
             let Some(mut acceptor) = slot.acceptor else { return };
             self.context.running = Running::Server(key);

@@ -77,17 +77,10 @@ impl Dispatcher {
     /// Frees a connection: its descriptor, its timers and its place at its server. One that was never made has no reason.
     fn remove(&mut self, key: Key, reason: Option<CloseReason>) {
         let context = &mut self.context;
-        let Some(Channel::Connection(slot)) = context.remove_channel(key) else { return };
+        let Some(slot) = context.release(key) else { return };
         context.forget_dial(key);
-        for timer in slot.deadline_timer.into_iter().chain(slot.timers.into_iter().flat_map(|timers| *timers)) {
-            context.timers.remove(timer);
-        }
-        if let Some(server) = slot.server.and_then(|server| context.server_slot(server.0).map(|slot| (server, slot))) {
-            let (key, slot) = server;
-            slot.server.connections -= 1;
-            if slot.server.wants_accept() {
-                context.schedule(key.0);
-            }
+        if slot.stream.flags.any(Flags::LEAVING) {
+            context.departures.remove(&key);
         }
         if reason.is_none_or(CloseReason::resets) || slot.stream.queued() > 0 {
             slot.stream.transport.socket().reset_on_close();

@@ -8,6 +8,7 @@ mod contain;
 mod deliver;
 mod end;
 mod fire;
+mod hand_off;
 mod mail;
 
 use std::fmt;
@@ -148,7 +149,7 @@ impl Dispatcher {
         }
     }
 
-    /// Does for a connection all that its state allows: connects, writes, reads, closes.
+    /// Does for a connection all that its state allows: arrives or connects, writes, reads, closes.
     #[inline(never)]
     pub(crate) fn drive(&mut self, key: Key) {
         self.context.outbox.shut();
@@ -168,6 +169,8 @@ impl Dispatcher {
     fn finish_connecting(&mut self, key: Key) -> bool {
         match self.context.connection_slot(key) {
             Some(slot) if slot.stream.flags.any(Flags::CONNECTING) => self.try_finish_connecting(key),
+            // Before anything else of it.
+            Some(slot) if slot.stream.flags.any(Flags::ARRIVED) => self.settle(key),
             Some(_) => true,
             None => false,
         }
@@ -303,6 +306,10 @@ impl Dispatcher {
             if stream.is_settled() {
                 return true;
             }
+            if stream.flags.any(Flags::ARRIVED) {
+                self.welcome(key);
+                continue;
+            }
             if stream.doomed().is_some() {
                 self.end(key);
                 return false;
@@ -315,6 +322,9 @@ impl Dispatcher {
             if stream.flags.any(Flags::OVERFLOWED) {
                 self.call(key, |handler, connection| handler.on_overflow_error(connection, Overflow::Write));
                 self.doom(key, CloseReason::Overflow);
+            } else if stream.flags.any(Flags::LEAVING) {
+                self.depart(key);
+                return false;
             } else if stream.flags.any(Flags::ON_CONGESTED_DUE) {
                 stream.flags.clear(Flags::ON_CONGESTED_DUE);
                 self.call(key, Handler::on_congested);

@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pants_engine::{
-    CloseReason, Connection, Context, Engine, Error, Handler, Overflow, Remote, ServerKey, ServerOptions, Stats,
+    CloseReason, Connection, Context, Engine, Error, HandOffError, Handler, Overflow, Remote, ServerKey, ServerOptions,
+    Stats,
 };
 
 /// How long a test waits for what must come before it fails.
@@ -143,6 +144,8 @@ impl Handler for Silent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Connect,
+    HandOff,
+    HandOffError(HandOffError),
     Read(Vec<u8>),
     Write,
     End,
@@ -174,6 +177,14 @@ impl<S: FnMut(&mut Connection<'_>, &Event)> Recorder<S> {
 impl<S: FnMut(&mut Connection<'_>, &Event) + 'static> Handler for Recorder<S> {
     fn on_connect(&mut self, connection: &mut Connection<'_>) {
         self.tell(connection, Event::Connect);
+    }
+
+    fn on_hand_off(&mut self, connection: &mut Connection<'_>) {
+        self.tell(connection, Event::HandOff);
+    }
+
+    fn on_hand_off_error(&mut self, connection: &mut Connection<'_>, error: &HandOffError) {
+        self.tell(connection, Event::HandOffError(error.clone()));
     }
 
     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {

@@ -39,7 +39,7 @@ impl Handler for Echo {
 fn main() -> ExitCode {
     let program = Program("pants-echo");
     let Arguments { common } = Arguments::parse();
-    let config = match common.load() {
+    let config = match common.load(&[], Vec::new()) {
         Ok(config) => config,
         Err(error) => return program.refuse(&error.to_string()),
     };

@@ -8,7 +8,7 @@ use clap::Parser;
 use pants_examples::flags::CommonFlags;
 use pants_examples::log::{self, LevelFilter};
 use pants_examples::program::Program;
-use pants_examples::proxy::{self, ProxyFlags};
+use pants_examples::proxy::{self, ProxyFlags, Settings};
 
 /// A proxy for TCP and Unix sockets, with one pinned thread per CPU.
 ///
@@ -34,8 +34,8 @@ An address is a port, an IP address or a host name with a port, a Unix socket's 
 abstract Unix socket's name (@name).
 
 Environment: PANTS_TO, PANTS_CONNECT_TIMEOUT and PANTS_FIN_TIMEOUT stand for the flags of these names; PANTS_LISTEN,
-PANTS_SHARDS and so on for every key of the file; PANTS_CONFIG names the file; PANTS_LOG is the level of the log: off, error,
-warn (as with --quiet), info, debug, trace. --print-config shows every key.
+PANTS_SHARDS and so on for every key of the file, in which the section [proxy] is the proxy's own; PANTS_CONFIG names the
+file; PANTS_LOG is the level of the log: off, error, warn (as with --quiet), info, debug, trace. --print-config shows every key.
 
 Exit status: 0 after a drain; 1 if it failed while it ran; 2 if it did not start, with the reason on standard error; 130 or
 143 if a second SIGINT or SIGTERM ended it.";
@@ -44,16 +44,16 @@ fn main() -> ExitCode {
     let program = Program("pants-proxy");
     let arguments = Arguments::parse();
     let common = &arguments.common;
-    let config = match common.load() {
+    let config = match common.load(&proxy::KEYS, arguments.proxy.set()) {
         Ok(config) => config,
         Err(error) => return program.refuse(&error.to_string()),
     };
-    let settings = match arguments.proxy.resolve(|name| std::env::var(name).ok(), &config) {
+    let settings = match Settings::new(&config) {
         Ok(settings) => settings,
         Err(message) => return program.refuse(&message),
     };
     if common.print_config {
-        return program.say(&format!("{}{settings}", config.to_toml()));
+        return program.say(&config.to_toml());
     }
     if common.check {
         return program.say("the configuration is valid\n");

@@ -24,7 +24,7 @@ use pants_shard::{ConnectionOptions, Shard};
 use self::pair::End;
 use self::upstreams::Upstreams;
 
-pub use self::settings::{ProxyFlags, Settings};
+pub use self::settings::{KEYS, ProxyFlags, Settings};
 
 /// What the pairs of one shard have in common.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub fn set_up(shard: &mut Shard<'_>, settings: &Settings) -> pants_shard::Result
     connection.auto_pause = false;
     let route = Rc::new(Route {
         upstreams: Upstreams::new(settings.to.clone(), shard.id().index()),
-        options: ConnectionOptions { connect_timeout: settings.connect_timeout, ..connection.clone() },
+        options: connection.clone(),
         idle_timeout,
         fin_timeout: settings.fin_timeout,
     });

@@ -1,18 +1,34 @@
-//! The proxy's own settings: where to, and how long to wait. Flags beat the environment, which beats the defaults. Pure.
+//! The proxy's own settings: where to, and how long to wait; the section `[proxy]` of the configuration. Pure.
 
-use std::collections::HashSet;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use pants_shard::{Address, Config, parse_timeout};
+use pants_shard::{Address, Config, OwnKey, parse_timeout};
 
 /// How many bytes a pair may read beyond the high-water mark before reading pauses: what the engine reads of one connection in a
 /// turn, and some.
 const READ_AHEAD: usize = 512 << 10;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const FIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// The proxy's own keys.
+pub const KEYS: [OwnKey; 2] = [
+    OwnKey {
+        path: TO,
+        variable: "PANTS_TO",
+        default: "",
+        about: "Where to pass connections on to, by turns: an address or an array of them, each once.",
+        check: |text| addresses(text).map(drop),
+    },
+    OwnKey {
+        path: FIN_TIMEOUT,
+        variable: "PANTS_FIN_TIMEOUT",
+        default: "30s",
+        about: "As timeouts.idle, once one side of a pair has ended: \"1ms\" to \"3650d\", or \"off\".",
+        check: |text| parse_timeout(text).map(drop),
+    },
+];
+
+const TO: &str = "proxy.to";
+const FIN_TIMEOUT: &str = "proxy.fin_timeout";
 
 /// The flags that only the proxy takes.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -33,65 +49,61 @@ pub struct ProxyFlags {
 pub struct Settings {
     /// The upstreams: at least one, each once.
     pub to: Vec<Address>,
-    /// How long one attempt to connect may take; `None` is as long as the system's own.
-    pub connect_timeout: Option<Duration>,
     /// How long nothing may pass once one side has ended; `None` is as long as the idle timeout.
     pub fin_timeout: Option<Duration>,
 }
 
 impl ProxyFlags {
-    /// What these flags and the environment's variables make, with this configuration beside them.
+    /// What the flags that were given set: the flag, the key, and the text.
+    pub fn set(&self) -> Vec<(&'static str, &'static str, String)> {
+        let to = (!self.to.is_empty()).then(|| self.to.join(","));
+        let flags = [
+            ("--to", TO, to),
+            ("--connect-timeout", "timeouts.connect", self.connect_timeout.clone()),
+            ("--fin-timeout", FIN_TIMEOUT, self.fin_timeout.clone()),
+        ];
+        flags.into_iter().filter_map(|(flag, path, text)| Some((flag, path, text?))).collect()
+    }
+}
+
+impl Settings {
+    /// What a configuration with the proxy's [`KEYS`] comes to.
     ///
     /// # Errors
     ///
-    /// If anything is wrong: a line for each problem.
-    pub fn resolve(&self, variable: impl Fn(&str) -> Option<String>, config: &Config) -> Result<Settings, String> {
-        let variable = |name| variable(name).filter(|value| !value.is_empty());
+    /// If a value does not fit the others: a line for each problem.
+    pub fn new(config: &Config) -> Result<Self, String> {
+        let to = addresses(config.own(TO)).map_err(|what| config.blame(TO, what))?;
+        let fin_timeout = parse_timeout(config.own(FIN_TIMEOUT)).map_err(|what| config.blame(FIN_TIMEOUT, what))?;
         let mut problems = Vec::new();
-        let mut timeout = |flag: &Option<String>, flag_name, variable_name, default| {
-            let set = flag.clone().map(|text| (flag_name, text));
-            let set = set.or_else(|| variable(variable_name).map(|text| (variable_name, text)));
-            let Some((name, text)) = set else { return Some(default) };
-            parse_timeout(&text).unwrap_or_else(|what| {
-                problems.push(format!("{name}: {what}"));
-                None
-            })
-        };
-        let connect_timeout =
-            timeout(&self.connect_timeout, "--connect-timeout", "PANTS_CONNECT_TIMEOUT", CONNECT_TIMEOUT);
-        let fin_timeout = timeout(&self.fin_timeout, "--fin-timeout", "PANTS_FIN_TIMEOUT", FIN_TIMEOUT);
-        let to = if self.to.is_empty() {
-            let listed = variable("PANTS_TO").unwrap_or_default();
-            addresses("PANTS_TO", listed.split(',').map(str::trim).filter(|text| !text.is_empty()), &mut problems)
-        } else {
-            addresses("--to", self.to.iter().map(String::as_str), &mut problems)
-        };
         for (listen, to) in config.listen().iter().flat_map(|listen| to.iter().map(move |to| (listen, to))) {
             if leads_back(listen, to) {
-                problems.push(format!("--to: {to} is where the proxy itself listens; name another --listen or --to"));
+                let what = format!("{to} is where the proxy itself listens; name another address here or to listen on");
+                problems.push(config.blame(TO, what));
             }
         }
         if config.write_cap() < config.write_high_water() + READ_AHEAD {
-            problems.push("write_cap: must be at least 512KiB above write_high_water, for what one turn reads".into());
+            let what = "must be at least 512KiB above write_high_water, for what one turn reads";
+            problems.push(config.blame("limits.write_cap", what));
         }
-        if problems.is_empty() { Ok(Settings { to, connect_timeout, fin_timeout }) } else { Err(problems.join("\n")) }
+        if problems.is_empty() { Ok(Self { to, fin_timeout }) } else { Err(problems.join("\n")) }
     }
 }
 
 /// Reads the upstreams, each of which may be named once.
-fn addresses<'a>(name: &str, texts: impl Iterator<Item = &'a str>, problems: &mut Vec<String>) -> Vec<Address> {
-    let (mut seen, mut addresses, before) = (HashSet::new(), Vec::new(), problems.len());
-    for text in texts {
-        match text.parse::<Address>() {
-            Ok(address) if seen.insert(address.clone()) => addresses.push(address),
-            Ok(address) => problems.push(format!("{name}: {address} is listed twice; name each address once")),
-            Err(error) => problems.push(format!("{name}: {error}")),
+fn addresses(text: &str) -> Result<Vec<Address>, String> {
+    let mut addresses = Vec::new();
+    for text in text.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        let address = text.parse::<Address>().map_err(|error| error.to_string())?;
+        if addresses.contains(&address) {
+            return Err(format!("{address} is listed twice; name each address once"));
         }
+        addresses.push(address);
     }
-    if addresses.is_empty() && problems.len() == before {
-        problems.push("--to: say where to pass connections on to, such as --to 127.0.0.1:8080".into());
+    if addresses.is_empty() {
+        return Err("say where to pass connections on to, such as --to 127.0.0.1:8080".to_owned());
     }
-    addresses
+    Ok(addresses)
 }
 
 /// Whether an upstream is, as far as can be told by its address, the proxy itself: then one connection would become as many as
@@ -110,45 +122,48 @@ fn leads_back(listen: &Address, to: &Address) -> bool {
     }
 }
 
-/// The settings as comments behind a configuration's lines: they are no keys of its file.
-impl fmt::Display for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let timeout = |timeout: Option<Duration>| timeout.map_or_else(|| "off".to_owned(), |time| format!("{time:?}"));
-        for address in &self.to {
-            writeln!(f, "# --to {address}")?;
-        }
-        writeln!(f, "# --connect-timeout {}", timeout(self.connect_timeout))?;
-        writeln!(f, "# --fin-timeout {}", timeout(self.fin_timeout))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
+    use pants_shard::Flags;
+
     use super::*;
 
-    fn resolve(flags: &ProxyFlags, variables: &[(&str, &str)]) -> Result<Settings, String> {
-        let variable = |name: &str| {
-            let found = variables.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| (*value).to_owned())
-        };
-        flags.resolve(variable, &Config::default())
+    fn configure(file: &str, variables: &[(&str, &str)], flags: &ProxyFlags) -> Result<Config, String> {
+        let flags = Flags { own: flags.set(), config: Some("p.toml".into()), ..Flags::default() };
+        let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let builder = Config::builder().pin(false).own_keys(&KEYS);
+        builder.resolve(&flags, variables, |_| Ok(file.to_owned()), &[0], 1).map_err(|error| error.to_string())
+    }
+
+    fn resolve(file: &str, variables: &[(&str, &str)], flags: &ProxyFlags) -> Result<Settings, String> {
+        configure(file, variables, flags).and_then(|config| Settings::new(&config))
     }
 
     fn to(addresses: &[&str]) -> ProxyFlags {
         ProxyFlags { to: addresses.iter().map(|&address| address.into()).collect(), ..ProxyFlags::default() }
     }
 
+    fn addresses(list: &[&str]) -> Vec<Address> {
+        list.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
     #[test]
-    fn flags_beat_variables_and_those_the_defaults() {
-        let settings = resolve(&to(&["80"]), &[("PANTS_TO", "81")]).unwrap();
-        assert_eq!(settings.to_string(), "# --to 80\n# --connect-timeout 5s\n# --fin-timeout 30s\n");
-        let variables =
-            [("PANTS_TO", "/run/x.sock, @name"), ("PANTS_CONNECT_TIMEOUT", "1500ms"), ("PANTS_FIN_TIMEOUT", "off")];
-        let settings = resolve(&ProxyFlags::default(), &variables).unwrap();
-        let printed = "# --to /run/x.sock\n# --to @name\n# --connect-timeout 1.5s\n# --fin-timeout off\n";
-        assert_eq!(settings.to_string(), printed);
-        let flags = ProxyFlags { fin_timeout: Some("1s".into()), ..ProxyFlags::default() };
-        assert_eq!(resolve(&flags, &variables).unwrap().fin_timeout, Some(Duration::from_secs(1)));
+    fn flags_beat_variables_and_those_the_file_and_that_the_defaults() {
+        let file = "[proxy]\nto = [82, '@x']\nfin_timeout = '2s'\n[timeouts]\nconnect = '3s'\n";
+        let settings = resolve("", &[], &to(&["80", "81"])).unwrap();
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(settings, Settings { to: addresses(&["80", "81"]), fin_timeout: seconds(30) });
+        let settings = resolve(file, &[], &ProxyFlags::default()).unwrap();
+        assert_eq!(settings, Settings { to: addresses(&["82", "@x"]), fin_timeout: seconds(2) });
+        let variables = [("PANTS_TO", "/run/x.sock, @name"), ("PANTS_FIN_TIMEOUT", "off")];
+        let settings = resolve(file, &variables, &ProxyFlags::default()).unwrap();
+        assert_eq!(settings, Settings { to: addresses(&["/run/x.sock", "@name"]), fin_timeout: None });
+        let flags =
+            ProxyFlags { connect_timeout: Some("1s".into()), fin_timeout: Some("4s".into()), ..ProxyFlags::default() };
+        assert_eq!(resolve(file, &variables, &flags).unwrap().fin_timeout, seconds(4));
+        assert_eq!(configure(file, &variables, &flags).unwrap().connect_timeout(), seconds(1));
     }
 
     #[test]
@@ -175,33 +190,46 @@ mod tests {
             assert!(!leads_back(listen, to), "{listen} and {to}");
         }
         // The default address.
-        assert!(resolve(&to(&["4040"]), &[]).unwrap_err().contains("4040 is where the proxy itself listens"));
+        assert_eq!(
+            resolve("proxy.to = 4040", &[], &ProxyFlags::default()).unwrap_err(),
+            "p.toml:1:12: proxy.to: 4040 is where the proxy itself listens; name another address here or to listen on"
+        );
     }
 
     #[test]
     fn every_fault_has_its_line() {
         let flags = ProxyFlags { connect_timeout: Some("5".into()), ..to(&["80", "here", "80"]) };
         assert_eq!(
-            resolve(&flags, &[("PANTS_FIN_TIMEOUT", "0s")]).unwrap_err(),
-            "--connect-timeout: expected a duration such as \"30s\" or \"off\", found \"5\"\n\
-             PANTS_FIN_TIMEOUT: must be 1ms to 3650d or \"off\", not \"0s\"\n\
+            resolve("proxy.too = 1\nruntime.shards = 0", &[("PANTS_FIN_TIMEOUT", "0s")], &flags).unwrap_err(),
+            "p.toml:1:7: proxy.too: unknown key; did you mean \"to\"?\n\
+             p.toml:2:18: runtime.shards: must be at least 1 or \"auto\", not 0\n\
+             --connect-timeout: expected a duration such as \"30s\" or \"off\", found \"5\"\n\
              --to: address \"here\": the port is missing; write \"here:4040\"\n\
-             --to: 80 is listed twice; name each address once"
+             PANTS_FIN_TIMEOUT: must be 1ms to 3650d or \"off\", not \"0s\""
         );
+        let error = resolve("", &[], &to(&["80", "80"])).unwrap_err();
+        assert_eq!(error, "--to: 80 is listed twice; name each address once");
     }
 
     #[test]
     fn an_upstream_must_be_named() {
-        for variables in [&[][..], &[("PANTS_TO", "")], &[("PANTS_TO", " , ")]] {
-            let error = resolve(&ProxyFlags::default(), variables).unwrap_err();
-            assert_eq!(error, "--to: say where to pass connections on to, such as --to 127.0.0.1:8080");
+        let what = "say where to pass connections on to, such as --to 127.0.0.1:8080";
+        for (variables, place) in [
+            (&[][..], "default: proxy.to"),
+            (&[("PANTS_TO", "")], "default: proxy.to"),
+            (&[("PANTS_TO", " , ")], "PANTS_TO"),
+        ] {
+            assert_eq!(resolve("", variables, &ProxyFlags::default()).unwrap_err(), format!("{place}: {what}"));
         }
     }
 
     #[test]
     fn a_cap_without_room_for_a_turn_above_the_mark_is_refused() {
-        let config = |cap| Config::builder().write_high_water(256 << 10).write_cap(cap).build().unwrap();
-        assert!(to(&["80"]).resolve(|_| None, &config(768 << 10)).is_ok());
-        assert!(to(&["80"]).resolve(|_| None, &config((768 << 10) - 1)).unwrap_err().starts_with("write_cap: must be"));
+        let with_cap = |cap: usize| resolve(&format!("[limits]\nwrite_cap = {cap}"), &[], &to(&["80"]));
+        assert!(with_cap(768 << 10).is_ok());
+        assert_eq!(
+            with_cap((768 << 10) - 1).unwrap_err(),
+            "p.toml:2:13: limits.write_cap: must be at least 512KiB above write_high_water, for what one turn reads"
+        );
     }
 }

@@ -35,7 +35,8 @@ const PAGE: &str = include_str!("page.html");
 
 impl Shard<'_> {
     /// Serves the admin endpoint at `address`, on this shard, from now on until the runtime has ended. One shard is enough:
-    /// it asks the others, over the bus, when somebody looks.
+    /// it asks the others, over the bus, when somebody looks. The first shard does it of itself at the configuration's
+    /// `admin.listen`; this is for programs that say themselves where.
     ///
     /// It speaks HTTP/1.1, answers GET and nothing else, and changes nothing:
     ///
@@ -47,7 +48,8 @@ impl Shard<'_> {
     /// | `/healthz` | 200 while this shard turns |
     /// | `/readyz` | 200 while the runtime serves, 503 while it drains; visitors wait until every shard listens |
     ///
-    /// There is no password and no TLS: whoever reaches the address can read. Choose loopback, such as `127.0.0.1:9090`, or
+    /// There is no password and no TLS: whoever reaches the address can read, and a port alone is reached over every
+    /// interface. Choose loopback, such as `127.0.0.1:9090`, or
     /// a Unix socket, unless the network around it is trusted.
     ///
     /// Visitors are not among the [`Stats`](crate::Stats)' connections, though this shard's bytes, reads and writes include

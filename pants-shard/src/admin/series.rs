@@ -37,6 +37,12 @@ pub(super) const SERIES: &[Series] = &[
         |m| count(m.stats.connections_refused),
     ),
     counter("connections_started_total", "Connections that clients began.", |m| count(m.stats.connections_started)),
+    counter("connections_handed_in_total", "Connections that have come from other shards.", |m| {
+        count(m.stats.connections_handed_in)
+    }),
+    counter("connections_handed_out_total", "Connections that have left for other shards.", |m| {
+        count(m.stats.connections_handed_out)
+    }),
     counter("accept_errors_total", "Failed calls of accept.", |m| count(m.stats.accept_errors)),
     counter("received_bytes_total", "Bytes received.", |m| count(m.stats.bytes_in)),
     counter("sent_bytes_total", "Bytes that the kernel took for sending.", |m| count(m.stats.bytes_out)),

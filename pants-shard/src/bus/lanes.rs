@@ -72,6 +72,11 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
+    /// Whether a push would be refused now. Nobody else pushes here, so that one that would not be stays so until the next.
+    pub(crate) fn is_full(&self) -> bool {
+        self.sender.is_full()
+    }
+
     /// Sends a message. Returns whether that woke the shard.
     pub(crate) fn push<M: Message + 'static>(&self, message: M) -> Result<bool, SendError<M>> {
         let unwrap = |message: Box<dyn Message>| *message.into_any().downcast::<M>().expect("it is what was sent");

@@ -1,5 +1,6 @@
 //! The bus: work from one shard for another. It never blocks the sender.
 
+pub(crate) mod hand_off;
 pub(crate) mod lanes;
 pub(crate) mod remote;
 pub(crate) mod request;
@@ -9,14 +10,17 @@ pub(crate) mod traffic;
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use self::hand_off::Moves;
 use self::lanes::{Message, Outgoing};
 use self::request::{Ask, AskLater, Pending, Reply, Unanswered};
 use self::timer::{BusTimer, BusTimers, Cycle, Defer, Timing};
 use self::traffic::Traffic;
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
+use crate::shutdown::Shutdown;
 
 /// Sends work to the shards of a runtime; each shard has its own. Cheap to clone, for handlers to keep.
 ///
@@ -55,6 +59,7 @@ struct Inner {
     pending: Pending,
     timers: BusTimers,
     traffic: Traffic,
+    moves: Moves,
     sealed: Cell<bool>,
 }
 
@@ -74,15 +79,20 @@ pub enum SendError<T> {
     /// A cycle was asked for with an interval of zero.
     #[error("a cycle's interval must be longer than zero")]
     ZeroInterval(T),
+    /// The connection cannot be handed off: it is not made yet, closes, or leaves already.
+    #[error("the connection is not made yet, or ends here")]
+    CannotLeave(T),
 }
 
 impl<T> SendError<T> {
     /// The message.
     pub fn into_inner(self) -> T {
         match self {
-            Self::Full(message) | Self::Stopped(message) | Self::NoSuchShard(message) | Self::ZeroInterval(message) => {
-                message
-            }
+            Self::Full(message)
+            | Self::Stopped(message)
+            | Self::NoSuchShard(message)
+            | Self::ZeroInterval(message)
+            | Self::CannotLeave(message) => message,
         }
     }
 
@@ -93,6 +103,7 @@ impl<T> SendError<T> {
             Self::Stopped(message) => SendError::Stopped(f(message)),
             Self::NoSuchShard(message) => SendError::NoSuchShard(f(message)),
             Self::ZeroInterval(message) => SendError::ZeroInterval(f(message)),
+            Self::CannotLeave(message) => SendError::CannotLeave(f(message)),
         }
     }
 }
@@ -104,15 +115,16 @@ impl<T> fmt::Debug for SendError<T> {
             Self::Stopped(_) => "Stopped(..)",
             Self::NoSuchShard(_) => "NoSuchShard(..)",
             Self::ZeroInterval(_) => "ZeroInterval(..)",
+            Self::CannotLeave(_) => "CannotLeave(..)",
         })
     }
 }
 
 impl Bus {
-    pub(crate) fn new(shard: ShardId, lanes: Vec<Outgoing>) -> Self {
+    pub(crate) fn new(shard: ShardId, lanes: Vec<Outgoing>, shutdown: Arc<Shutdown>) -> Self {
         let (pending, timers, sealed) = (Pending::default(), BusTimers::default(), Cell::new(false));
-        let traffic = Traffic::new(lanes.len());
-        Self(Rc::new(Inner { shard, lanes, pending, timers, traffic, sealed }))
+        let (traffic, moves) = (Traffic::new(lanes.len()), Moves::new(shutdown));
+        Self(Rc::new(Inner { shard, lanes, pending, timers, traffic, moves, sealed }))
     }
 
     /// The shard whose bus this is.

@@ -1,181 +1,188 @@
 //! From what was written to what is valid: every value checked alone, and then against the others.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
-
-use pants_engine::Address;
 use toml::Value;
 
 use super::Config;
-use super::raw::{RawConfig, Setting};
-use super::source::{ConfigError, Origin, Problems, Sourced};
-use super::value::{self, format_size};
-use crate::placement::{Placement, PlacementError, Policy, Shards, place};
+use super::key::{Key, Values};
+use super::raw::{Layer, Setting};
+use super::source::{ConfigError, Origin, Problems};
+use super::value::format_size;
+use crate::placement::{Placement, PlacementError, Policy, place};
 
 impl Config {
     /// Turns what was written into what is valid, or adds everything that is wrong with it to the problems.
     ///
     /// `allowed` is the CPUs that the process may use, and `quota` how many it may keep busy.
     pub(super) fn validate(
-        raw: RawConfig,
+        keys: Vec<Key>,
+        mut written: Layer,
         mut problems: Problems,
         allowed: &[usize],
         quota: usize,
     ) -> Result<Self, ConfigError> {
-        let found = &mut problems;
-        let listen = checked("listen", raw.listen, vec![default_address()], value::listen, found);
-        let shards = checked("shards", raw.shards, Shards::Auto, value::shards, found);
-        let cpus = checked("cpus", raw.cpus, None, value::cpus, found);
-        let pin = checked("pin", raw.pin, true, value::boolean, found);
-        let config = Self {
-            placement: checked_placement(&shards, &cpus, &pin, allowed, quota, found),
-            listen,
-            shards,
-            cpus,
-            pin,
-            share_port: checked("share_port", raw.share_port, false, value::boolean, found),
-            drain_timeout: checked("drain_timeout", raw.drain_timeout, seconds(10), value::drain_timeout, found),
-            idle_timeout: checked("idle_timeout", raw.idle_timeout, Some(seconds(600)), value::timeout, found),
-            write_stall_timeout: checked(
-                "write_stall_timeout",
-                raw.write_stall_timeout,
-                Some(seconds(60)),
-                value::timeout,
-                found,
-            ),
-            write_high_water: checked("write_high_water", raw.write_high_water, 256 << 10, value::size, found),
-            write_low_water: checked("write_low_water", raw.write_low_water, 64 << 10, value::size, found),
-            write_cap: checked("write_cap", raw.write_cap, 16 << 20, value::cap, found),
-            max_connections: checked("max_connections", raw.max_connections, None, value::max_connections, found),
-            backlog: checked("backlog", raw.backlog, 4096, value::backlog, found),
-            nodelay: checked("nodelay", raw.nodelay, true, value::boolean, found),
-        };
-        config.check_marks(found);
+        let mut values = Values::default();
+        let settings = keys.into_iter().map(|key| {
+            let origin = read(&key, written.remove(key.path), &mut values, &mut problems);
+            (key, origin)
+        });
+        let settings = settings.collect();
+        assert!(written.is_empty(), "{written:?}: no key has this path");
+        let mut config = Self { values, settings, placement: Placement::default() };
+        config.placement = config.checked_placement(allowed, quota, &mut problems);
+        config.check_marks(&mut problems);
         problems.into_result(config)
     }
 
     /// Checks that low water < high water ≤ cap. Of two values that disagree, one that somebody set is blamed.
     fn check_marks(&self, problems: &mut Problems) {
-        const LOW: &str = "write_low_water";
-        const HIGH: &str = "write_high_water";
-        const CAP: &str = "write_cap";
-        let (low, high, cap) = (&self.write_low_water, &self.write_high_water, &self.write_cap);
+        let mark = |path, size| Mark { path, size, origin: self.origin(path) };
+        let low = &mark("limits.write_low_water", self.values.write_low_water);
+        let high = &mark("limits.write_high_water", self.values.write_high_water);
+        let cap = &mark("limits.write_cap", self.values.write_cap);
         // A value that failed alone was replaced by its default, and a comparison with that would only confuse.
-        let low_is_wrong = problems.none_about(&[LOW, HIGH]) && low.value >= high.value;
-        let cap_is_wrong = problems.none_about(&[HIGH, CAP]) && high.value > cap.value;
-        let mut blame = |key, mark: &Sourced<usize>, relation, other_key, other: &Sourced<usize>| {
-            let (size, other_size) = (format_size(mark.value as u64), format_size(other.value as u64));
-            let what = format!("must be {relation} {other_key} ({other_size}, {}), not {size}", other.origin);
-            problems.blame(key, &mark.origin, what);
-        };
+        let low_is_wrong = problems.none_about(&[low.path, high.path]) && low.size >= high.size;
+        let cap_is_wrong = problems.none_about(&[high.path, cap.path]) && high.size > cap.size;
         match high.origin {
-            Origin::Default if low_is_wrong => blame(LOW, low, "below", HIGH, high),
-            _ if low_is_wrong => blame(HIGH, high, "above", LOW, low),
+            Origin::Default if low_is_wrong => low.blame("below", high, problems),
+            _ if low_is_wrong => high.blame("above", low, problems),
             _ => {}
         }
         match cap.origin {
-            Origin::Default if cap_is_wrong => blame(HIGH, high, "at most", CAP, cap),
-            _ if cap_is_wrong => blame(CAP, cap, "at least", HIGH, high),
+            Origin::Default if cap_is_wrong => high.blame("at most", cap, problems),
+            _ if cap_is_wrong => cap.blame("at least", high, problems),
             _ => {}
         }
     }
+
+    /// The placement that four settings and the machine allow.
+    fn checked_placement(&self, allowed: &[usize], quota: usize, problems: &mut Problems) -> Placement {
+        const SHARDS: &str = "runtime.shards";
+        const CPUS: &str = "runtime.cpus";
+        const PIN: &str = "runtime.pin";
+        const LAYOUT: &str = "runtime.layout";
+        if !problems.none_about(&[SHARDS, CPUS, PIN, LAYOUT]) {
+            return Placement::default();
+        }
+        let values = &self.values;
+        let policy =
+            Policy { shards: values.shards, cpus: values.cpus.clone(), pin: values.pin, layout: values.layout };
+        place(&policy, allowed, quota).unwrap_or_else(|error| {
+            use PlacementError as E;
+            let path = match &error {
+                E::TooFewShards(_) | E::TooManyShards(_) | E::NotShards(_) => SHARDS,
+                E::NoCpus | E::Duplicate(_) | E::Unavailable { .. } | E::CpusWithoutPin => CPUS,
+                E::NothingAllowed => PIN,
+                E::NotLayout(_) => LAYOUT,
+            };
+            let cause = match &error {
+                E::CpusWithoutPin => format!(" (pin = false comes from {})", self.origin(PIN)),
+                _ => String::new(),
+            };
+            problems.blame(path, self.origin(path), format!("{error}{cause}"));
+            Placement::default()
+        })
+    }
 }
 
-/// The value of a setting: what was written, if it is sound, or else the default.
-fn checked<T>(
-    key: &'static str,
-    setting: Option<Setting>,
-    default: T,
-    read: impl FnOnce(&Value) -> Result<T, String>,
-    problems: &mut Problems,
-) -> Sourced<T> {
+/// A mark of the write queue, and where it was set.
+struct Mark<'a> {
+    path: &'static str,
+    size: usize,
+    origin: &'a Origin,
+}
+
+impl Mark<'_> {
+    fn blame(&self, relation: &str, other: &Self, problems: &mut Problems) {
+        let (size, other_size) = (format_size(self.size as u64), format_size(other.size as u64));
+        let other_name = other.path.trim_start_matches("limits.");
+        let what = format!("must be {relation} {other_name} ({other_size}, {}), not {size}", other.origin);
+        problems.blame(self.path, self.origin, what);
+    }
+}
+
+/// Reads what was written, if it is sound, or else the default, and says where the value is from.
+fn read(key: &Key, setting: Option<Setting>, values: &mut Values, problems: &mut Problems) -> Origin {
+    let is_set = setting.is_some();
     if let Some(Setting { value, origin }) = setting {
-        match read(&value) {
-            Ok(value) => return Sourced { value, origin },
-            Err(what) => problems.blame(key, &origin, what),
+        match key.read(values, &value) {
+            Ok(()) => return origin,
+            Err(what) => problems.blame(key.path, &origin, what),
         }
     }
-    Sourced { value: default, origin: Origin::Default }
-}
-
-/// The placement that three settings and the machine allow.
-fn checked_placement(
-    shards: &Sourced<Shards>,
-    cpus: &Sourced<Option<Vec<usize>>>,
-    pin: &Sourced<bool>,
-    allowed: &[usize],
-    quota: usize,
-    problems: &mut Problems,
-) -> Placement {
-    if !problems.none_about(&["shards", "cpus", "pin"]) {
-        return Placement::default();
+    // The default of a program's own key may be none, which is a fault only if nobody has set another value.
+    match key.read(values, &Value::String(key.default.to_owned())) {
+        Err(what) if !is_set => problems.blame(key.path, &Origin::Default, what),
+        _ => {}
     }
-    let policy = Policy { shards: shards.value, cpus: cpus.value.clone(), pin: pin.value };
-    place(&policy, allowed, quota).unwrap_or_else(|error| {
-        use PlacementError as E;
-        match &error {
-            E::TooFewShards(_) | E::TooManyShards(_) | E::NotShards(_) => {
-                problems.blame("shards", &shards.origin, error);
-            }
-            E::NoCpus | E::Duplicate(_) | E::Unavailable { .. } => problems.blame("cpus", &cpus.origin, error),
-            E::NothingAllowed => problems.blame("pin", &pin.origin, error),
-            E::CpusWithoutPin => {
-                problems.blame("cpus", &cpus.origin, format!("{error} (pin = false comes from {})", pin.origin));
-            }
-        }
-        Placement::default()
-    })
-}
-
-fn default_address() -> Address {
-    // Only this machine until the user says otherwise: a server on every interface should be somebody's decision.
-    SocketAddr::from((Ipv4Addr::LOCALHOST, 4040)).into()
-}
-
-const fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
+    Origin::Default
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
+    use super::super::file;
+    use super::super::keys::KEYS;
     use super::*;
 
     /// What is wrong with `pants.toml` when it holds this text, on a machine with the CPUs 0 and 1.
     fn problems(text: &str) -> Vec<String> {
         let mut problems = Problems::default();
-        let raw = RawConfig::from_toml(Path::new("pants.toml"), text, &mut problems).unwrap();
-        let error = Config::validate(raw, problems, &[0, 1], 2).err();
+        let layer = file::read(Path::new("pants.toml"), text, &KEYS, &mut problems).unwrap();
+        let error = Config::validate(KEYS.to_vec(), layer, problems, &[0, 1], 2).err();
         error.map_or_else(Vec::new, |error| error.problems().map(str::to_owned).collect())
     }
 
     #[test]
-    fn every_wrong_value_is_told_with_its_line() {
-        assert_eq!(
-            problems(
-                "listen = []\nshards = 0\ncpus = -1\npin = 1\nshare_port = 1\ndrain_timeout = '2h'\nidle_timeout = 5\n\
-                 write_stall_timeout = '0s'\nwrite_high_water = 1\nwrite_low_water = 'x'\nwrite_cap = true\n\
-                 max_connections = 0\nbacklog = 0\nnodelay = 'no'\nshard = 1\n"
+    fn every_wrong_value_is_told_with_its_place() {
+        let mut text = "oops = 1\n".to_owned();
+        let wrong = [
+            ("runtime.shards", "0", "must be at least 1 or \"auto\", not 0"),
+            ("runtime.cpus", "-1", "expected CPU numbers such as [0, 1], \"0-3,8\" or \"all\", found integer -1"),
+            ("runtime.pin", "1", "expected true or false, found integer 1"),
+            ("runtime.layout", "'wide'", "must be \"spread\" or \"pack\", not \"wide\""),
+            ("runtime.drain_timeout", "'2h'", "must be 0s to 1h, not \"2h\""),
+            ("runtime.busy_poll", "'2s'", "must be 1us to 1s or \"off\", not \"2s\""),
+            ("runtime.stall_after", "'0s'", "must be 1ms to 1h or \"off\", not \"0s\""),
+            ("runtime.offload_threads", "65", "must be 1 to 64, not 65"),
+            ("listener.listen", "[]", "must name at least one address"),
+            ("listener.share_port", "1", "expected true or false, found integer 1"),
+            ("listener.backlog", "0", "must be 1 to 65535, not 0"),
+            ("listener.nodelay", "'no'", "expected true or false, found \"no\""),
+            (
+                "listener.balance",
+                "2",
+                "expected \"kernel\", \"cpu\", \"least-connections\" or \"rebalance\", found integer 2",
             ),
-            [
-                "pants.toml:15: unknown key \"shard\"; did you mean \"shards\"?",
-                "pants.toml:1: listen: must name at least one address",
-                "pants.toml:2: shards: must be at least 1 or \"auto\", not 0",
-                "pants.toml:3: cpus: expected CPU numbers such as [0, 1], \"0-3,8\" or \"all\", found integer -1",
-                "pants.toml:4: pin: expected true or false, found integer 1",
-                "pants.toml:5: share_port: expected true or false, found integer 1",
-                "pants.toml:6: drain_timeout: must be at most 1h, not \"2h\"",
-                "pants.toml:7: idle_timeout: expected a duration such as \"30s\" or \"off\", found integer 5",
-                "pants.toml:8: write_stall_timeout: must be 1ms to 3650d or \"off\", not \"0s\"",
-                "pants.toml:9: write_high_water: must be 4KiB to 1GiB, not 1",
-                "pants.toml:10: write_low_water: expected a size in bytes such as \"256KiB\" or 262144, found \"x\"",
-                "pants.toml:11: write_cap: expected a size in bytes such as \"256KiB\" or 262144, found boolean true",
-                "pants.toml:12: max_connections: must be at least 1 or \"unlimited\", not 0",
-                "pants.toml:13: backlog: must be 1 to 65535, not 0",
-                "pants.toml:14: nodelay: expected true or false, found \"no\"",
-            ]
-        );
+            ("limits.max_connections", "0", "must be at least 1 or \"unlimited\", not 0"),
+            ("limits.write_high_water", "1", "must be 4KiB to 1GiB, not 1"),
+            ("limits.write_low_water", "'x'", "expected a size in bytes such as \"256KiB\" or 262144, found \"x\""),
+            ("limits.write_cap", "'8KiB'", "must be 16KiB to 1GiB, not \"8KiB\""),
+            ("limits.buffer_limit", "0", "must be 1B to 1GiB, not 0"),
+            ("timeouts.idle", "5", "expected a duration such as \"30s\" or \"off\", found integer 5"),
+            ("timeouts.read", "'1us'", "must be 1ms to 3650d or \"off\", not \"1us\""),
+            ("timeouts.write_stall", "'0s'", "must be 1ms to 3650d or \"off\", not \"0s\""),
+            ("timeouts.connect", "true", "expected a duration such as \"30s\" or \"off\", found boolean true"),
+            ("balance.max_skew", "1", "must be 1.01 to 10, not 1"),
+            ("balance.interval", "'off'", "expected a duration such as \"10s\" or \"500ms\", found \"off\""),
+            ("balance.moves_per_interval", "0", "must be 1 to 4096, not 0"),
+            (
+                "admin.listen",
+                "true",
+                "expected an address such as \"127.0.0.1:4041\", a port or \"off\", found boolean true",
+            ),
+        ];
+        assert!(wrong.iter().map(|(path, ..)| *path).eq(KEYS.iter().map(|key| key.path)), "one of every key");
+        let mut expected = vec![
+            "pants.toml:1:1: oops: unknown key; the sections are runtime, listener, limits, timeouts, \
+                                 balance, admin"
+                .to_owned(),
+        ];
+        for (line, (path, value, what)) in wrong.into_iter().enumerate() {
+            text += &format!("{path} = {value}\n");
+            expected.push(format!("pants.toml:{}:{}: {path}: {what}", line + 2, path.len() + 4));
+        }
+        assert_eq!(problems(&text), expected);
     }
 
     #[test]
@@ -183,43 +190,47 @@ mod tests {
         for (text, line) in [
             (
                 "pin = true\ncpus = [0, 99]",
-                "pants.toml:2: cpus: CPU 99 is not available to this process, which may use 0-1",
+                "3:8: runtime.cpus: CPU 99 is not available to this process, which may use 0-1",
             ),
             (
                 "cpus = '5000-9999999'",
-                "pants.toml:1: cpus: CPU 5000 is not available to this process, which may use 0-1",
+                "2:8: runtime.cpus: CPU 5000 is not available to this process, which may use 0-1",
             ),
-            ("cpus = []", "pants.toml:1: cpus: must name at least one CPU"),
-            ("cpus = [1, 0, 1]", "pants.toml:1: cpus: CPU 1 is listed twice; name each CPU once"),
+            ("cpus = []", "2:8: runtime.cpus: must name at least one CPU"),
+            ("cpus = [1, 0, 1]", "2:8: runtime.cpus: CPU 1 is listed twice; name each CPU once"),
             (
                 "pin = false\ncpus = [0]",
-                "pants.toml:2: cpus: a list of CPUs has no effect while pinning is off; drop the list or turn pinning \
-                 on (pin = false comes from pants.toml:1)",
+                "3:8: runtime.cpus: a list of CPUs has no effect while pinning is off; drop the list or turn pinning on \
+                 (pin = false comes from pants.toml:2:7)",
             ),
         ] {
-            assert_eq!(problems(text), [line]);
+            assert_eq!(problems(&format!("[runtime]\n{text}")), [format!("pants.toml:{line}")]);
         }
     }
 
     #[test]
     fn a_process_without_a_cpu_to_pin_to_is_told_to_turn_pinning_off() {
-        let error = Config::validate(RawConfig::default(), Problems::default(), &[], 1).unwrap_err();
-        assert_eq!(error.to_string(), "default: pin: this process has no CPU to pin to; turn pinning off");
+        let error = Config::validate(KEYS.to_vec(), Layer::new(), Problems::default(), &[], 1).unwrap_err();
+        assert_eq!(error.to_string(), "default: runtime.pin: this process has no CPU to pin to; turn pinning off");
     }
 
     #[test]
     fn marks_that_disagree_are_blamed_on_one_that_was_set() {
         for (text, line) in [
-            ("write_low_water = '256KiB'", "low_water: must be below write_high_water (256KiB, default), not 256KiB"),
-            ("write_high_water = 65536", "high_water: must be above write_low_water (64KiB, default), not 64KiB"),
-            ("write_high_water = '17MiB'", "high_water: must be at most write_cap (16MiB, default), not 17MiB"),
-            ("write_cap = '128KiB'", "cap: must be at least write_high_water (256KiB, default), not 128KiB"),
+            ("low_water = '256KiB'", "low_water: must be below write_high_water (256KiB, default), not 256KiB"),
+            ("high_water = 65536", "high_water: must be above write_low_water (64KiB, default), not 64KiB"),
+            ("high_water = '17MiB'", "high_water: must be at most write_cap (16MiB, default), not 17MiB"),
+            ("cap = '128KiB'", "cap: must be at least write_high_water (256KiB, default), not 128KiB"),
             (
-                "write_high_water = '8KiB'\nwrite_low_water = '9KiB'",
-                "high_water: must be above write_low_water (9KiB, pants.toml:2), not 8KiB",
+                "high_water = '8KiB'\nwrite_low_water = '9KiB'",
+                "high_water: must be above write_low_water (9KiB, pants.toml:3:19), not 8KiB",
             ),
         ] {
-            assert_eq!(problems(text), [format!("pants.toml:1: write_{line}")]);
+            let column = text.find("= ").unwrap() + "write_= ".len() + 1;
+            assert_eq!(
+                problems(&format!("[limits]\nwrite_{text}")),
+                [format!("pants.toml:2:{column}: limits.write_{line}")]
+            );
         }
     }
 
@@ -230,7 +241,7 @@ mod tests {
             for high in 16..20 {
                 for cap in 16..20 {
                     let (l, h, c) = (kib(low), kib(high), kib(cap));
-                    let text = format!("write_low_water = {l}\nwrite_high_water = {h}\nwrite_cap = {c}");
+                    let text = format!("[limits]\nwrite_low_water = {l}\nwrite_high_water = {h}\nwrite_cap = {c}");
                     let expected = usize::from(low >= high) + usize::from(high > cap);
                     assert_eq!(problems(&text).len(), expected, "{text}");
                 }
@@ -241,7 +252,7 @@ mod tests {
     #[test]
     fn a_mark_that_is_wrong_alone_is_not_compared() {
         // The default high water is below this low water, but it is not what the user wrote.
-        let text = "write_high_water = 'x'\nwrite_low_water = '512KiB'\n";
+        let text = "[limits]\nwrite_high_water = 'x'\nwrite_low_water = '512KiB'\n";
         assert_eq!(problems(text).len(), 1);
     }
 }

@@ -3,6 +3,9 @@
 //! A string that spells a value is taken for that value, so that files, variables and flags share these readers. Each
 //! reader's error is the end of a line that begins with the place and the key.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use pants_engine::Address;
@@ -10,16 +13,26 @@ use toml::Value;
 
 use crate::placement::{CpuId, Shards};
 
-/// The longest that a drain may take.
-const MAX_DRAIN: Duration = Duration::from_secs(60 * 60);
-/// The shortest timeout: what the poller can tell apart.
-const MIN_TIMEOUT: Duration = Duration::from_millis(1);
-/// The longest timeout: ten years, which is as good as none and cannot overflow a clock.
-const MAX_TIMEOUT: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
-const MIN_SIZE: u64 = 4 << 10;
-const MAX_SIZE: u64 = 1 << 30;
+/// How long a drain may take.
+pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60 * 60);
+/// What the engine takes; less than the shortest would find nothing.
+pub(super) const BUSY_POLL: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_secs(1);
+pub(super) const STALL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60 * 60);
+/// From what the poller can tell apart to ten years, which is as good as none and cannot overflow a clock.
+pub(super) const TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(3650 * 24 * 60 * 60);
+pub(super) const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+pub(super) const MARK: RangeInclusive<u64> = 4 << 10..=1 << 30;
+/// The cap has room for what the engine gathers before it sends.
+pub(super) const CAP: RangeInclusive<u64> = 16 << 10..=1 << 30;
+pub(super) const BUFFER: RangeInclusive<u64> = 1..=1 << 30;
 /// More has no use: Linux cuts a backlog down to `net.core.somaxconn`, 4096 by default; see `listen(2)`.
-const MAX_BACKLOG: i64 = 65_535;
+pub(super) const BACKLOG: RangeInclusive<u32> = 1..=65_535;
+pub(super) const OFFLOAD_THREADS: RangeInclusive<usize> = 1..=64;
+pub(super) const MOVES: RangeInclusive<usize> = 1..=4096;
+/// A little above 1, so that a difference of a connection or two moves nobody.
+pub(super) const SKEW: RangeInclusive<f64> = 1.01..=10.0;
+pub(super) const BALANCES: &str = "\"kernel\", \"cpu\", \"least-connections\" or \"rebalance\"";
 
 /// Units of time in nanoseconds, longest first.
 const TIME_UNITS: [(&str, u64); 7] = [
@@ -103,34 +116,49 @@ pub(super) fn boolean(value: &Value) -> Result<bool, String> {
     }
 }
 
-pub(super) fn drain_timeout(value: &Value) -> Result<Duration, String> {
+/// Reads one of several names, which `expected` lists.
+pub(super) fn named<T: FromStr<Err: Display>>(value: &Value, expected: &str) -> Result<T, String> {
+    let text = value.as_str().ok_or_else(|| format!("expected {expected}, found {}", describe(value)))?;
+    text.trim().parse().map_err(message)
+}
+
+/// Reads an address that `"off"` leaves out.
+pub(super) fn address_or_off(value: &Value) -> Result<Option<Address>, String> {
+    match value {
+        Value::String(text) if text.trim() == "off" => Ok(None),
+        Value::String(text) => address(text.trim()).map(Some),
+        Value::Integer(port) => address(&port.to_string()).map(Some),
+        other => {
+            Err(format!("expected an address such as \"127.0.0.1:4041\", a port or \"off\", found {}", describe(other)))
+        }
+    }
+}
+
+pub(super) fn duration(value: &Value, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    in_time(value, &range, "\"10s\" or \"500ms\"", "")
+}
+
+/// Reads a duration for which `"off"` stands for none.
+pub(super) fn duration_or_off(value: &Value, range: RangeInclusive<Duration>) -> Result<Option<Duration>, String> {
+    if value.as_str().map(str::trim) == Some("off") {
+        return Ok(None);
+    }
+    in_time(value, &range, "\"30s\" or \"off\"", " or \"off\"").map(Some)
+}
+
+fn in_time(value: &Value, range: &RangeInclusive<Duration>, such_as: &str, or: &str) -> Result<Duration, String> {
     let duration = value
         .as_str()
         .and_then(|text| parse_duration(text.trim()))
-        .ok_or_else(|| format!("expected a duration such as \"10s\" or \"500ms\", found {}", describe(value)))?;
-    if duration > MAX_DRAIN {
-        return Err(format!("must be at most {}, not {}", format_duration(MAX_DRAIN), show(value)));
+        .ok_or_else(|| format!("expected a duration such as {such_as}, found {}", describe(value)))?;
+    if !range.contains(&duration) {
+        let (min, max) = (format_duration(*range.start()), format_duration(*range.end()));
+        return Err(format!("must be {min} to {max}{or}, not {}", show(value)));
     }
     Ok(duration)
 }
 
-/// Reads a timeout that `"off"` disables.
-pub(super) fn timeout(value: &Value) -> Result<Option<Duration>, String> {
-    let text = value.as_str().map(str::trim);
-    if text == Some("off") {
-        return Ok(None);
-    }
-    let duration = text
-        .and_then(parse_duration)
-        .ok_or_else(|| format!("expected a duration such as \"30s\" or \"off\", found {}", describe(value)))?;
-    if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&duration) {
-        let (min, max) = (format_duration(MIN_TIMEOUT), format_duration(MAX_TIMEOUT));
-        return Err(format!("must be {min} to {max} or \"off\", not {}", show(value)));
-    }
-    Ok(Some(duration))
-}
-
-pub(super) fn size(value: &Value) -> Result<usize, String> {
+pub(super) fn size(value: &Value, range: RangeInclusive<u64>) -> Result<usize, String> {
     let size = match value {
         // A negative size is a number all the same: it is out of range, not of the wrong kind.
         Value::Integer(size) => Some(u64::try_from(*size).unwrap_or(0)),
@@ -139,21 +167,11 @@ pub(super) fn size(value: &Value) -> Result<usize, String> {
     };
     let size = size
         .ok_or_else(|| format!("expected a size in bytes such as \"256KiB\" or 262144, found {}", describe(value)))?;
-    if !(MIN_SIZE..=MAX_SIZE).contains(&size) {
-        return Err(format!("must be {} to {}, not {}", format_size(MIN_SIZE), format_size(MAX_SIZE), show(value)));
+    if !range.contains(&size) {
+        let (min, max) = (format_size(*range.start()), format_size(*range.end()));
+        return Err(format!("must be {min} to {max}, not {}", show(value)));
     }
     usize::try_from(size).map_err(message)
-}
-
-/// Reads the cap, which has room for what the engine gathers before it sends.
-pub(super) fn cap(value: &Value) -> Result<usize, String> {
-    const MIN_CAP: usize = 16 << 10;
-    size(value).and_then(|size| {
-        if size >= MIN_CAP {
-            return Ok(size);
-        }
-        Err(format!("must be {} to {}, not {}", format_size(MIN_CAP as u64), format_size(MAX_SIZE), show(value)))
-    })
 }
 
 /// Reads the most connections that a shard may have; `None` stands for no limit.
@@ -168,14 +186,41 @@ pub(super) fn max_connections(value: &Value) -> Result<Option<usize>, String> {
     }
 }
 
-pub(super) fn backlog(value: &Value) -> Result<u32, String> {
-    match integer(value) {
-        None => Err(format!("expected an integer, found {}", describe(value))),
-        Some(count) => u32::try_from(count)
-            .ok()
-            .filter(|_| (1..=MAX_BACKLOG).contains(&count))
-            .ok_or_else(|| format!("must be 1 to {MAX_BACKLOG}, not {count}")),
+/// Reads a whole number.
+pub(super) fn count<T>(value: &Value, range: RangeInclusive<T>) -> Result<T, String>
+where
+    T: TryFrom<i64> + PartialOrd + Display,
+{
+    let count = integer(value).ok_or_else(|| format!("expected an integer, found {}", describe(value)))?;
+    let counted = T::try_from(count).ok().filter(|count| range.contains(count));
+    counted.ok_or_else(|| format!("must be {} to {}, not {count}", range.start(), range.end()))
+}
+
+pub(super) fn ratio(value: &Value, range: RangeInclusive<f64>) -> Result<f64, String> {
+    let ratio = match value {
+        Value::Float(ratio) => Some(*ratio),
+        _ => integer(value).map(|whole| whole as f64).or_else(|| value.as_str()?.trim().parse().ok()),
+    };
+    let ratio = ratio.ok_or_else(|| format!("expected a number, found {}", describe(value)))?;
+    if !range.contains(&ratio) {
+        return Err(format!("must be {} to {}, not {ratio}", range.start(), range.end()));
     }
+    Ok(ratio)
+}
+
+/// The text that a variable would hold in a value's stead.
+pub(super) fn text(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Ok(value.to_string()),
+        Value::Array(items) => Ok(items.iter().map(text).collect::<Result<Vec<_>, _>>()?.join(", ")),
+        Value::Datetime(_) | Value::Table(_) => Err(format!("expected a text, found {}", describe(value))),
+    }
+}
+
+/// Writes a text as TOML does.
+pub(super) fn quote(text: impl Display) -> String {
+    Value::String(text.to_string()).to_string()
 }
 
 /// Writes a duration, exactly, in the longest unit that divides it.
@@ -257,7 +302,7 @@ fn show(value: &Value) -> String {
 }
 
 /// Names a value that was found where another kind was expected.
-fn describe(value: &Value) -> String {
+pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::String(text) => format!("{text:?}"),
         Value::Integer(value) => format!("integer {value}"),
@@ -334,11 +379,11 @@ mod tests {
     fn a_number_too_long_to_hold_is_out_of_range_and_does_not_wrap() {
         let long = "99999999999999999999999";
         assert_eq!(
-            timeout(&text(&format!("{long}s"))),
+            duration_or_off(&text(&format!("{long}s")), TIMEOUT),
             Err(format!("must be 1ms to 3650d or \"off\", not \"{long}s\""))
         );
-        assert_eq!(size(&text(long)), Err(format!("must be 4KiB to 1GiB, not \"{long}\"")));
-        assert_eq!(backlog(&text(long)), Err(format!("expected an integer, found \"{long}\"")));
+        assert_eq!(size(&text(long), MARK), Err(format!("must be 4KiB to 1GiB, not \"{long}\"")));
+        assert_eq!(count(&text(long), BACKLOG), Err(format!("expected an integer, found \"{long}\"")));
     }
 
     #[test]
@@ -423,39 +468,41 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_timeout_is_at_most_an_hour_and_may_be_zero() {
-        assert_eq!(drain_timeout(&text("0s")), Ok(Duration::ZERO));
-        assert_eq!(drain_timeout(&text("60m")), Ok(MAX_DRAIN));
-        assert_eq!(drain_timeout(&text("61m")), Err("must be at most 1h, not \"61m\"".to_owned()));
+    fn a_duration_is_within_its_range_and_never_off() {
+        assert_eq!(duration(&text("0s"), DRAIN), Ok(Duration::ZERO));
+        assert_eq!(duration(&text("60m"), DRAIN), Ok(*DRAIN.end()));
+        assert_eq!(duration(&text("61m"), DRAIN), Err("must be 0s to 1h, not \"61m\"".to_owned()));
+        assert_eq!(duration(&text("9ms"), INTERVAL), Err("must be 10ms to 1m, not \"9ms\"".to_owned()));
         assert_eq!(
-            drain_timeout(&text("off")),
+            duration(&text("off"), DRAIN),
             Err("expected a duration such as \"10s\" or \"500ms\", found \"off\"".to_owned())
         );
     }
 
     #[test]
     fn a_timeout_is_a_millisecond_to_ten_years_or_off() {
-        assert_eq!(timeout(&text("off")), Ok(None));
-        assert_eq!(timeout(&text("1ms")), Ok(Some(MIN_TIMEOUT)));
-        assert_eq!(timeout(&text("3650d")), Ok(Some(MAX_TIMEOUT)));
+        assert_eq!(duration_or_off(&text("off"), TIMEOUT), Ok(None));
+        assert_eq!(duration_or_off(&text("1ms"), TIMEOUT), Ok(Some(*TIMEOUT.start())));
+        assert_eq!(duration_or_off(&text("3650d"), TIMEOUT), Ok(Some(*TIMEOUT.end())));
         for out in ["0s", "999us", "3651d"] {
-            assert_eq!(timeout(&text(out)), Err(format!("must be 1ms to 3650d or \"off\", not {out:?}")));
+            let error = format!("must be 1ms to 3650d or \"off\", not {out:?}");
+            assert_eq!(duration_or_off(&text(out), TIMEOUT), Err(error));
         }
         assert_eq!(
-            timeout(&toml("5")),
+            duration_or_off(&toml("5"), TIMEOUT),
             Err("expected a duration such as \"30s\" or \"off\", found integer 5".to_owned())
         );
     }
 
     #[test]
     fn a_size_is_a_number_or_text_within_its_range() {
-        assert_eq!(size(&toml("4096")), Ok(4096));
-        assert_eq!(size(&text("1GiB")), Ok(1 << 30));
-        assert_eq!(size(&toml("4095")), Err("must be 4KiB to 1GiB, not 4095".to_owned()));
-        assert_eq!(size(&toml("-1")), Err("must be 4KiB to 1GiB, not -1".to_owned()));
-        assert_eq!(size(&text("2GiB")), Err("must be 4KiB to 1GiB, not \"2GiB\"".to_owned()));
+        assert_eq!(size(&toml("4096"), MARK), Ok(4096));
+        assert_eq!(size(&text("1GiB"), MARK), Ok(1 << 30));
+        assert_eq!(size(&toml("4095"), MARK), Err("must be 4KiB to 1GiB, not 4095".to_owned()));
+        assert_eq!(size(&toml("-1"), BUFFER), Err("must be 1B to 1GiB, not -1".to_owned()));
+        assert_eq!(size(&text("2GiB"), CAP), Err("must be 16KiB to 1GiB, not \"2GiB\"".to_owned()));
         let error = "expected a size in bytes such as \"256KiB\" or 262144, found \"256KB\"";
-        assert_eq!(size(&text("256KB")), Err(error.to_owned()));
+        assert_eq!(size(&text("256KB"), MARK), Err(error.to_owned()));
     }
 
     #[test]
@@ -468,10 +515,43 @@ mod tests {
             max_connections(&toml("true")),
             Err("expected an integer or \"unlimited\", found boolean true".to_owned())
         );
-        assert_eq!((backlog(&toml("1")), backlog(&text("65535"))), (Ok(1), Ok(65_535)));
-        assert_eq!(backlog(&toml("0")), Err("must be 1 to 65535, not 0".to_owned()));
-        assert_eq!(backlog(&text("65536")), Err("must be 1 to 65535, not 65536".to_owned()));
-        assert_eq!(backlog(&toml("{}")), Err("expected an integer, found a table".to_owned()));
+        assert_eq!((count(&toml("1"), BACKLOG), count(&text("65535"), BACKLOG)), (Ok(1), Ok(65_535)));
+        assert_eq!(count(&toml("0"), BACKLOG), Err("must be 1 to 65535, not 0".to_owned()));
+        assert_eq!(count(&toml("-1"), MOVES), Err("must be 1 to 4096, not -1".to_owned()));
+        assert_eq!(count(&text("65536"), BACKLOG), Err("must be 1 to 65535, not 65536".to_owned()));
+        assert_eq!(count(&toml("{}"), BACKLOG), Err("expected an integer, found a table".to_owned()));
+    }
+
+    #[test]
+    fn a_ratio_is_a_number_with_or_without_a_fraction() {
+        for (value, number) in [("1.01", 1.01), ("10", 10.0), ("'1.5'", 1.5), ("' 2 '", 2.0)] {
+            assert_eq!(ratio(&toml(value), SKEW), Ok(number));
+        }
+        for (value, error) in [
+            ("1.0", "must be 1.01 to 10, not 1"),
+            ("'10.5'", "must be 1.01 to 10, not 10.5"),
+            ("nan", "must be 1.01 to 10, not NaN"),
+            ("'much'", "expected a number, found \"much\""),
+            ("true", "expected a number, found boolean true"),
+        ] {
+            assert_eq!(ratio(&toml(value), SKEW), Err(error.to_owned()));
+        }
+    }
+
+    #[test]
+    fn an_address_may_be_left_out() {
+        assert_eq!(address_or_off(&text("off")), Ok(None));
+        assert_eq!(address_or_off(&toml("80")), Ok(Some("80".parse().unwrap())));
+        assert_eq!(address_or_off(&text(" /run/x ")), Ok(Some("/run/x".parse().unwrap())));
+        assert!(address_or_off(&text("here")).unwrap_err().starts_with("address \"here\": "));
+    }
+
+    #[test]
+    fn a_programs_own_value_becomes_the_text_of_a_variable() {
+        for (value, text) in [("'a'", "a"), ("5", "5"), ("true", "true"), ("1.5", "1.5"), ("['a', 80]", "a, 80")] {
+            assert_eq!(super::text(&toml(value)), Ok(text.to_owned()));
+        }
+        assert_eq!(super::text(&toml("{}")), Err("expected a text, found a table".to_owned()));
     }
 
     proptest! {
@@ -483,11 +563,14 @@ mod tests {
                 shards(&value).err(),
                 cpus(&value).err(),
                 boolean(&value).err(),
-                drain_timeout(&value).err(),
-                timeout(&value).err(),
-                size(&value).err(),
+                named::<Shards>(&value, "a number").err(),
+                duration(&value, DRAIN).err(),
+                duration_or_off(&value, TIMEOUT).err(),
+                size(&value, MARK).err(),
                 max_connections(&value).err(),
-                backlog(&value).err(),
+                count(&value, BACKLOG).err(),
+                ratio(&value, SKEW).err(),
+                address_or_off(&value).err(),
             ];
             for error in errors.into_iter().flatten() {
                 prop_assert!(!error.contains('\n'));

@@ -15,7 +15,7 @@ impl Stream {
     /// Whether a read should be tried now.
     #[inline]
     pub(crate) fn wants_read(&self) -> bool {
-        const NEVER: Flags = Flags::PEER_ENDED.or(Flags::CONNECTING).or(Flags::DOOMED);
+        const NEVER: Flags = Flags::PEER_ENDED.or(Flags::CONNECTING).or(Flags::DOOMED).or(Flags::LEAVING);
         const PAUSED: Flags = Flags::PAUSED_BY_USER.or(Flags::PAUSED_BY_ENGINE);
         const ASKED: Flags = Flags::READABLE.or(NEVER).or(PAUSED);
         match self.flags.of(ASKED) {
@@ -122,7 +122,7 @@ impl Stream {
 
     /// Whether the handler wants no more of what was read, now or at all.
     pub(crate) fn stops_delivery(&self) -> bool {
-        const ENDS: Flags = Flags::CLOSING.or(Flags::DOOMED).or(Flags::OVERFLOWED);
+        const ENDS: Flags = Flags::CLOSING.or(Flags::DOOMED).or(Flags::OVERFLOWED).or(Flags::LEAVING);
         self.flags.any(ENDS.or(Flags::PAUSED_BY_USER).or(Flags::PAUSED_BY_ENGINE))
     }
 

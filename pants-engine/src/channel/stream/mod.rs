@@ -4,6 +4,7 @@
 
 mod input;
 mod output;
+mod travel;
 
 use std::io;
 use std::rc::Rc;
@@ -264,7 +265,8 @@ impl Stream {
 }
 
 /// What must be attended to before the next event.
-const URGENT: Flags = Flags::DOOMED.or(Flags::OVERFLOWED).or(Flags::REARM_DUE).or(MARKS_DUE);
+const URGENT: Flags =
+    Flags::DOOMED.or(Flags::OVERFLOWED).or(Flags::REARM_DUE).or(Flags::LEAVING).or(Flags::ARRIVED).or(MARKS_DUE);
 
 /// What a water mark has left to be told.
 const MARKS_DUE: Flags = Flags::ON_CONGESTED_DUE.or(Flags::ON_DRAINED_DUE);
