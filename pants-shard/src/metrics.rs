@@ -140,34 +140,30 @@ impl Shard<'_> {
     pub fn metrics(&mut self, then: impl FnOnce(&mut Shard<'_>, Metrics) + 'static) {
         let (own, bus) = (self.id(), self.bus());
         let mut shards = vec![None; self.shards()];
-        shards[own.index()] = Some(self.own_metrics());
+        shards[own.index()] = Some(read(self));
         let gathering = Gathering { shards, left: 0, timer: None, then: Some(Box::new(then)) };
         let gathering = Rc::new(RefCell::new(gathering));
         for other in (0..self.shards()).map(ShardId::new).filter(|shard| *shard != own) {
             let kept = Rc::clone(&gathering);
-            let asked = bus.request(
-                other,
-                |shard| shard.own_metrics(),
-                move |here, answer| {
-                    if kept.borrow_mut().note(other, answer.ok()) {
-                        Gathering::finish(&kept, here);
-                    }
-                },
-            );
+            let asked = bus.request(other, read, move |here, answer| {
+                if kept.borrow_mut().note(other, answer.ok()) {
+                    Gathering::finish(&kept, here);
+                }
+            });
             gathering.borrow_mut().left += usize::from(asked.is_ok());
         }
         let patience = if gathering.borrow().left == 0 { Duration::ZERO } else { GATHER_TIMEOUT };
         let kept = Rc::clone(&gathering);
         gathering.borrow_mut().timer = Some(self.defer(patience, move |here| Gathering::finish(&kept, here)));
     }
+}
 
-    /// What this shard has done.
-    fn own_metrics(&mut self) -> ShardMetrics {
-        let stats = self.context().stats();
-        let Local { id, cpu, started, bus, .. } = &**self.local();
-        let (uptime, cpu_time) = (started.elapsed(), thread_cpu_time());
-        ShardMetrics { shard: *id, cpu: *cpu, uptime, cpu_time, stats, bus: bus.traffic().stats() }
-    }
+/// What this shard has done.
+fn read(shard: &mut Shard<'_>) -> ShardMetrics {
+    let stats = shard.context().stats();
+    let Local { id, cpu, started, bus, .. } = &**shard.local();
+    let (uptime, cpu_time) = (started.elapsed(), thread_cpu_time());
+    ShardMetrics { shard: *id, cpu: *cpu, uptime, cpu_time, stats, bus: bus.traffic().stats() }
 }
 
 impl Gathering {
@@ -213,7 +209,7 @@ impl RemoteBus {
         let deadline = Instant::now() + GATHER_TIMEOUT;
         let (tell, told) = mpsc::channel();
         // Whoever does not reach its shard tells nothing, and is missing.
-        self.broadcast(move |shard: &mut Shard<'_>| drop(tell.send(shard.own_metrics())));
+        self.broadcast(move |shard: &mut Shard<'_>| drop(tell.send(read(shard))));
         let mut shards = vec![None; self.shards()];
         // It ends at the deadline, or when every message has run or was dropped.
         while let Ok(answer) = told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
