@@ -82,19 +82,23 @@ fn a_message_that_wakes_its_shard_is_counted_as_that() {
     drop(live);
 }
 
-/// Two shards, the second of which does nothing more until the sender is dropped; `begin` runs on the first.
+/// Two shards, the second of which does nothing more until the sender is dropped; from then on `begin` runs on the first.
 fn with_one_held<T: Send + 'static>(
     begin: impl Fn(&mut Shard<'_>, Sender<T>) + Clone + Send + Sync + 'static,
 ) -> (Live, Receiver<T>, Sender<()>) {
-    let (release, released) = channel();
-    let released = Mutex::new(Some(released));
-    let hold = move |shard: &mut Shard<'_>| {
+    let ((tell, told), (release, released)) = (channel(), channel());
+    let parts = Mutex::new(Some((tell, released)));
+    let live = Live::start(shards(2), move |shard| {
         if shard.id() == ONE {
-            let released: Receiver<()> = released.lock().unwrap().take().unwrap();
-            shard.callback(move |_| assert!(released.recv().is_err()));
+            let (tell, released): (_, Receiver<()>) = parts.lock().unwrap().take().unwrap();
+            let begin = begin.clone();
+            shard.callback(move |one| {
+                assert!(one.bus().send(ZERO, move |zero| begin(zero, tell)).is_ok());
+                assert!(released.recv().is_err());
+            });
         }
-    };
-    let (live, told) = start_prepared(2, hold, begin);
+        Ok(())
+    });
     (live, told, release)
 }
 
