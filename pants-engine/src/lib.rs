@@ -41,8 +41,9 @@
 //! * Time: [`Context::callback`], [`Context::every_turn`], [`Context::defer`], [`Context::defer_precise`],
 //!   [`Context::cycle`], [`Connection::defer`].
 //! * Settings: [`EngineOptions`], [`ServerOptions`], [`ConnectionOptions`] with [`Keepalive`], [`DatagramOptions`].
-//! * Other threads: [`Remote`], and for queues of one's own [`Doorbell`] and [`Source`]; [`Connection::detach`] and
-//!   [`Context::attach`] for connections that move to another engine, [`Balancer`] for those that have just come.
+//! * Other threads: [`Remote`], for queues of one's own [`Doorbell`] and [`Source`], and [`Pulse`] for those that watch over an
+//!   engine; [`Connection::detach`] and [`Context::attach`] for connections that move to another engine, [`Balancer`] for those
+//!   that have just come.
 //!
 //! Small programs for many of these are in `examples/`; those who come from the Python framework find their words in
 //! [`coming_from_python`].
@@ -75,6 +76,7 @@ mod limits;
 mod net;
 mod options;
 mod poll;
+mod pulse;
 mod remote;
 mod slab;
 mod slots;
@@ -104,6 +106,7 @@ pub use crate::net::address::{Address, AddressError, ToAddress};
 pub use crate::net::credentials::Credentials;
 pub use crate::net::endpoint::Endpoint;
 pub use crate::options::{ConnectionOptions, EngineOptions, Keepalive, ServerOptions};
+pub use crate::pulse::{Activity, Beat, Pulse};
 pub use crate::remote::{Remote, SendError};
 pub use crate::stats::{Closings, Stats};
 pub use zerocopy;

@@ -120,11 +120,6 @@ impl Registrar {
         self.0.reregister(&mut SourceFd(&fd.as_raw_fd()), Token(key.to_token()), interest)
     }
 
-    /// Forgets a stream that lives on elsewhere.
-    pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        self.0.deregister(&mut SourceFd(&fd.as_raw_fd()))
-    }
-
     /// Registers a datagram socket for input, edge-triggered.
     pub(crate) fn register_datagrams(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
         self.register(fd, key, Interest::READABLE)
@@ -138,6 +133,13 @@ impl Registrar {
         if let Err(error) = self.0.reregister(&mut SourceFd(&fd.as_raw_fd()), Token(key.to_token()), interest) {
             tracing::error!(%error, "a datagram socket could not be watched");
         }
+    }
+
+    /// Forgets a socket that lives on elsewhere, with another engine or, since another process may have a descriptor of it, even
+    /// if it closes here: as long as it does, the kernel would go on to tell of its events (epoll(7)).
+    pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
+        // It fails for a socket that is not registered, which is what is wanted.
+        let _ = self.0.deregister(&mut SourceFd(&fd.as_raw_fd()));
     }
 
     /// Registers the alarm's timerfd, edge-triggered: it comes once for each time it goes off, read or not.

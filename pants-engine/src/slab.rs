@@ -74,11 +74,14 @@ impl<T> Slab<T> {
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        match self.slots.get_mut(key.index() as usize) {
-            Some(Slot { generation, entry: Entry::Occupied(value) }) if generation.get() == key.generation() => {
-                Some(value)
-            }
-            _ => None,
+        let slot = self.slots.get_mut(key.index() as usize)?;
+        if slot.generation.get() != key.generation() {
+            return None;
+        }
+        // Last, so that it is one comparison with what the caller asks of the value.
+        match &mut slot.entry {
+            Entry::Occupied(value) => Some(value),
+            Entry::Vacant { .. } => None,
         }
     }
 

@@ -85,6 +85,8 @@ pub struct Stats {
     pub messages: u64,
     /// Callbacks that have panicked.
     pub panics: u64,
+    /// Stalls that a watcher has [noted](crate::Pulse::note_stall): turns that took too long in its eyes.
+    pub stalls: u64,
 }
 
 /// How many connections have closed for each [`CloseReason`]. Together they are [`Stats::connections_closed`].

@@ -3,6 +3,8 @@
 use std::io;
 
 use core_affinity::CoreId;
+pub(crate) use rustix::thread::CpuSet;
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
 use crate::placement::CpuId;
 
@@ -28,6 +30,16 @@ pub(crate) fn quota() -> usize {
 /// cannot hold one.
 pub(crate) fn pin(cpu: CpuId) -> io::Result<()> {
     if core_affinity::set_for_current(CoreId { id: cpu.get() }) { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What the calling thread may run on, to be given to others; `None` on a machine with more than 1,024 CPUs.
+pub(crate) fn own_cpus() -> Option<CpuSet> {
+    sched_getaffinity(None).ok()
+}
+
+/// Has the calling thread run on these CPUs, whatever it has inherited.
+pub(crate) fn stay_on(cpus: &CpuSet) -> io::Result<()> {
+    Ok(sched_setaffinity(None, cpus)?)
 }
 
 #[cfg(test)]

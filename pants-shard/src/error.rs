@@ -50,8 +50,20 @@ pub enum Error {
     #[error("panicked: {0}")]
     Panicked(String),
     /// [`Shard::listen`](crate::Shard::listen) was called after set-up.
-    #[error("a shard's listeners are declared in set-up")]
+    #[error("a shard's listeners are declared in set-up; afterwards Listeners adds them on all shards")]
     LateListen,
+    /// The shards listen at this address already.
+    #[error("the shards listen on {0} already")]
+    AlreadyListening(Address),
+    /// No shard listens at this address.
+    #[error("no shard listens on {0}")]
+    NotListening(Address),
+    /// Too many changes of the listeners wait to be made.
+    #[error("too many changes of the listeners are under way")]
+    TooManyChanges,
+    /// The runtime has stopped.
+    #[error("the runtime has stopped")]
+    Stopped,
     /// An error of the program's own set-up.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),

@@ -32,15 +32,24 @@
 //!
 //! * [`Runtime`], [`Running`], [`StopHandle`] and [`Report`]: starting, stopping, what became of it.
 //! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see.
-//! * [`Bus`]: work between shards.
+//! * [`Bus`]: work between shards; [`Offloader`]: work that blocks, for helper threads.
 //! * [`Metrics`], [`ShardMetrics`]: what the shards have done; [`Shard::serve_admin`] shows it.
 //! * [`Config`], [`ConfigBuilder`], [`Flags`], [`OwnKey`], [`parse_timeout`]: settings and where they come from;
 //!   [`Placement`]: which shard runs where.
-//! * [`Balance`]: which shard serves a connection.
+//! * [`Balance`]: which shard serves a connection; [`Movable`]: handlers that can go on at another one.
 //! * [`engine`]: all of [`pants_engine`], what is most used of it also here.
 //!
 //! A handler sees its engine and not its shard: it keeps what it needs of that, such as a clone of the [`Bus`] or of
 //! [`Shard::state`], which the acceptor's closure hands it.
+
+//! # Callbacks that block
+//!
+//! A callback that takes long keeps all other connections of its shard waiting. A watchdog thread looks after that: when a turn
+//! of a shard's loop has lasted for 100 ms it warns, through `tracing`, of the shard, what runs there (the type of the handler, a
+//! timer, a message from another thread) and how long so far, at most once a second, and again when that is over. It counts
+//! such stalls in [`Stats::stalls`], costs the shards no reading of the clock, and sleeps when they do.
+//!
+//! What must block belongs on a helper thread: that is what an [`Offloader`] is for.
 
 #![forbid(unsafe_code)]
 
@@ -52,12 +61,14 @@ mod config;
 mod error;
 mod listener;
 mod metrics;
+mod offload;
 mod placement;
 mod runtime;
 mod seat;
 mod shard;
 mod shard_id;
 mod shutdown;
+mod stall;
 mod startup;
 
 pub use pants_engine as engine;
@@ -68,6 +79,7 @@ pub use pants_engine::{
     Pattern, PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress, zerocopy,
 };
 
+pub use crate::balance::leveller::Movable;
 pub use crate::balance::{Balance, UnknownBalance};
 pub use crate::bus::remote::RemoteBus;
 pub use crate::bus::request::{Reply, Unanswered};
@@ -76,7 +88,10 @@ pub use crate::bus::traffic::BusStats;
 pub use crate::bus::{Bus, SendError};
 pub use crate::config::{Config, ConfigBuilder, ConfigError, Flags, OwnKey, parse_timeout};
 pub use crate::error::{Error, Result};
+pub use crate::listener::builder::ListenerBuilder;
+pub use crate::listener::changes::Listeners;
 pub use crate::metrics::{Metrics, ShardMetrics};
+pub use crate::offload::{OffloadError, Offloader};
 pub use crate::placement::{CpuId, Layout, Placement, PlacementError, Policy, Shards, place};
 pub use crate::runtime::{Report, Running, Runtime, StopHandle};
 pub use crate::shard::Shard;

@@ -6,18 +6,21 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use pants_engine::{Endpoint, Stats};
+use pants_engine::{Acceptor, Endpoint, Stats, ToAddress};
 
 use crate::bus::lanes::{Message, Outgoing, make_lanes};
 use crate::bus::remote::RemoteBus;
 use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
 use crate::listener::ListenerGroups;
+use crate::listener::changes::{Changes, Listeners, Told};
+use crate::offload::Pool;
 use crate::placement::Placement;
 use crate::seat::Seat;
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
 use crate::shutdown::{Shutdown, Stage};
+use crate::stall;
 use crate::startup::{Abandoned, Startup};
 
 /// The shards of a program, before they are started.
@@ -52,8 +55,11 @@ pub struct Runtime {
 /// Shards that run. Dropping it lets them run on, with nobody to wait for them.
 pub struct Running {
     threads: Vec<JoinHandle<Result<Stats>>>,
+    /// `None` until the shards have started.
+    watchdog: Option<JoinHandle<()>>,
     startup: Arc<Startup>,
     shutdown: Arc<Shutdown>,
+    changes: Arc<Changes>,
     from_outside: Vec<Sender<Box<dyn Message>>>,
     config: Arc<Config>,
     started: Instant,
@@ -103,7 +109,10 @@ impl Runtime {
         let shards = self.config.placement().len();
         let startup = Arc::new(Startup::new(shards));
         let shutdown = Arc::new(Shutdown::new(shards));
-        let groups = Arc::new(ListenerGroups::default());
+        let groups = Arc::new(ListenerGroups::new(shards, false, Vec::new()));
+        let changes = Changes::new(shards, Arc::clone(&shutdown), Arc::clone(&startup), Arc::clone(&groups));
+        let changes = Arc::new(changes);
+        let pool = Arc::new(Pool::new(self.config.offload_threads()));
         let set_up = Arc::new(set_up);
         let started = Instant::now();
         let mut threads = Vec::with_capacity(shards);
@@ -118,6 +127,8 @@ impl Runtime {
                 startup: Arc::clone(&startup),
                 shutdown: Arc::clone(&shutdown),
                 groups: Arc::clone(&groups),
+                changes: Arc::clone(&changes),
+                pool: Arc::clone(&pool),
             };
             let (id, set_up) = (seat.id, Arc::clone(&set_up));
             match thread::Builder::new().name(id.to_string()).spawn(move || seat.occupy(&*set_up)) {
@@ -128,13 +139,24 @@ impl Runtime {
                 }
             }
         }
-        let running = Running { threads, startup, shutdown, from_outside, config: self.config, started };
+        let mut running =
+            Running { threads, watchdog: None, startup, shutdown, changes, from_outside, config: self.config, started };
         if let Err(Abandoned) = running.startup.wait_until_open() {
             running.shutdown.advance(Stage::Leaving);
             let failure = running.startup.take_failure();
             let joined = running.join();
             let unknown = || Error::Panicked("while the shards started, for a reason that nobody has told".to_owned());
             return Err(failure.or(joined.err()).unwrap_or_else(unknown));
+        }
+        if let Some(stall_after) = running.config.stall_after() {
+            match stall::watch(running.startup.take_pulses(), stall_after) {
+                Ok(watchdog) => running.watchdog = Some(watchdog),
+                Err(error) => {
+                    running.stop();
+                    running.join()?;
+                    return Err(Error::Spawn(error));
+                }
+            }
         }
         Ok(running)
     }
@@ -170,13 +192,51 @@ impl Running {
         RemoteBus::new(lanes, Arc::clone(&self.shutdown), self.started)
     }
 
+    /// Has every shard listen at `address`, and waits until they do: [`Listeners::listen`], from a thread that is no shard.
+    /// Gives the address, a port resolved.
+    ///
+    /// # Errors
+    ///
+    /// If the address is not understood, taken, or listened at already, or a shard fails, which is named: then none listens.
+    /// Also if the runtime has stopped.
+    pub fn listen<A: Acceptor>(
+        &self,
+        address: impl ToAddress,
+        make: impl Fn(&mut Shard<'_>) -> A + Send + Sync + 'static,
+    ) -> Result<Endpoint> {
+        self.wait_for(|listeners, told| listeners.listen(address, make, told))
+    }
+
+    /// Has every shard accept what is queued at `address` and close its listening socket there, and waits until they have:
+    /// [`Listeners::unlisten`], from a thread that is no shard. Connections stay.
+    ///
+    /// # Errors
+    ///
+    /// If no shard listens there, or the runtime has stopped.
+    pub fn unlisten(&self, address: impl ToAddress) -> Result<Endpoint> {
+        self.wait_for(|listeners, told| listeners.unlisten(address, told))
+    }
+
+    /// Adds and removes listeners without waiting. What it is told, it is told on shard 0.
+    pub fn listeners(&self) -> Listeners {
+        Listeners::new(Arc::clone(&self.changes), ShardId::new(0))
+    }
+
+    fn wait_for(&self, ask: impl FnOnce(Listeners, Told) -> Result<()>) -> Result<Endpoint> {
+        let (tell, told) = crossbeam_channel::bounded(1);
+        ask(self.listeners(), Box::new(move |_shard, result| drop(tell.send(result))))?;
+        // What would tell is dropped when the runtime ends.
+        told.recv().unwrap_or(Err(Error::Stopped))
+    }
+
     /// A handle by which other threads, one that waits for signals say, end the runtime.
     pub fn stop_handle(&self) -> StopHandle {
         StopHandle(Arc::clone(&self.shutdown))
     }
 
     /// Ends service in good order, within the configuration's `drain_timeout`: servers take what is queued and close, what
-    /// is being answered is finished, and quiet connections are closed with FIN. Returns at once.
+    /// is being answered is finished, quiet connections are closed with FIN, and what is offloaded is awaited. Returns at
+    /// once.
     pub fn drain(&self) {
         self.shutdown.advance(Stage::Draining);
     }
@@ -202,6 +262,13 @@ impl Running {
                     let error = Error::Shard { shard: ShardId::new(index), source: Box::new(error) };
                     failure.get_or_insert(error);
                 }
+            }
+        }
+        if let Some(watchdog) = self.watchdog {
+            // It need not wait for its next look to see that all have ended.
+            watchdog.thread().unpark();
+            if let Err(payload) = watchdog.join() {
+                failure.get_or_insert(Error::Panicked(panic_message(&*payload)));
             }
         }
         failure.map_or(Ok(report), Err)

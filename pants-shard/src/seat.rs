@@ -1,6 +1,6 @@
 //! The life of one shard's thread: it sets up, serves, and leaves when all do.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -12,11 +12,15 @@ use pants_engine::{Context, Engine, Stats};
 
 use crate::affinity;
 use crate::bus::Bus;
+use crate::bus::hand_off::Moves;
 use crate::bus::lanes::{Incoming, LaneEnds, Message, Outgoing};
 use crate::bus::request::Answers;
 use crate::config::Config;
 use crate::error::{Error, Result, panic_message};
-use crate::listener::{Declared, ListenerGroups};
+use crate::listener::ListenerGroups;
+use crate::listener::changes::Changes;
+use crate::listener::servers::{self, Servers};
+use crate::offload::{Offloader, Pool};
 use crate::placement::CpuId;
 use crate::shard::{Local, Shard};
 use crate::shard_id::ShardId;
@@ -34,6 +38,8 @@ pub(crate) struct Seat {
     pub(crate) startup: Arc<Startup>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) groups: Arc<ListenerGroups>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) pool: Arc<Pool>,
 }
 
 /// Why a shard does not come to serve.
@@ -83,6 +89,7 @@ impl Seat {
         // After a failure it is still open, and nobody would run what is sent, or deliver what is answered.
         local.bus.seal();
         engine.close_all();
+        local.changes.abandon();
         // Those that still wait for an answer learn that there will be none.
         local.bus.pending().abandon(&mut Shard::new(engine.context(), &local));
         // Connections that were under way are back.
@@ -104,23 +111,31 @@ impl Seat {
             affinity::pin(cpu).map_err(|source| Error::Pin { cpu, source })?;
         }
         let mut engine = Engine::with_options(self.config.engine_options())?;
+        self.startup.note_pulse(self.id, engine.pulse());
         let doorbells = self.startup.exchange_doorbells(self.id, engine.doorbell())?;
         self.shutdown.set_doorbells(doorbells.clone());
         let lanes = self.lanes.senders.into_iter().zip(doorbells);
         let lanes = lanes.map(|(sender, doorbell)| Outgoing { sender, doorbell }).collect();
+        let servers = Rc::new(RefCell::new(Servers::default()));
+        let bus = Bus::new(self.id, lanes, Moves::new(Arc::clone(&self.shutdown), Rc::clone(&servers)));
         let local = Rc::new(Local {
             id: self.id,
             cpu: self.cpu,
             started: self.started,
             shards: self.config.placement().len(),
-            bus: Bus::new(self.id, lanes, Arc::clone(&self.shutdown)),
+            offloader: Offloader::new(bus.clone(), self.pool),
+            awaits_offloaded: Cell::new(false),
+            bus,
             config: self.config,
             shutdown: Arc::clone(&self.shutdown),
             groups: self.groups,
-            declared: RefCell::new(Some(Declared::default())),
+            changes: self.changes,
+            servers,
             states: RefCell::new(HashMap::new()),
         });
-        engine.add_source(News::new(self.shutdown));
+        let seated = Rc::clone(&local);
+        let take_turn = move |context: &mut Context| seated.changes.take_turns(&mut Shard::new(context, &seated));
+        engine.add_source(News::new(self.shutdown, take_turn));
         engine.add_source(Incoming::new(self.lanes.receivers, Rc::clone(&local)));
         engine.add_source(Answers(Rc::clone(&local)));
 
@@ -130,10 +145,11 @@ impl Seat {
         self.startup.step();
 
         self.startup.wait_to_open(self.id)?;
-        let declared = local.declared.take().unwrap_or_default();
-        for server in declared.servers() {
-            engine.context().open(server)?;
-            if let Some(address) = engine.context().server_address(server) {
+        local.servers.borrow_mut().is_set_up = true;
+        let groups = local.servers.borrow().groups();
+        for group in groups {
+            servers::open(&mut Shard::new(engine.context(), &local), group)?;
+            if let Some(address) = local.groups.endpoint(group) {
                 self.startup.note_address(address);
             }
         }
@@ -154,7 +170,7 @@ fn serve_admin(engine: &mut Engine, local: &Rc<Local>, startup: &Startup) -> Res
 }
 
 /// Runs the engine until the runtime has ended.
-fn serve(engine: &mut Engine, local: &Local, lanes: &[Receiver<Box<dyn Message>>]) -> Result<()> {
+fn serve(engine: &mut Engine, local: &Rc<Local>, lanes: &[Receiver<Box<dyn Message>>]) -> Result<()> {
     let mut progress = Progress::Serving;
     engine.run_while(|context| {
         advance(&mut progress, context, local, lanes);
@@ -165,7 +181,7 @@ fn serve(engine: &mut Engine, local: &Local, lanes: &[Receiver<Box<dyn Message>>
 }
 
 /// Follows the runtime's stage, as far as this shard can.
-fn advance(progress: &mut Progress, context: &mut Context, local: &Local, lanes: &[Receiver<Box<dyn Message>>]) {
+fn advance(progress: &mut Progress, context: &mut Context, local: &Rc<Local>, lanes: &[Receiver<Box<dyn Message>>]) {
     let shutdown = &local.shutdown;
     // What is asked of one engine is meant for the runtime: a shard does not leave alone.
     if context.take_stop() {
@@ -174,18 +190,23 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Local, lanes:
     if *progress == Progress::Serving && context.is_draining() {
         shutdown.advance(Stage::Draining);
     }
-    if *progress == Progress::Serving && shutdown.stage() >= Stage::Draining {
+    // Connections on their way to other shards may come back; nothing leaves any more.
+    let complete = !local.bus.moves().any_under_way() || shutdown.stage() == Stage::Leaving;
+    if *progress == Progress::Serving && shutdown.stage() >= Stage::Draining && complete {
         *progress = Progress::Draining;
         local.groups.release_claims();
         context.drain(local.config.drain_timeout());
+        local.awaits_offloaded.set(true);
+        let late = Rc::clone(local);
+        context.defer(local.config.drain_timeout(), move |_| late.awaits_offloaded.set(false));
     }
     if *progress == Progress::Draining && shutdown.stage() >= Stage::Stopping {
         *progress = Progress::Stopping;
+        local.awaits_offloaded.set(false);
         context.drain(Duration::ZERO);
     }
-    // A connection that is under way may come back, to be drained here.
-    let drained = context.is_drained() && !local.bus.moves().any_under_way();
-    if matches!(*progress, Progress::Draining | Progress::Stopping) && drained {
+    let awaits_offloaded = local.awaits_offloaded.get() && local.bus.has_offloaded();
+    if matches!(*progress, Progress::Draining | Progress::Stopping) && context.is_drained() && !awaits_offloaded {
         *progress = Progress::Drained;
         shutdown.arrive_drained();
     }
@@ -202,7 +223,7 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Local, lanes:
 }
 
 /// Runs `f`, and makes an error of its panic.
-fn guarded<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(crate) fn guarded<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| Err(Error::Panicked(panic_message(&*payload))))
 }
 

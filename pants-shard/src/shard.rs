@@ -1,7 +1,7 @@
 //! One shard, as its set-up, its timers and the messages to it see it.
 
 use std::any::{Any, TypeId};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
@@ -10,10 +10,16 @@ use std::time::{Duration, Instant};
 
 use pants_engine::{Acceptor, Context, ServerKey, ServerOptions, TimerKey, ToAddress};
 
+use crate::balance::leveller::{Leveller, Movable};
 use crate::bus::Bus;
+use crate::bus::request::Unanswered;
 use crate::config::Config;
-use crate::error::{Error, Result};
-use crate::listener::{Declared, ListenerGroups};
+use crate::error::Result;
+use crate::listener::builder::ListenerBuilder;
+use crate::listener::changes::{Changes, Listeners};
+use crate::listener::servers::Servers;
+use crate::listener::{GroupId, ListenerGroups};
+use crate::offload::{OffloadError, Offloader};
 use crate::placement::CpuId;
 use crate::shard_id::ShardId;
 use crate::shutdown::{Shutdown, Stage};
@@ -34,11 +40,14 @@ pub(crate) struct Local {
     pub(crate) started: Instant,
     pub(crate) shards: usize,
     pub(crate) bus: Bus,
+    pub(crate) offloader: Offloader,
+    /// A drain waits for what is offloaded.
+    pub(crate) awaits_offloaded: Cell<bool>,
     pub(crate) config: Arc<Config>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) groups: Arc<ListenerGroups>,
-    /// `None` once set-up is over.
-    pub(crate) declared: RefCell<Option<Declared>>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) servers: Rc<RefCell<Servers>>,
     pub(crate) states: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
 }
 
@@ -49,6 +58,11 @@ impl<'a> Shard<'a> {
 
     pub(crate) fn local(&self) -> &'a Rc<Local> {
         self.local
+    }
+
+    /// What keeps the connections of this group spread over the shards.
+    pub(crate) fn leveller(&self, group: GroupId) -> Option<Rc<Leveller>> {
+        self.local.servers.borrow().leveller(group)
     }
 
     /// Which shard this is.
@@ -64,6 +78,44 @@ impl<'a> Shard<'a> {
     /// The way to the other shards, for handlers to keep.
     pub fn bus(&self) -> Bus {
         self.local.bus.clone()
+    }
+
+    /// The way to the helper threads, for handlers to keep.
+    pub fn offloader(&self) -> Offloader {
+        self.local.offloader.clone()
+    }
+
+    /// Runs `work`, which may block, on a helper thread, and gives what it returns to `then` on this shard; see
+    /// [`Offloader::offload`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Offloader::offload`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_shard::{Config, Runtime, Shards};
+    ///
+    /// let config = Config::builder().shards("1".parse::<Shards>()?).build()?;
+    /// Runtime::new(config)?.run(|shard| {
+    ///     let asked = shard.offload(|| std::fs::read_to_string("Cargo.toml"), |shard, answer| {
+    ///         let text = answer.expect("the work does not panic").expect("the file is there");
+    ///         assert!(text.starts_with("[package]"));
+    ///         shard.stop();
+    ///     });
+    ///     assert!(asked.is_ok());
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn offload<T, W, R>(&self, work: W, then: R) -> Result<(), OffloadError<(W, R)>>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+        R: FnOnce(&mut Shard<'_>, Result<T, Unanswered>) + 'static,
+    {
+        self.local.offloader.offload(work, then)
     }
 
     /// The runtime's configuration.
@@ -94,26 +146,44 @@ impl<'a> Shard<'a> {
     ///
     /// # Errors
     ///
-    /// If the address is not understood or taken, the options contradict each other, or set-up is over.
+    /// If the address is not understood or taken, the options contradict each other, or set-up is over: then
+    /// [`listeners`](Self::listeners) adds servers, on all shards.
     pub fn listen_with(
         &mut self,
         address: impl ToAddress,
         options: ServerOptions,
         acceptor: impl Acceptor,
     ) -> Result<ServerKey> {
-        let address = address.to_address().map_err(pants_engine::Error::from)?;
-        let share = self.local.config.share_port();
-        let options = ServerOptions { reuse_port: options.reuse_port || share || self.local.shards > 1, ..options };
-        let mut declared = self.local.declared.borrow_mut();
-        let declared = declared.as_mut().ok_or(Error::LateListen)?;
-        let (listener, key) = self.local.groups.bind(self.context, declared, address, share, options, acceptor)?;
-        self.local.bus.moves().note_server(listener, key);
-        Ok(key)
+        self.listener(address).options(options).listen(acceptor)
+    }
+
+    /// As [`listen_with`](Self::listen_with) with the configuration's options, for handlers that can move to other shards.
+    ///
+    /// # Errors
+    ///
+    /// As [`listen_with`](Self::listen_with).
+    pub fn listen_movable<A>(&mut self, address: impl ToAddress, acceptor: A) -> Result<ServerKey>
+    where
+        A: Acceptor,
+        A::Handler: Movable,
+    {
+        self.listener(address).listen_movable(acceptor)
+    }
+
+    /// Begins to declare a server of which more is to be said.
+    pub fn listener(&mut self, address: impl ToAddress) -> ListenerBuilder<'_, 'a> {
+        let address = address.to_address().map_err(pants_engine::Error::from);
+        ListenerBuilder::new(self, address)
     }
 
     /// Whether the runtime drains, or has stopped.
     pub fn is_draining(&self) -> bool {
         self.local.shutdown.stage() >= Stage::Draining
+    }
+
+    /// Adds and removes listeners of all shards after set-up. What it is told, it is told on this shard.
+    pub fn listeners(&self) -> Listeners {
+        Listeners::new(Arc::clone(&self.local.changes), self.local.id)
     }
 
     /// The program's own state of type `T` on this shard, made by `T::default()` when first asked for. Work that comes from

@@ -76,7 +76,7 @@ impl Shutdown {
     }
 
     /// Has every shard look at the stage and the visitors again, be it asleep or about to sleep.
-    fn announce(&self) {
+    pub(crate) fn announce(&self) {
         // After the change and before the ring: whoever sees the count sees the change, and whoever is woken sees the count.
         self.news.fetch_add(1, Ordering::SeqCst);
         for doorbell in self.doorbells() {
@@ -142,26 +142,31 @@ impl Drop for Visit<'_> {
     }
 }
 
-/// Keeps a shard from sleeping over a change of the stage, or over the end of a visit that it waits for.
-#[derive(Debug)]
-pub(crate) struct News {
+/// Keeps a shard from sleeping over a change of the stage, over the end of a visit that it waits for, and over its step of
+/// what all shards do in turn.
+pub(crate) struct News<F> {
     shutdown: Arc<Shutdown>,
     seen: usize,
+    /// Takes the shard's step, if it is its.
+    take_turn: F,
 }
 
-impl News {
-    pub(crate) fn new(shutdown: Arc<Shutdown>) -> Self {
-        Self { shutdown, seen: 0 }
+impl<F: FnMut(&mut Context)> News<F> {
+    pub(crate) fn new(shutdown: Arc<Shutdown>, take_turn: F) -> Self {
+        Self { shutdown, seen: 0, take_turn }
     }
 }
 
-impl Source for News {
+impl<F: FnMut(&mut Context)> Source for News<F> {
     fn is_empty(&self) -> bool {
         self.shutdown.news.load(Ordering::SeqCst) == self.seen
     }
 
-    fn drain(&mut self, _context: &mut Context, _budget: usize) -> usize {
-        self.seen = self.shutdown.news.load(Ordering::SeqCst);
+    fn drain(&mut self, context: &mut Context, _budget: usize) -> usize {
+        let news = self.shutdown.news.load(Ordering::SeqCst);
+        if std::mem::replace(&mut self.seen, news) != news {
+            (self.take_turn)(context);
+        }
         0
     }
 }
@@ -191,7 +196,7 @@ mod tests {
     }
 
     /// What a shard with this source does when it wakes.
-    fn look(news: &mut News) {
+    fn look(news: &mut News<impl FnMut(&mut Context)>) {
         let mut engine = Engine::new().unwrap();
         news.drain(engine.context(), 1);
     }
@@ -199,7 +204,7 @@ mod tests {
     #[test]
     fn a_shard_does_not_sleep_over_a_change_of_the_stage_or_the_end_of_a_visit() {
         let shutdown = Arc::new(Shutdown::new(1));
-        let mut news = News::new(Arc::clone(&shutdown));
+        let mut news = News::new(Arc::clone(&shutdown), |_context| {});
         let visit = shutdown.visit().unwrap();
         assert!(news.is_empty());
         shutdown.advance(Stage::Emptying);
@@ -213,7 +218,7 @@ mod tests {
     #[test]
     fn a_visit_after_the_end_is_refused_and_nobody_looks_up_for_it() {
         let shutdown = Arc::new(Shutdown::new(1));
-        let mut news = News::new(Arc::clone(&shutdown));
+        let mut news = News::new(Arc::clone(&shutdown), |_context| {});
         shutdown.advance(Stage::Sealing);
         look(&mut news);
         assert!(shutdown.visit().is_none());

@@ -6,7 +6,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use pants_engine::{Doorbell, Endpoint};
+use pants_engine::{Doorbell, Endpoint, Pulse};
 
 use crate::error::Error;
 use crate::shard_id::ShardId;
@@ -23,6 +23,8 @@ struct State {
     step: usize,
     /// One for each shard whose engine is made, by shard.
     doorbells: Vec<Option<Doorbell>>,
+    /// One for each shard whose engine is made, by shard.
+    pulses: Vec<Option<Pulse>>,
     addresses: Vec<Endpoint>,
     admin: Option<Endpoint>,
     failed: bool,
@@ -35,7 +37,7 @@ pub(crate) struct Abandoned;
 
 impl Startup {
     pub(crate) fn new(shards: usize) -> Self {
-        let state = State { doorbells: vec![None; shards], ..State::default() };
+        let state = State { doorbells: vec![None; shards], pulses: vec![None; shards], ..State::default() };
         Self { shards, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -45,6 +47,16 @@ impl Startup {
         self.changed.notify_all();
         let state = self.wait_until(|state| state.doorbells.iter().all(Option::is_some))?;
         Ok(state.doorbells.iter().flatten().cloned().collect())
+    }
+
+    /// Notes what shows what a shard is at.
+    pub(crate) fn note_pulse(&self, shard: ShardId, pulse: Pulse) {
+        self.lock().pulses[shard.index()] = Some(pulse);
+    }
+
+    /// The pulses of all shards, by shard, once they have started.
+    pub(crate) fn take_pulses(&self) -> Vec<Pulse> {
+        std::mem::take(&mut self.lock().pulses).into_iter().flatten().collect()
     }
 
     /// Waits for a shard's turn to set up.
@@ -86,6 +98,11 @@ impl Startup {
         if !state.addresses.contains(&address) {
             state.addresses.push(address);
         }
+    }
+
+    /// No server listens there any more.
+    pub(crate) fn forget_address(&self, address: &Endpoint) {
+        self.lock().addresses.retain(|known| known != address);
     }
 
     pub(crate) fn addresses(&self) -> Vec<Endpoint> {

@@ -16,7 +16,7 @@ use crate::options::{ConnectionOptions, ServerOptions};
 #[derive(Debug)]
 pub(crate) struct Server {
     /// A Unix socket's, which goes with the server. Before `socket`, as [`SocketFile`] wants it.
-    _file: Option<SocketFile>,
+    pub(crate) file: Option<SocketFile>,
     pub(crate) socket: Socket,
     pub(crate) address: Endpoint,
     pub(crate) options: ServerOptions,
@@ -34,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) ready: bool,
     /// Descriptors have run out; a timer ends the pause.
     pub(crate) paused: bool,
+    /// Closes when what is queued has been accepted.
+    pub(crate) retiring: bool,
     shortage: Shortage,
 }
 
@@ -66,7 +68,7 @@ impl Server {
         let connection_options = Rc::new(options.connection.clone());
         let shortage = Shortage { spare: open_spare(), ..Shortage::default() };
         Self {
-            _file: file,
+            file,
             socket,
             address,
             options,
@@ -77,6 +79,7 @@ impl Server {
             announced: false,
             ready: false,
             paused: false,
+            retiring: false,
             shortage,
         }
     }

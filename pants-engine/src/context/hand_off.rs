@@ -1,6 +1,5 @@
 //! The context's part for connections that come from other engines.
 
-use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use crate::channel::state::CloseReason;
@@ -154,12 +153,5 @@ impl Context {
         self.new_handlers.push((key, handler));
         self.schedule(key);
         Ok(key)
-    }
-
-    /// Stops watching a connection's socket, which lives on elsewhere.
-    pub(crate) fn unwatch(&self, slot: &ConnectionSlot) {
-        if let Err(error) = self.registrar.deregister(slot.stream.transport.socket().as_fd()) {
-            tracing::error!(%error, "a connection that has left is still watched");
-        }
     }
 }

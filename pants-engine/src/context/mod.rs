@@ -22,6 +22,7 @@ use crate::handler::Handler;
 use crate::key::{ConnectionKey, Key, TimerKey};
 use crate::options::EngineOptions;
 use crate::poll::Registrar;
+use crate::pulse::Heart;
 use crate::remote::Remote;
 use crate::slab::Slab;
 use crate::slots::{Channel, Drain, Task};
@@ -55,6 +56,8 @@ pub struct Context {
     pub(crate) hand_off_errors: HashMap<Key, HandOffError>,
     /// Whose callback runs, unless the outbox is open to a connection: then it is that.
     pub(crate) running: Running,
+    /// Shows other threads what runs.
+    pub(crate) heart: Heart,
     pub(crate) stopping: bool,
     /// Every channel is being closed: no new ones.
     pub(crate) closing_all: bool,
@@ -93,6 +96,7 @@ impl Context {
             departures: HashMap::new(),
             hand_off_errors: HashMap::new(),
             running: Running::Nobody,
+            heart: Heart::new(),
             stopping: false,
             closing_all: false,
             drain: None,
@@ -148,7 +152,7 @@ impl Context {
 
     /// What the engine has done so far.
     pub fn stats(&self) -> Stats {
-        Stats { timers_pending: self.timers.len() as u64, ..self.stats }
+        Stats { timers_pending: self.timers.len() as u64, stalls: self.heart.stalls(), ..self.stats }
     }
 
     /// A handle to this engine that other threads can use.

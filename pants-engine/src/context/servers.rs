@@ -6,12 +6,14 @@ use crate::balance::{Balancer, Newcomer};
 use crate::channel::server::Server;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::handler::Acceptor;
+use crate::handler::{Acceptor, AnyAcceptor};
 use crate::key::{ConnectionKey, ServerKey};
 use crate::net::address::{Address, ToAddress};
 use crate::net::endpoint::Endpoint;
 use crate::net::socket::{Bound, Socket};
+use crate::net::unix::SocketFile;
 use crate::options::ServerOptions;
+use crate::pulse::Activity;
 use crate::slots::{Channel, ServerSlot, Task};
 
 impl Context {
@@ -65,8 +67,11 @@ impl Context {
         configured.map_err(|source| Error::Listen { address: bound.local.clone().into(), source })?;
         self.attendants += usize::from(options.attendant);
         let server = Server::new(bound, options);
-        let slot = ServerSlot::new(server, Box::new(acceptor));
-        Ok(ServerKey(self.channels.insert(Channel::Server(Box::new(slot)))))
+        let acceptor: Box<dyn AnyAcceptor> = Box::new(acceptor);
+        let name = Activity::Acceptor(acceptor.type_name());
+        let key = self.channels.insert(Channel::Server(Box::new(ServerSlot::new(server, acceptor))));
+        self.heart.name(key, name);
+        Ok(ServerKey(key))
     }
 
     /// Takes over a stream socket that is bound already: one that was inherited, or made with options that pants does not
@@ -222,12 +227,51 @@ impl Context {
         self.timers.insert_next_turn(Task::CloseServer(key.0));
     }
 
+    /// Accepts what waits in a server's queue, and then closes it as [`close_server`](Self::close_server) does: at once, or
+    /// where `max_connections` is reached, as places become free. A stale key does nothing.
+    ///
+    /// What comes between the last `accept` and the close, and what has not finished its handshake, is reset, unless other
+    /// sockets share the port and `net.ipv4.tcp_migrate_req` is set (ip-sysctl).
+    pub fn retire_server(&mut self, key: ServerKey) {
+        let Some(Channel::Server(slot)) = self.channels.get_mut(key.0) else { return };
+        slot.server.retiring = true;
+        // An edge for what is queued has come long ago, perhaps.
+        slot.server.ready = true;
+        self.schedule(key.0);
+    }
+
+    /// Says whether a Unix server removes its socket's file when it closes. It does where it has made the file, and does not
+    /// where the socket was adopted; a process that goes on with another's socket takes over the file too, and the
+    /// other leaves it. For a server without a file this does nothing.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such server, or the file that it is to remove is not there.
+    pub fn remove_file_on_close(&mut self, key: ServerKey, removes: bool) -> Result<()> {
+        let Some(Channel::Server(slot)) = self.channels.get_mut(key.0) else { return Err(Error::NoServer) };
+        let server = &mut slot.server;
+        match &server.address {
+            Endpoint::Path(path) if removes && server.file.is_none() => {
+                server.file = Some(SocketFile::found(path).map_err(Error::Adopt)?);
+            }
+            _ if !removes => server.file.take().into_iter().for_each(SocketFile::leave),
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Where a server listens: the port it was given, if it asked for port 0.
     pub fn server_address(&self, key: ServerKey) -> Option<Endpoint> {
         match self.channels.get(key.0) {
             Some(Channel::Server(slot)) => Some(slot.server.address.clone()),
             _ => None,
         }
+    }
+
+    /// The engine's servers, in no particular order. Takes time in proportion to the engine's channels.
+    pub fn servers(&self) -> impl Iterator<Item = ServerKey> {
+        let servers = self.channels.iter().filter(|(_, channel)| matches!(channel, Channel::Server(_)));
+        servers.map(|(key, _)| ServerKey(key))
     }
 
     /// The connections of a server that are open now, in no particular order. Takes time in proportion to the engine's

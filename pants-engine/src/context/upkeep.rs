@@ -13,6 +13,16 @@ use crate::limits;
 use crate::slots::{Channel, ConnectionSlot, ServerSlot, Task};
 
 impl Context {
+    /// Notes whose callback comes now.
+    pub(crate) fn enter(&mut self, running: Running) {
+        self.running = running;
+        match running {
+            Running::Connection(key) | Running::Server(key) | Running::Datagram(key) => self.heart.enter_channel(key),
+            Running::Timer(_) => self.heart.enter_timer(),
+            Running::Nobody => {}
+        }
+    }
+
     /// Refuses new channels while all are being closed.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.closing_all { Err(Error::Stopping) } else { Ok(()) }

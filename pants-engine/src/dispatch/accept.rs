@@ -1,6 +1,7 @@
 //! The dispatcher's part for servers: accepting, the shortage of descriptors, closing.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use rustix::io::Errno;
@@ -16,6 +17,7 @@ use crate::key::{Key, ServerKey};
 use crate::limits;
 use crate::net::endpoint::Endpoint;
 use crate::net::socket::Socket;
+use crate::pulse::Activity;
 use crate::slots::{Channel, ConnectionSlot, Task};
 
 impl Dispatcher {
@@ -42,7 +44,8 @@ impl Dispatcher {
             }
             if !slot.server.wants_accept() {
                 let emptied = slot.server.passive || !(slot.server.ready && slot.server.open);
-                if draining && emptied && !slot.server.options.attendant {
+                let drains = draining && !slot.server.options.attendant;
+                if (drains || slot.server.retiring) && emptied {
                     self.close_server(key);
                 }
                 return;
@@ -62,7 +65,7 @@ impl Dispatcher {
         let Some(slot) = self.context.server_slot(key) else { return };
         slot.server.announced = true;
         let address = slot.server.address.clone();
-        self.context.running = Running::Server(key);
+        self.context.enter(Running::Server(key));
         self.with_acceptor(key, |acceptor| acceptor.on_listen(&address));
         self.context.running = Running::Nobody;
     }
@@ -106,7 +109,7 @@ impl Dispatcher {
 
     /// Makes a connection of an accepted socket, if the acceptor wants it.
     fn admit(&mut self, key: Key, socket: Socket, peer: Endpoint) {
-        self.context.running = Running::Server(key);
+        self.context.enter(Running::Server(key));
         let handler = self.with_acceptor(key, |acceptor| acceptor.on_accept(peer.clone())).flatten();
         self.context.running = Running::Nobody;
         let Some(handler) = handler else {
@@ -122,6 +125,7 @@ impl Dispatcher {
             Ok(connection) => connection,
             Err(error) => return self.complain(key, Errno::from_io_error(&error).unwrap_or(Errno::NOMEM)),
         };
+        self.context.heart.name(connection, Activity::Handler((*handler).type_name()));
         self.handlers.insert(connection, handler);
         if self.context.server_slot(key).is_some_and(|slot| slot.count_connection(1)) {
             self.context.schedule(key);
@@ -130,7 +134,7 @@ impl Dispatcher {
         if self.context.drain.is_some() {
             self.context.schedule(connection);
         }
-        self.context.running = Running::Connection(connection);
+        self.context.enter(Running::Connection(connection));
         self.call(connection, crate::handler::Handler::on_connect);
         self.settle(connection);
         self.context.flush_outbox();
@@ -166,7 +170,7 @@ impl Dispatcher {
         }
         let error = Error::Accept { address: slot.server.address.clone().into(), source: io::Error::from(errno) };
         tracing::warn!("{error}; the server goes on");
-        self.context.running = Running::Server(key);
+        self.context.enter(Running::Server(key));
         self.with_acceptor(key, |acceptor| acceptor.on_error(&error));
         self.context.running = Running::Nobody;
     }
@@ -180,8 +184,11 @@ impl Dispatcher {
             self.admit(key, socket, peer);
         }
         if let Some(Channel::Server(slot)) = self.context.remove_channel(key) {
+            if slot.server.open {
+                self.context.registrar.deregister(slot.server.socket.as_fd());
+            }
             let Some(mut acceptor) = slot.acceptor else { return };
-            self.context.running = Running::Server(key);
+            self.context.enter(Running::Server(key));
             acceptor.on_close();
             self.context.running = Running::Nobody;
         }

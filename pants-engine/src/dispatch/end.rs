@@ -23,7 +23,7 @@ impl Dispatcher {
         let Some(slot) = self.context.connection_slot(key) else { return };
         let expired = slot.stream.next_deadline().filter(|(tick, _)| *tick <= now);
         let Some((_, expiry)) = expired else { return self.context.rearm(key) };
-        self.context.running = Running::Connection(key);
+        self.context.enter(Running::Connection(key));
         match expiry {
             Expiry::Connect => {
                 let error = self.context.connect_timed_out(key);
@@ -100,7 +100,7 @@ impl Dispatcher {
         for key in keys {
             match self.context.channels.get(key) {
                 Some(Channel::Connection(_)) => {
-                    self.context.running = Running::Connection(key);
+                    self.context.enter(Running::Connection(key));
                     self.doom(key, CloseReason::Stopped);
                     self.settle(key);
                     self.context.running = Running::Nobody;

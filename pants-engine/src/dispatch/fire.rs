@@ -25,7 +25,7 @@ impl Dispatcher {
         let Some(task) = self.context.timers.get_mut(timer) else { return };
         let task = mem::replace(task, Task::Running);
         self.context.stats.timers_fired += 1;
-        self.context.running = Running::Timer(timer);
+        self.context.enter(Running::Timer(timer));
         match task {
             Task::Once(run) => {
                 self.context.timers.remove(timer);
@@ -98,7 +98,7 @@ impl Dispatcher {
     fn run_handler_timer(&mut self, timer: TimerKey, task: HandlerTask) {
         let key = task.connection;
         self.context.forget_handler_timer(key, timer);
-        self.context.running = Running::Connection(key);
+        self.context.enter(Running::Connection(key));
         if self.context.connection_slot(key).is_some_and(|slot| !slot.ended && slot.stream.doomed().is_none()) {
             self.call(key, task.run);
         }

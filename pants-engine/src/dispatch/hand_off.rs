@@ -1,5 +1,7 @@
 //! The dispatcher's part for connections that leave for another engine, or have come from one.
 
+use std::os::fd::AsFd;
+
 use crate::channel::state::Flags;
 use crate::dispatch::Dispatcher;
 use crate::hand_off::LeftBehind;
@@ -11,7 +13,7 @@ impl Dispatcher {
     pub(super) fn depart(&mut self, key: Key) {
         let Some(departure) = self.context.departures.remove(&key) else { return };
         let Some(slot) = self.context.release(key) else { return };
-        self.context.unwatch(&slot);
+        self.context.registrar.deregister(slot.stream.transport.socket().as_fd());
         let Some(handler) = self.handlers.remove(key) else { return };
         self.context.stats.connections_handed_out += 1;
         let left_behind = LeftBehind { handler, server: slot.server };

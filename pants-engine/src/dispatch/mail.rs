@@ -15,7 +15,7 @@ use crate::slots::Channel;
 impl Dispatcher {
     /// Does for a datagram channel all that its state allows: closes, flushes, reads.
     pub(crate) fn drive_datagrams(&mut self, key: Key) {
-        self.context.running = Running::Datagram(key);
+        self.context.enter(Running::Datagram(key));
         if self.settle_datagrams(key) && self.flush_datagrams(key) && self.read_datagrams(key) {
             self.tell_datagrams_of_shutdown(key);
         }

@@ -23,6 +23,7 @@ use crate::handlers::Handlers;
 use crate::key::Key;
 use crate::limits;
 use crate::poll::Readiness;
+use crate::pulse::Activity;
 use crate::slots::Channel;
 
 pub(crate) struct Dispatcher {
@@ -45,9 +46,11 @@ impl Dispatcher {
     /// Takes over the handlers of channels that callbacks have begun. Needed before their channels are driven.
     pub(crate) fn take_new_handlers(&mut self) {
         for (key, handler) in self.context.new_handlers.drain(..) {
+            self.context.heart.name(key, Activity::Handler((*handler).type_name()));
             self.handlers.insert(key, handler);
         }
         for (key, handler) in self.context.new_datagram_handlers.drain(..) {
+            self.context.heart.name(key, Activity::Handler((*handler).type_name()));
             self.datagram_handlers.insert(key, handler);
         }
     }
@@ -55,7 +58,8 @@ impl Dispatcher {
     /// Acts on an event. One for a channel that is gone, even since this batch was fetched, reaches nobody.
     #[inline]
     pub(crate) fn handle_event(&mut self, key: Key, readiness: Readiness) {
-        let Context { channels, clock, stats, outbox, .. } = &mut self.context;
+        let Context { channels, clock, stats, outbox, heart, .. } = &mut self.context;
+        heart.enter_channel(key);
         let Some(Channel::Connection(slot)) = channels.get_mut(key) else {
             return self.handle_other_event(key, readiness);
         };
@@ -153,7 +157,7 @@ impl Dispatcher {
     #[inline(never)]
     pub(crate) fn drive(&mut self, key: Key) {
         self.context.outbox.shut();
-        self.context.running = Running::Connection(key);
+        self.context.enter(Running::Connection(key));
         self.context.flush_outbox();
         if self.finish_connecting(key) && self.flush(key) && self.read(key) {
             self.after_read(key);
@@ -261,7 +265,7 @@ impl Dispatcher {
     /// The peer has sent FIN.
     #[inline(never)]
     fn end_input(&mut self, key: Key) {
-        self.context.running = Running::Connection(key);
+        self.context.enter(Running::Connection(key));
         self.call(key, Handler::on_end);
     }
 

@@ -20,6 +20,7 @@ use crate::key::{ConnectionKey, DatagramKey, ServerKey};
 use crate::net::address::ToAddress;
 use crate::options::EngineOptions;
 use crate::poll::Poller;
+use crate::pulse::Pulse;
 use crate::remote::Remote;
 
 /// A single-threaded event loop with its channels and timers.
@@ -129,6 +130,11 @@ impl Engine {
     /// What wakes this engine when a [`Source`] has been filled.
     pub fn doorbell(&self) -> Doorbell {
         self.doorbell.clone()
+    }
+
+    /// Shows other threads what this engine is at.
+    pub fn pulse(&self) -> Pulse {
+        self.dispatcher.context.heart.pulse()
     }
 
     /// Adds a source of work. It is drained in every turn, and looked at before every sleep.

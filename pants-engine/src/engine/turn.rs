@@ -33,6 +33,7 @@ impl Engine {
         let context = &mut self.dispatcher.context;
         context.clock.read();
         context.stats.turns += 1;
+        context.heart.begin_turn(context.stats.turns);
         context.timers.begin_turn();
         self.turn = Turn {
             sources_due,
@@ -44,6 +45,8 @@ impl Engine {
         while let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.phases())) {
             self.dispatcher.contain(&*payload);
         }
+        let context = &self.dispatcher.context;
+        context.heart.end_turn(context.stats.turns);
         Ok(())
     }
 
@@ -61,6 +64,7 @@ impl Engine {
         if !self.turn.sources_due {
             return;
         }
+        self.dispatcher.context.heart.enter_messages();
         while let Some(source) = self.sources.0.get_mut(self.turn.source) {
             // More than one call means that a message has panicked; that must not let the source past its budget.
             self.turn.source_calls += 1;

@@ -42,6 +42,23 @@ impl SocketFile {
     }
 }
 
+impl SocketFile {
+    /// The file at `path`, which another process has made and leaves to this one.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub(crate) fn found(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+    }
+
+    /// Leaves the file where it is.
+    pub(crate) fn leave(mut self) {
+        // Nothing is at the empty path.
+        self.path = PathBuf::new();
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {

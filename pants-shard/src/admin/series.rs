@@ -73,6 +73,9 @@ pub(super) const SERIES: &[Series] = &[
         |m| count(m.stats.cycle_ticks_skipped),
     ),
     counter("panics_total", "Callbacks that have panicked.", |m| count(m.stats.panics)),
+    counter("stalls_total", "Turns of the event loop that have lasted longer than the watchdog allows.", |m| {
+        count(m.stats.stalls)
+    }),
     counter("messages_total", "Items delivered to the shard from other threads.", |m| count(m.stats.messages)),
     counter("bus_sent_total", "Messages sent to shards over the bus.", |m| sum(&m.bus.sent)),
     counter("bus_received_total", "Messages from shards over the bus.", |m| sum(&m.bus.received)),

@@ -7,11 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pants_engine::{Connection, Context, Detached, HandOffError, Handler, LeftBehind, ServerKey};
+use pants_engine::{Connection, Context, Detached, HandOffError, Handler, LeftBehind};
 
 use super::request::Unanswered;
 use super::{Bus, SendError};
-use crate::listener::ListenerId;
+use crate::listener::GroupId;
+use crate::listener::servers::Servers;
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
 use crate::shutdown::{Shutdown, Stage};
@@ -21,15 +22,15 @@ pub(crate) struct Moves {
     shutdown: Arc<Shutdown>,
     /// Connections that have left and not arrived yet.
     under_way: Cell<usize>,
-    /// Which server belongs to which listener.
-    servers: RefCell<Vec<(ListenerId, ServerKey)>>,
+    /// Which of this shard's servers belongs to which group.
+    servers: Rc<RefCell<Servers>>,
 }
 
 /// A connection that both ends can reach until one has it.
 type Parcel = Arc<Mutex<Option<Detached>>>;
 
 /// Counts a move until it has ended.
-struct UnderWay(Bus);
+pub(crate) struct UnderWay(Bus);
 
 impl Bus {
     /// Has `connection` go on at `shard`, after the present callback: with its socket, the bytes that are not read or not
@@ -100,21 +101,27 @@ impl Bus {
         F: FnOnce(&mut Shard<'_>) -> H + Send + 'static,
         H: Handler,
     {
-        let Some(lane) = self.0.lanes.get(shard.index()) else { return Err(SendError::NoSuchShard(make)) };
-        if self.0.sealed.get() || self.0.moves.shutdown.stage() >= Stage::Draining {
-            return Err(SendError::Stopped(make));
-        }
-        if lane.is_full() || self.0.pending.is_full(shard) {
-            return Err(SendError::Full(make));
-        }
+        let make = self.check_move(shard, make)?;
         if !connection.can_detach() {
             return Err(SendError::CannotLeave(make));
         }
-        let under_way = UnderWay::begin(self.clone());
+        let under_way = UnderWay::begin(self);
         connection.detach(move |context, connection, left_behind| {
             under_way.send(context, shard, connection, left_behind, make);
         });
         Ok(())
+    }
+
+    /// Gives back what could not leave for `shard` now, and why.
+    pub(crate) fn check_move<T>(&self, shard: ShardId, leaves: T) -> Result<T, SendError<T>> {
+        let Some(lane) = self.0.lanes.get(shard.index()) else { return Err(SendError::NoSuchShard(leaves)) };
+        if self.0.sealed.get() || self.0.moves.shutdown.stage() >= Stage::Draining {
+            return Err(SendError::Stopped(leaves));
+        }
+        if lane.is_full() || self.0.pending.is_full(shard) {
+            return Err(SendError::Full(leaves));
+        }
+        Ok(leaves)
     }
 
     pub(crate) fn moves(&self) -> &Moves {
@@ -123,34 +130,21 @@ impl Bus {
 }
 
 impl Moves {
-    pub(crate) fn new(shutdown: Arc<Shutdown>) -> Self {
-        Self { shutdown, under_way: Cell::new(0), servers: RefCell::default() }
+    pub(crate) fn new(shutdown: Arc<Shutdown>, servers: Rc<RefCell<Servers>>) -> Self {
+        Self { shutdown, under_way: Cell::new(0), servers }
     }
 
     /// Whether a connection is neither here nor there.
     pub(crate) fn any_under_way(&self) -> bool {
         self.under_way.get() > 0
     }
-
-    /// Notes that this shard's part of a listener is `server`.
-    pub(crate) fn note_server(&self, listener: ListenerId, server: ServerKey) {
-        self.servers.borrow_mut().push((listener, server));
-    }
-
-    fn listener(&self, server: ServerKey) -> Option<ListenerId> {
-        self.servers.borrow().iter().find(|known| known.1 == server).map(|known| known.0)
-    }
-
-    pub(crate) fn server(&self, listener: ListenerId) -> Option<ServerKey> {
-        self.servers.borrow().iter().find(|known| known.0 == listener).map(|known| known.1)
-    }
 }
 
 impl UnderWay {
-    fn begin(bus: Bus) -> Self {
+    pub(crate) fn begin(bus: &Bus) -> Self {
         let count = &bus.0.moves.under_way;
         count.set(count.get() + 1);
-        Self(bus)
+        Self(bus.clone())
     }
 
     /// Sends what has just left its engine.
@@ -160,13 +154,13 @@ impl UnderWay {
         H: Handler,
     {
         let bus = self.0.clone();
-        let listener = left_behind.server().and_then(|server| bus.0.moves.listener(server));
+        let group = left_behind.server().and_then(|server| bus.0.moves.servers.borrow().group_of(server));
         let parcel: Parcel = Arc::new(Mutex::new(Some(connection)));
         let left_behind = Rc::new(Cell::new(Some(left_behind)));
         let (there, here) = (Arc::clone(&parcel), (Arc::clone(&parcel), Rc::clone(&left_behind)));
         let sent = bus.request(
             to,
-            move |shard| take_over(shard, listener, &there, make),
+            move |shard| take_over(shard, group, &there, make),
             move |shard, answer| {
                 // Until here it counts.
                 let _under_way = self;
@@ -195,12 +189,7 @@ impl Drop for UnderWay {
 }
 
 /// On the target: takes what has come, unless there is a reason not to.
-fn take_over<F, H>(
-    shard: &mut Shard<'_>,
-    listener: Option<ListenerId>,
-    parcel: &Parcel,
-    make: F,
-) -> Result<(), HandOffError>
+fn take_over<F, H>(shard: &mut Shard<'_>, group: Option<GroupId>, parcel: &Parcel, make: F) -> Result<(), HandOffError>
 where
     F: FnOnce(&mut Shard<'_>) -> H,
     H: Handler,
@@ -209,7 +198,7 @@ where
     if shard.is_draining() {
         return Err(HandOffError::Stopping);
     }
-    let server = listener.and_then(|listener| shard.bus().moves().server(listener));
+    let server = group.and_then(|group| shard.local().servers.borrow().first_of(group));
     shard.context().can_attach(server)?;
     // Before it is taken: should this panic, its origin still has it.
     let handler = make(shard);

@@ -10,7 +10,6 @@ pub(crate) mod traffic;
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use self::hand_off::Moves;
@@ -20,7 +19,6 @@ use self::timer::{BusTimer, BusTimers, Cycle, Defer, Timing};
 use self::traffic::Traffic;
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
-use crate::shutdown::Shutdown;
 
 /// Sends work to the shards of a runtime; each shard has its own. Cheap to clone, for handlers to keep.
 ///
@@ -121,10 +119,15 @@ impl<T> fmt::Debug for SendError<T> {
 }
 
 impl Bus {
-    pub(crate) fn new(shard: ShardId, lanes: Vec<Outgoing>, shutdown: Arc<Shutdown>) -> Self {
+    pub(crate) fn new(shard: ShardId, lanes: Vec<Outgoing>, moves: Moves) -> Self {
         let (pending, timers, sealed) = (Pending::default(), BusTimers::default(), Cell::new(false));
-        let (traffic, moves) = (Traffic::new(lanes.len()), Moves::new(shutdown));
+        let traffic = Traffic::new(lanes.len());
         Self(Rc::new(Inner { shard, lanes, pending, timers, traffic, moves, sealed }))
+    }
+
+    /// How many shards the runtime has.
+    pub fn shards(&self) -> usize {
+        self.0.lanes.len()
     }
 
     /// The shard whose bus this is.
@@ -146,7 +149,7 @@ impl Bus {
 
     fn push<M: Message + 'static>(&self, shard: ShardId, message: M) -> Result<(), SendError<M>> {
         let Some(lane) = self.0.lanes.get(shard.index()) else { return Err(SendError::NoSuchShard(message)) };
-        if self.0.sealed.get() {
+        if self.is_sealed() {
             return Err(SendError::Stopped(message));
         }
         let pushed = lane.push(message);
@@ -303,6 +306,29 @@ impl Bus {
         all.filter(|&shard| self.send(shard, work.clone()).is_err()).collect()
     }
 
+    /// Begins a request of the helper threads, which stand behind the last shard among those that answer.
+    pub(crate) fn begin_offload<T: Send + 'static>(
+        &self,
+        then: impl FnOnce(&mut Shard<'_>, Result<T, Unanswered>) + 'static,
+    ) -> Reply<T> {
+        let Inner { shard, lanes, pending, .. } = &*self.0;
+        Reply::new(pending.begin(self.helpers(), &lanes[shard.index()].doorbell, then))
+    }
+
+    /// Whether no more may be offloaded for now.
+    pub(crate) fn has_offloaded_enough(&self) -> bool {
+        self.0.pending.is_full(self.helpers())
+    }
+
+    /// Whether the helper threads have something of this shard.
+    pub(crate) fn has_offloaded(&self) -> bool {
+        self.0.pending.under_way(self.helpers()) > 0
+    }
+
+    fn helpers(&self) -> ShardId {
+        ShardId::new(self.0.lanes.len())
+    }
+
     pub(crate) fn pending(&self) -> &Pending {
         &self.0.pending
     }
@@ -313,6 +339,10 @@ impl Bus {
 
     pub(crate) fn traffic(&self) -> &Traffic {
         &self.0.traffic
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.0.sealed.get()
     }
 
     /// Refuses everything from now on.

@@ -21,7 +21,8 @@ use crate::shard_id::ShardId;
 /// Requests that one shard may have under way with one other.
 pub(crate) const UNDER_WAY_MAX: usize = 1024;
 
-/// A request that nobody will answer: its work has panicked, its [`Reply`] was dropped, or its shard has gone.
+/// A request that nobody will answer: its work has panicked, its [`Reply`] was dropped, its shard has gone, or the
+/// runtime has ended before its work has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the request was not answered")]
 pub struct Unanswered;
@@ -177,7 +178,12 @@ impl Pending {
 
     /// Whether another request of `shard` would be one too many.
     pub(crate) fn is_full(&self, shard: ShardId) -> bool {
-        self.0.borrow_mut().partner(shard).under_way >= UNDER_WAY_MAX
+        self.under_way(shard) >= UNDER_WAY_MAX
+    }
+
+    /// How many requests of `shard` are under way.
+    pub(crate) fn under_way(&self, shard: ShardId) -> usize {
+        self.0.borrow_mut().partner(shard).under_way
     }
 
     /// Takes a request off the table: it is answered, or was never sent.
@@ -230,9 +236,11 @@ impl Source for Answers {
 
     fn drain(&mut self, context: &mut Context, budget: usize) -> usize {
         let pending = self.0.bus.pending();
-        let share = (budget / self.0.shards).max(1);
+        // The shards, and the helper threads.
+        let partners = self.0.shards + 1;
+        let share = (budget / partners).max(1);
         let mut delivered = 0;
-        for partner in 0..self.0.shards {
+        for partner in 0..partners {
             for _ in 0..share {
                 let Some(answer) = pending.next_answer(partner) else { break };
                 delivered += 1;

@@ -1,9 +1,17 @@
 //! How connections come to be spread over the shards.
 
+pub(crate) mod counts;
+pub(crate) mod leveller;
+
 use std::fmt;
 use std::str::FromStr;
 
+use pants_engine::ServerOptions;
 use thiserror::Error;
+
+use self::leveller::Mover;
+use crate::placement::{CpuId, Placement};
+use crate::shard_id::ShardId;
 
 /// Which shard serves a connection.
 ///
@@ -29,10 +37,38 @@ pub enum Balance {
     Rebalance,
 }
 
+/// How one listener's connections are balanced.
+#[derive(Clone, Default)]
+pub(crate) struct Balancing {
+    pub(crate) balance: Balance,
+    /// Moves live connections; `None` where nothing is known of how to move their handlers.
+    pub(crate) mover: Option<Mover>,
+}
+
 /// The text names no [`Balance`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("must be \"kernel\", \"cpu\", \"least-connections\" or \"rebalance\", not {0:?}")]
 pub struct UnknownBalance(String);
+
+impl Balance {
+    /// A server's options on one shard, with what this policy asks of the kernel.
+    pub(crate) fn server_options(self, options: ServerOptions, placement: &Placement, shard: ShardId) -> ServerOptions {
+        if self != Self::Cpu {
+            return options;
+        }
+        let cpu = placement.iter().nth(shard.index()).flatten();
+        if cpu.is_none() {
+            tracing::warn!(%shard, "balance = \"cpu\" needs pinned shards; without, the kernel's hash decides");
+        }
+        ServerOptions { incoming_cpu: cpu.map(CpuId::get).or(options.incoming_cpu), ..options }
+    }
+}
+
+impl fmt::Debug for Balancing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Balancing").field("balance", &self.balance).finish_non_exhaustive()
+    }
+}
 
 impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,168 @@
+//! How many connections each shard has, as far as one of them knows, and what follows from it. Pure.
+
+use crate::shard_id::ShardId;
+
+/// What one shard knows of the connections of a listener: its own number exactly, the others' as they last told it, and as
+/// it has changed them since.
+#[derive(Clone, Debug)]
+pub(crate) struct Counts {
+    own: usize,
+    open: Vec<usize>,
+}
+
+impl Counts {
+    pub(crate) fn new(own: ShardId, shards: usize) -> Self {
+        Self { own: own.index(), open: vec![0; shards] }
+    }
+
+    pub(crate) fn own(&self) -> usize {
+        self.open[self.own]
+    }
+
+    pub(crate) fn set(&mut self, shard: ShardId, open: usize) {
+        self.open[shard.index()] = open;
+    }
+
+    pub(crate) fn set_own(&mut self, open: usize) {
+        self.open[self.own] = open;
+    }
+
+    /// A connection is on its way to `shard`.
+    pub(crate) fn add(&mut self, shard: ShardId) {
+        self.open[shard.index()] += 1;
+    }
+
+    /// Where a connection that has just come is best served, if that is not here: with it this shard would be ahead of the
+    /// mean by more than the factor `max_skew`, and another one is behind.
+    pub(crate) fn better_place(&self, max_skew: f64) -> Option<ShardId> {
+        let with_it = self.own() + 1;
+        if with_it as f64 <= (self.mean_with(1) * max_skew).max(1.0) {
+            return None;
+        }
+        let (emptiest, open) = self.others().min_by_key(|&(_, open)| open)?;
+        (open + 1 < with_it).then_some(emptiest)
+    }
+
+    /// Where the emptiest shard is, this one among them.
+    pub(crate) fn emptiest(&self) -> ShardId {
+        // Of several the one that comes next, so that not all begin with the same.
+        let next = (0..self.open.len()).map(|step| (self.own + step) % self.open.len());
+        ShardId::new(next.min_by_key(|&shard| self.open[shard]).unwrap_or(self.own))
+    }
+
+    /// How many connections are to move to which shards, `most` in all, if this one is ahead of the mean by more than the factor
+    /// `max_skew`.
+    ///
+    /// Every shard that is ahead plans by itself and gives the others, who are behind, its share of what they lack. So
+    /// several together do not give one too many, as long as they know the same.
+    pub(crate) fn moves(&self, max_skew: f64, most: usize) -> Vec<(ShardId, usize)> {
+        let mean = self.mean_with(0);
+        // One connection cannot be divided.
+        if self.own() as f64 <= (mean * max_skew).max(mean.ceil()) {
+            return Vec::new();
+        }
+        let above = |open: usize| open.saturating_sub(mean.ceil() as usize);
+        let excess = above(self.own());
+        let all_excess: usize = self.open.iter().map(|&open| above(open)).sum();
+        let mut left = excess.min(most);
+        let mut moves = Vec::new();
+        for (shard, open) in self.others() {
+            let lacks = (mean.ceil() as usize).saturating_sub(open);
+            let share = (lacks * excess).div_ceil(all_excess.max(1)).min(left);
+            if share > 0 {
+                moves.push((shard, share));
+                left -= share;
+            }
+        }
+        moves
+    }
+
+    fn others(&self) -> impl Iterator<Item = (ShardId, usize)> {
+        let all = self.open.iter().enumerate().filter(|(shard, _)| *shard != self.own);
+        all.map(|(shard, &open)| (ShardId::new(shard), open))
+    }
+
+    fn mean_with(&self, more: usize) -> f64 {
+        (self.open.iter().sum::<usize>() + more) as f64 / self.open.len() as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn counts(own: usize, open: &[usize]) -> Counts {
+        Counts { own, open: open.to_vec() }
+    }
+
+    #[test]
+    fn a_shard_that_is_not_ahead_keeps_what_comes() {
+        for open in [&[0, 0][..], &[1, 1], &[100, 100], &[100, 100, 104], &[5]] {
+            assert_eq!(counts(0, open).better_place(1.05), None, "{open:?}");
+        }
+    }
+
+    #[test]
+    fn a_shard_that_is_ahead_sends_what_comes_to_the_emptiest() {
+        assert_eq!(counts(0, &[1, 0]).better_place(1.05), Some(ShardId::new(1)));
+        assert_eq!(counts(1, &[90, 110, 80]).better_place(1.05), Some(ShardId::new(2)));
+        assert_eq!(counts(0, &[104, 100]).better_place(1.05), None, "within the bound");
+    }
+
+    #[test]
+    fn a_plan_gives_each_what_it_lacks() {
+        assert_eq!(counts(0, &[300, 100, 100, 100]).moves(1.05, 1000), [1, 2, 3].map(|to| (ShardId::new(to), 50)));
+        assert_eq!(counts(0, &[300, 100, 100, 100]).moves(1.05, 70), [(ShardId::new(1), 50), (ShardId::new(2), 20)]);
+        assert_eq!(counts(1, &[300, 100, 100, 100]).moves(1.05, 1000), []);
+        assert_eq!(counts(0, &[2, 1]).moves(1.01, 10), [], "one of three is left over wherever it is");
+        assert_eq!(counts(0, &[2, 0]).moves(1.01, 10), [(ShardId::new(1), 1)]);
+    }
+
+    #[test]
+    fn the_emptiest_of_equals_is_this_one() {
+        assert_eq!(counts(1, &[0, 0, 0]).emptiest(), ShardId::new(1));
+        assert_eq!(counts(1, &[1, 2, 1]).emptiest(), ShardId::new(2));
+    }
+
+    proptest! {
+        #[test]
+        fn connections_that_come_by_chance_are_spread_evenly(
+            shards in 1_usize..9,
+            arrivals in proptest::collection::vec(any::<proptest::sample::Index>(), 0..400)
+        ) {
+            let mut open = vec![0; shards];
+            for arrival in arrivals {
+                let at = arrival.index(shards);
+                let place = counts(at, &open).better_place(1.05).map_or(at, ShardId::index);
+                open[place] += 1;
+            }
+            let mean = open.iter().sum::<usize>() as f64 / shards as f64;
+            prop_assert!(*open.iter().max().unwrap() as f64 <= (mean * 1.05).max(mean + 1.0), "{:?}", open);
+        }
+
+        #[test]
+        fn all_plans_together_even_things_out_and_never_overshoot(
+            open in proptest::collection::vec(0_usize..500, 1..9),
+            max_skew in 1.01_f64..2.0
+        ) {
+            let mut after: Vec<isize> = open.iter().map(|&open| open as isize).collect();
+            for own in 0..open.len() {
+                for (to, count) in counts(own, &open).moves(max_skew, usize::MAX) {
+                    after[own] -= count as isize;
+                    after[to.index()] += count as isize;
+                }
+            }
+            let mean = open.iter().sum::<usize>() as f64 / open.len() as f64;
+            let shards = open.len() as f64;
+            for (own, &after) in after.iter().enumerate() {
+                prop_assert!(after >= 0);
+                // Shares are rounded up: one too many from each that is ahead, at most.
+                prop_assert!(after as f64 <= (mean.ceil() * max_skew).max(mean.ceil()) + shards, "{:?}", after);
+                // Whoever is ahead keeps as much as the mean.
+                prop_assert!(open[own] as f64 <= mean || after as f64 >= mean.floor(), "{:?}", after);
+            }
+        }
+    }
+}

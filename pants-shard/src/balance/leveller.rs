@@ -1,0 +1,277 @@
+//! The leveller: keeps one listener's connections spread over the shards. Each shard has one for each such listener.
+//!
+//! Shards tell each other how many connections they have, by messages and some time after a change, so that nothing is shared
+//! on the path of a connection and nothing is said while nothing happens.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pants_engine::{Balancer, Connection, ConnectionKey, Context, Handler, Newcomer, ServerKey};
+
+use super::counts::Counts;
+use super::{Balance, Balancing};
+use crate::bus::Bus;
+use crate::bus::hand_off::UnderWay;
+use crate::listener::GroupId;
+use crate::listener::servers::Served;
+use crate::shard::Shard;
+use crate::shard_id::ShardId;
+
+/// A handler that can go on at another shard, for `balance = "rebalance"`: see
+/// [`Shard::listen_movable`](crate::Shard::listen_movable).
+///
+/// # Examples
+///
+/// ```
+/// use pants_shard::{Connection, Handler, Movable, Shard};
+///
+/// /// Says how much it has been sent.
+/// struct Count(u64);
+///
+/// impl Handler for Count {
+///     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+///         self.0 += data.len() as u64;
+///         connection.write(format!("{}\n", self.0).as_bytes());
+///     }
+/// }
+///
+/// impl Movable for Count {
+///     type State = u64;
+///
+///     fn pack(&self) -> Option<u64> {
+///         Some(self.0)
+///     }
+///
+///     fn unpack(_shard: &mut Shard<'_>, count: u64) -> Self {
+///         Self(count)
+///     }
+/// }
+/// ```
+pub trait Movable: Handler + Sized {
+    /// What of a handler goes along.
+    type State: Send + 'static;
+
+    /// Called between callbacks when the connection is to move: what goes along, or `None` if it had better stay. The move may
+    /// still be refused; then this handler goes on.
+    fn pack(&self) -> Option<Self::State>;
+
+    /// Makes the handler on the other shard. Its [`on_hand_off`](Handler::on_hand_off) comes next.
+    fn unpack(shard: &mut Shard<'_>, state: Self::State) -> Self;
+}
+
+/// When a leveller acts.
+#[derive(Clone, Copy, Debug)]
+struct Policy {
+    /// A shard may have so many times the mean.
+    max_skew: f64,
+    /// How long after a change the others are told, and how long moves are apart.
+    interval: Duration,
+    moves_per_interval: usize,
+    /// One shard accepts for all.
+    accepts_alone: bool,
+}
+
+/// Moves one connection to another shard, if its handler lets it.
+pub(crate) type Mover = Rc<dyn Fn(&mut Context, ConnectionKey, ShardId)>;
+
+pub(crate) struct Leveller {
+    group: GroupId,
+    /// The shard's servers of the group: one, or several where there were more sockets to take over than there are shards.
+    servers: Vec<ServerKey>,
+    bus: Bus,
+    policy: Policy,
+    /// `None` if live connections stay.
+    mover: Option<Mover>,
+    counts: RefCell<Counts>,
+    /// What the others were told last.
+    told: Cell<usize>,
+    /// A look is due after the interval.
+    scheduled: Cell<bool>,
+}
+
+impl Leveller {
+    /// That of one shard's servers, if their balance asks for one.
+    pub(crate) fn of(shard: &Shard<'_>, served: &Served, sole_acceptor: Option<ShardId>) -> Option<Rc<Self>> {
+        let Balancing { balance, mover } = &served.balancing;
+        let by_count = matches!(balance, Balance::LeastConnections | Balance::Rebalance);
+        if shard.shards() == 1 || !(by_count || sole_acceptor.is_some()) {
+            return None;
+        }
+        let (bus, config) = (shard.bus(), shard.config());
+        Some(Rc::new(Self {
+            group: served.group,
+            servers: served.keys.clone(),
+            policy: Policy {
+                max_skew: config.max_skew(),
+                interval: config.balance_interval(),
+                moves_per_interval: config.moves_per_interval(),
+                accepts_alone: sole_acceptor.is_some(),
+            },
+            mover: mover.clone().filter(|_| *balance == Balance::Rebalance),
+            counts: RefCell::new(Counts::new(bus.shard(), bus.shards())),
+            told: Cell::new(0),
+            scheduled: Cell::new(false),
+            bus,
+        }))
+    }
+
+    /// Another shard has told how many it has.
+    pub(crate) fn hear(self: &Rc<Self>, context: &mut Context, from: ShardId, open: usize) {
+        self.counts.borrow_mut().set(from, open);
+        if self.mover.is_some() {
+            self.look_later(context);
+        }
+    }
+
+    fn look_later(self: &Rc<Self>, context: &mut Context) {
+        if !self.scheduled.replace(true) {
+            let leveller = Rc::clone(self);
+            context.defer(self.policy.interval, move |context| leveller.look(context));
+        }
+    }
+
+    /// Tells the others, if there is news, and moves connections, if there are too many.
+    fn look(self: &Rc<Self>, context: &mut Context) {
+        self.scheduled.set(false);
+        let open = self.count(context);
+        if self.told.get() != open && !self.tell(open) {
+            // Somebody's lane is full.
+            self.look_later(context);
+        }
+        if self.mover.is_some() {
+            self.rebalance(context);
+        }
+    }
+
+    /// How many connections this shard has.
+    fn count(&self, context: &Context) -> usize {
+        let open = self.servers.iter().map(|&server| context.connections_open(server)).sum();
+        self.counts.borrow_mut().set_own(open);
+        open
+    }
+
+    /// Returns whether all others will hear of it.
+    fn tell(&self, open: usize) -> bool {
+        let (group, own) = (self.group, self.bus.shard());
+        let others = (0..self.bus.shards()).map(ShardId::new).filter(|&shard| shard != own);
+        let mut all = true;
+        for other in others {
+            let heard = move |shard: &mut Shard<'_>| {
+                if let Some(leveller) = shard.leveller(group) {
+                    leveller.hear(shard.context(), own, open);
+                }
+            };
+            all &= self.bus.send(other, heard).is_ok();
+        }
+        if all {
+            self.told.set(open);
+        }
+        all
+    }
+
+    fn rebalance(self: &Rc<Self>, context: &mut Context) {
+        let Some(mover) = &self.mover else { return };
+        let moves = self.counts.borrow().moves(self.policy.max_skew, self.policy.moves_per_interval);
+        if moves.is_empty() {
+            return;
+        }
+        let connections: Vec<_> = self.servers.iter().flat_map(|&server| context.connections(server)).collect();
+        let mut connections = connections.into_iter();
+        for (to, count) in moves {
+            for connection in connections.by_ref().take(count) {
+                mover(context, connection, to);
+            }
+        }
+        // Those that stayed, and those that were too many at once.
+        self.look_later(context);
+    }
+
+    /// Where a connection that has just come is to be served.
+    fn place(&self) -> ShardId {
+        let counts = self.counts.borrow();
+        if self.policy.accepts_alone {
+            counts.emptiest()
+        } else {
+            counts.better_place(self.policy.max_skew).unwrap_or(self.bus.shard())
+        }
+    }
+
+    /// Sends a newcomer to another shard; gives it back if the way is full.
+    fn send(&self, to: ShardId, newcomer: Newcomer) -> Option<Newcomer> {
+        let newcomer = match self.bus.check_move(to, newcomer) {
+            Ok(newcomer) => newcomer,
+            Err(error) => return Some(error.into_inner()),
+        };
+        let under_way = UnderWay::begin(&self.bus);
+        let (group, own, server, open) = (self.group, self.bus.shard(), self.servers[0], self.counts.borrow().own());
+        let parcel = Arc::new(Mutex::new(Some(newcomer)));
+        let there = Arc::clone(&parcel);
+        let here = Arc::clone(&parcel);
+        let arrive = move |shard: &mut Shard<'_>| {
+            let Some(leveller) = shard.leveller(group) else { return };
+            leveller.counts.borrow_mut().set(own, open);
+            let server = leveller.servers[0];
+            if shard.context().can_attach(Some(server)).is_err() {
+                return;
+            }
+            let mut parcel = there.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(newcomer) = parcel.take() {
+                *parcel = shard.context().admit(server, newcomer).err();
+            }
+        };
+        // Whoever could not take it leaves it in the parcel.
+        let settle = move |shard: &mut Shard<'_>, _answer| {
+            let _under_way = under_way;
+            let newcomer = here.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(newcomer) = newcomer {
+                // It fails only where everything is being closed.
+                drop(shard.context().admit(server, newcomer));
+            }
+        };
+        if self.bus.request(to, arrive, settle).is_err() {
+            return parcel.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        self.counts.borrow_mut().add(to);
+        None
+    }
+}
+
+/// Moves connections whose handlers are of type `H`.
+pub(crate) fn mover<H: Movable>(bus: Bus) -> Mover {
+    Rc::new(move |context, key, to| {
+        let Some(mut connection) = context.connection(key).filter(Connection::can_detach) else { return };
+        let bus = bus.clone();
+        // In a timer of its own, which meets the handler.
+        connection.defer(Duration::ZERO, move |handler: &mut H, connection| {
+            if let Some(state) = handler.pack() {
+                // If it cannot leave now, the next look tries another.
+                drop(bus.hand_off(connection, to, move |shard| H::unpack(shard, state)));
+            }
+        });
+    })
+}
+
+/// What a server's engine asks.
+pub(crate) struct Usher(pub(crate) Rc<Leveller>);
+
+impl Balancer for Usher {
+    fn on_accept(&mut self, context: &mut Context, newcomer: Newcomer) -> Option<Newcomer> {
+        let leveller = &self.0;
+        leveller.count(context);
+        let place = leveller.place();
+        if place == leveller.bus.shard() { Some(newcomer) } else { leveller.send(place, newcomer) }
+    }
+
+    fn on_change(&mut self, context: &mut Context, _open: usize) {
+        self.0.look_later(context);
+    }
+}
+
+impl fmt::Debug for Leveller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leveller").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}

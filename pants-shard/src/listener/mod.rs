@@ -1,0 +1,334 @@
+//! The listeners of all shards at one address: which socket is bound first, and what the others bind to.
+
+pub(crate) mod builder;
+pub(crate) mod changes;
+mod claim;
+pub(crate) mod given;
+pub(crate) mod servers;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pants_engine::{Acceptor, Address, Context, Endpoint, ServerKey, ServerOptions};
+
+use self::claim::claim;
+use self::given::{Given, Kind};
+use self::servers::{Served, SharedAcceptor};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::shard_id::ShardId;
+
+/// The addresses that the shards have declared, shared by all. Port 0 is resolved once, by the shard that comes first.
+#[derive(Debug)]
+pub(crate) struct ListenerGroups {
+    shards: usize,
+    /// Whether a successor may ask for the sockets.
+    keeps_sockets: bool,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    groups: Vec<Group>,
+    next: usize,
+    /// What other processes have left to this one, and no shard has declared yet.
+    given: Vec<Given>,
+}
+
+/// Which group it is, for as long as the process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupId(usize);
+
+impl GroupId {
+    /// Which of `shards` does for all what only one can do: not the same for every group.
+    pub(crate) fn sole_shard(self, shards: usize) -> ShardId {
+        ShardId::new(self.0 % shards)
+    }
+}
+
+#[derive(Debug)]
+struct Group {
+    id: GroupId,
+    declared: Address,
+    /// How often the same shard had declared the same address before: port 0 may be asked for twice.
+    nth: usize,
+    resolved: Address,
+    endpoint: Endpoint,
+    /// The first `given` ones are there for the shards to take; the others are kept for a successor.
+    sockets: Vec<OwnedFd>,
+    given: usize,
+    /// Whether a shard for which none is given binds a socket of its own (`SO_REUSEPORT`). If not, it shares a given one,
+    /// as with a Unix socket, which has no such thing: then the shards accept from one queue.
+    beside: bool,
+    /// The shards that have come.
+    members: usize,
+    /// Held for as long as the runtime serves.
+    claim: Option<OwnedFd>,
+    /// A successor accepts here.
+    yielded: bool,
+}
+
+/// What one shard declares.
+#[derive(Debug)]
+pub(crate) struct Declaration {
+    pub(crate) address: Address,
+    pub(crate) nth: usize,
+    pub(crate) options: ServerOptions,
+}
+
+impl ListenerGroups {
+    pub(crate) fn new(shards: usize, keeps_sockets: bool, given: Vec<Given>) -> Self {
+        Self { shards, keeps_sockets, table: Mutex::new(Table { given, ..Table::default() }) }
+    }
+
+    /// The group of an address that a shard before this one has declared in its set-up.
+    pub(crate) fn declared(&self, address: &Address, nth: usize) -> Option<GroupId> {
+        let table = self.lock();
+        table.groups.iter().find(|group| group.declared == *address && group.nth == nth).map(|group| group.id)
+    }
+
+    /// How many groups were declared with just this address.
+    pub(crate) fn count(&self, address: &Address) -> usize {
+        self.lock().groups.iter().filter(|group| group.declared == *address).count()
+    }
+
+    /// The last group that listens at `address`, as it was declared or as it was resolved.
+    pub(crate) fn find(&self, address: &Address) -> Option<(GroupId, Endpoint)> {
+        let table = self.lock();
+        let is_there = |group: &&Group| {
+            group.declared == *address
+                || group.resolved == *address
+                || Address::from(group.endpoint.clone()) == *address
+        };
+        table.groups.iter().rev().find(is_there).map(|group| (group.id, group.endpoint.clone()))
+    }
+
+    pub(crate) fn endpoint(&self, id: GroupId) -> Option<Endpoint> {
+        self.lock().groups.iter().find(|group| group.id == id).map(|group| group.endpoint.clone())
+    }
+
+    /// Binds one shard's socket in `group`, or where there is none in a new one, or takes those that are given.
+    ///
+    /// `SO_REUSEPORT` would let a second program bind the same port and take a part of its connections. So whoever comes
+    /// first looks whether the port is free, unless it is to be shared. One shard comes after the other.
+    pub(crate) fn bind(
+        &self,
+        context: &mut Context,
+        config: &Config,
+        group: Option<GroupId>,
+        declaration: &Declaration,
+        acceptor: impl Acceptor,
+    ) -> Result<Served> {
+        let mut table = self.lock();
+        let known = table.groups.iter_mut().find(|known| Some(known.id) == group);
+        let options = declaration.options.clone();
+        let share = config.share_port();
+        let reuse_port = options.reuse_port || share || self.shards > 1 || self.keeps_sockets;
+        let options = ServerOptions { reuse_port, ..options };
+        if let Some(group) = known {
+            return self.join(group, context, options, acceptor);
+        }
+        let given = Given::take(&mut table.given, &declaration.address, declaration.nth);
+        let id = GroupId(table.next);
+        table.next += 1;
+        let (served, group) = match given {
+            Some(given) => {
+                let mut group = Group::of_given(id, declaration, given)?;
+                (self.join(&mut group, context, options, acceptor)?, group)
+            }
+            None => self.found(id, context, declaration, share, options, acceptor)?,
+        };
+        table.groups.push(group);
+        Ok(served)
+    }
+
+    /// The first shard's part where nothing is given.
+    fn found(
+        &self,
+        id: GroupId,
+        context: &mut Context,
+        declaration: &Declaration,
+        share: bool,
+        options: ServerOptions,
+        acceptor: impl Acceptor,
+    ) -> Result<(Served, Group)> {
+        let Declaration { address, nth, .. } = declaration;
+        let unix = matches!(address, Address::Path(_) | Address::Abstract(_));
+        let mut claimed = None;
+        if options.reuse_port && !share && !unix {
+            claimed = claim(address)?;
+            context.probe(address).map_err(|error| port_taken(error, address))?;
+        }
+        let key = context.bind(address, options, acceptor).map_err(|error| port_taken(error, address))?;
+        let endpoint = context.server_address(key).ok_or(pants_engine::Error::NoServer)?;
+        let resolved = match address {
+            Address::Port(port) => Address::Port(endpoint.port().unwrap_or(*port)),
+            _ => endpoint.clone().into(),
+        };
+        let mut group = Group {
+            id,
+            declared: address.clone(),
+            nth: *nth,
+            resolved,
+            endpoint,
+            sockets: Vec::new(),
+            given: usize::from(unix),
+            beside: !unix,
+            members: 1,
+            claim: claimed.map(OwnedFd::from),
+            yielded: false,
+        };
+        if unix || self.keeps_sockets {
+            group.keep(context, key)?;
+        }
+        let mut served = Served::new(id, declaration.address.clone(), vec![key]);
+        served.one_queue = !group.beside;
+        Ok((served, group))
+    }
+
+    /// A shard comes to a group: it takes the sockets that are given for it, binds one, or shares one.
+    fn join(
+        &self,
+        group: &mut Group,
+        context: &mut Context,
+        options: ServerOptions,
+        acceptor: impl Acceptor,
+    ) -> Result<Served> {
+        let member = group.members;
+        let given = group.given_to(member, self.shards);
+        let mut served = Served::new(group.id, group.declared.clone(), Vec::with_capacity(given.len().max(1)));
+        if given.is_empty() && group.beside {
+            let options = ServerOptions { reuse_port: true, ..options };
+            let key = context.bind(&group.resolved, options, acceptor).map_err(|e| port_taken(e, &group.resolved))?;
+            if self.keeps_sockets {
+                group.keep(context, key)?;
+            }
+            served.keys.push(key);
+        } else {
+            let given = if given.is_empty() { vec![member % group.given] } else { given };
+            let acceptors = SharedAcceptor::new(acceptor, given.len());
+            for (socket, acceptor) in given.into_iter().zip(acceptors) {
+                let socket = group.sockets[socket].try_clone().map_err(pants_engine::Error::Adopt)?;
+                served.keys.push(context.bind_socket(socket, options.clone(), acceptor)?);
+            }
+            served.takes_file = member == 0;
+            served.one_queue = !group.beside;
+        }
+        group.members += 1;
+        Ok(served)
+    }
+
+    /// All shards have set up: lets go of what was given and nobody wants, so that no connection waits there. Gives the
+    /// groups that go on with all of what was given to them, by address and number.
+    pub(crate) fn settle(&self) -> Vec<(String, usize)> {
+        let mut table = self.lock();
+        for given in table.given.drain(..) {
+            tracing::warn!("a socket that was left to this process is closed, since no shard listens at {given}");
+        }
+        let mut complete = Vec::new();
+        for group in &mut table.groups {
+            let (given, members) = (group.given, group.members);
+            let mut index = 0..;
+            group.sockets.retain(|_| index.next().is_some_and(|index| index >= given || index % self.shards < members));
+            group.given = (0..given).filter(|index| index % self.shards < members).count();
+            if group.given == given {
+                complete.push((group.declared.to_string(), group.nth));
+            } else {
+                tracing::warn!("sockets at {} are closed, since fewer shards than before listen there", group.declared);
+            }
+        }
+        complete
+    }
+
+    /// Calls `f` with the groups' sockets and claims, which are what a successor is given.
+    pub(crate) fn offer<R>(&self, f: impl FnOnce(&[Offered<'_>]) -> R) -> R {
+        let table = self.lock();
+        let mut offered = Vec::new();
+        for group in &table.groups {
+            let (address, nth) = (group.declared.to_string(), group.nth);
+            let mut push = |kind, fd| offered.push(Offered { kind, address: address.clone(), nth, fd });
+            group.sockets.iter().for_each(|socket| push(Kind::Socket, socket.as_fd()));
+            group.claim.iter().for_each(|claim| push(Kind::Claim, claim.as_fd()));
+        }
+        f(&offered)
+    }
+
+    /// A successor accepts at these addresses from now on: nothing is accepted here, and nothing closed that it shares.
+    pub(crate) fn yield_to_successor(&self, taken: &[(String, usize)]) {
+        for group in &mut self.lock().groups {
+            if taken.contains(&(group.declared.to_string(), group.nth)) {
+                group.yielded = true;
+                group.sockets.clear();
+                group.claim = None;
+            }
+        }
+    }
+
+    pub(crate) fn is_yielded(&self, id: GroupId) -> bool {
+        self.lock().groups.iter().any(|group| group.id == id && group.yielded)
+    }
+
+    /// Forgets a group, whose servers are about to close.
+    pub(crate) fn remove(&self, id: GroupId) {
+        self.lock().groups.retain(|group| group.id != id);
+    }
+
+    /// The listeners close, and the addresses are for whoever comes next: a successor need not wait for the drain's end.
+    pub(crate) fn release_claims(&self) {
+        for group in &mut self.lock().groups {
+            group.claim = None;
+            group.sockets.clear();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One descriptor for a successor.
+#[derive(Debug)]
+pub(crate) struct Offered<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) address: String,
+    pub(crate) nth: usize,
+    pub(crate) fd: BorrowedFd<'a>,
+}
+
+impl Group {
+    /// A group that goes on with sockets of another process.
+    fn of_given(id: GroupId, declaration: &Declaration, given: Given) -> Result<Self> {
+        let endpoint = given.endpoint().map_err(pants_engine::Error::Adopt)?;
+        let beside = given.share_port().map_err(pants_engine::Error::Adopt)?;
+        let resolved = match declaration.address {
+            Address::Port(port) => Address::Port(endpoint.port().unwrap_or(port)),
+            _ => endpoint.clone().into(),
+        };
+        let Declaration { address: declared, nth, .. } = declaration;
+        let (declared, nth) = (declared.clone(), *nth);
+        let Given { sockets, claim, .. } = given;
+        let given = sockets.len();
+        Ok(Self { id, declared, nth, resolved, endpoint, sockets, given, beside, members: 0, claim, yielded: false })
+    }
+
+    /// Which of the given sockets are those of one of `shards`: every one is somebody's, as long as all shards come.
+    fn given_to(&self, member: usize, shards: usize) -> Vec<usize> {
+        (member..self.given).step_by(shards).collect()
+    }
+
+    fn keep(&mut self, context: &Context, key: ServerKey) -> Result<()> {
+        let socket = context.server_socket(key).ok_or(pants_engine::Error::NoServer)?;
+        self.sockets.push(socket.try_clone_to_owned().map_err(pants_engine::Error::Adopt)?);
+        Ok(())
+    }
+}
+
+fn port_taken(error: pants_engine::Error, address: &Address) -> Error {
+    match error {
+        pants_engine::Error::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+            Error::PortTaken(address.clone())
+        }
+        error => error.into(),
+    }
+}
