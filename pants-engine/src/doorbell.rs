@@ -51,9 +51,10 @@ impl Doorbell {
         Self(Arc::new(SleepFlag::new(waker)))
     }
 
-    /// Wakes the engine if it sleeps. Call it after pushing to one of the engine's sources.
-    pub fn ring(&self) {
-        self.0.ring();
+    /// Wakes the engine if it sleeps. Call it after pushing to one of the engine's sources. Returns whether it was this ring
+    /// that woke it, which costs a system call.
+    pub fn ring(&self) -> bool {
+        self.0.ring()
     }
 
     pub(crate) fn lie_down(&self) {
@@ -108,11 +109,13 @@ impl<W: Wake, F: Fences> SleepFlag<W, F> {
     }
 
     /// After a push: wakes the sleeper, if it sleeps and nobody else has woken it.
-    fn ring(&self) {
+    fn ring(&self) -> bool {
         F::of_sender();
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+        let wakes = self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed);
+        if wakes {
             self.waker.wake();
         }
+        wakes
     }
 
     /// Announces a sleep. Every source must be looked at after this, and before the sleep.

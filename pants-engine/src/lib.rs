@@ -108,5 +108,5 @@ pub use crate::net::endpoint::Endpoint;
 pub use crate::options::{ConnectionOptions, EngineOptions, Keepalive, ServerOptions};
 pub use crate::pulse::{Activity, Beat, Pulse};
 pub use crate::remote::{Remote, SendError};
-pub use crate::stats::Stats;
+pub use crate::stats::{Closings, Stats};
 pub use zerocopy;

@@ -303,6 +303,10 @@ pub struct ServerOptions {
     /// Of the sockets that share an address by [`reuse_port`](Self::reuse_port), the kernel prefers this one for connections
     /// whose packets that CPU handles (`SO_INCOMING_CPU`, socket(7)): 0 to 2147483647. Not for Unix sockets. Default: `None`.
     pub incoming_cpu: Option<usize>,
+    /// Whether the server stands beside the service, as one that tells how the program is does. [`Stats`](crate::Stats) do not
+    /// count its connections, though they do their bytes; and a [drain](crate::Context::drain) neither ends nor waits for
+    /// it and them: it can tell how the drain goes, and is closed when that is over. Default: `false`.
+    pub attendant: bool,
 }
 
 impl Default for ServerOptions {
@@ -314,6 +318,7 @@ impl Default for ServerOptions {
             reuse_port: false,
             only_v6: true,
             incoming_cpu: None,
+            attendant: false,
         }
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct ConnectionSlot {
     pub(crate) scheduled: bool,
     /// Its last callback has begun.
     pub(crate) ended: bool,
+    /// It belongs to a server that stands beside the service.
+    pub(crate) attendant: bool,
 }
 
 pub(crate) struct ServerSlot {
@@ -116,6 +118,17 @@ pub(crate) struct Drain {
     pub(crate) timer: TimerKey,
 }
 
+impl Channel {
+    /// Whether it stands beside the service: not counted, and left alone by a drain.
+    pub(crate) fn is_attendant(&self) -> bool {
+        match self {
+            Self::Connection(slot) => slot.attendant,
+            Self::Server(slot) => slot.server.options.attendant,
+            Self::Datagram(_) | Self::Attempt(_) => false,
+        }
+    }
+}
+
 impl Task {
     /// Whether it is the program's own, and not the engine's upkeep.
     pub(crate) fn is_users(&self) -> bool {
@@ -125,7 +138,7 @@ impl Task {
 
 impl ConnectionSlot {
     pub(crate) fn new(stream: Stream, server: Option<ServerKey>) -> Self {
-        Self { stream, server, deadline_timer: None, timers: None, scheduled: false, ended: false }
+        Self { stream, server, deadline_timer: None, timers: None, scheduled: false, ended: false, attendant: false }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::channel::state::CloseReason;
+
 /// Counters of one engine. They only grow, but for those that say "open" or "pending".
 ///
 /// # Examples
@@ -41,6 +43,8 @@ pub struct Stats {
     pub connections_started: u64,
     /// Connections that have closed, for whatever reason.
     pub connections_closed: u64,
+    /// The same by reason.
+    pub closed: Closings,
     /// Connections that have come from other engines.
     pub connections_handed_in: u64,
     /// Connections that have left for other engines, and were not refused there.
@@ -85,7 +89,78 @@ pub struct Stats {
     pub stalls: u64,
 }
 
+/// How many connections have closed for each [`CloseReason`]. Together they are [`Stats::connections_closed`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Closings {
+    /// [`CloseReason::Finished`].
+    pub finished: u64,
+    /// [`CloseReason::Aborted`].
+    pub aborted: u64,
+    /// [`CloseReason::Reset`].
+    pub reset: u64,
+    /// [`CloseReason::IdleTimeout`].
+    pub idle_timeout: u64,
+    /// [`CloseReason::ReadTimeout`].
+    pub read_timeout: u64,
+    /// [`CloseReason::WriteStalled`].
+    pub write_stalled: u64,
+    /// [`CloseReason::Overflow`].
+    pub overflow: u64,
+    /// [`CloseReason::Panicked`].
+    pub panicked: u64,
+    /// [`CloseReason::Stopped`].
+    pub stopped: u64,
+    /// [`CloseReason::Failed`], of every kind.
+    pub failed: u64,
+    /// Clients' connections that were never made: their handlers had
+    /// [`on_connect_error`](crate::Handler::on_connect_error), and no `on_close`.
+    pub unconnected: u64,
+}
+
+impl Closings {
+    /// Each reason by its name, such as `idle_timeout`, with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let reasons = [
+            ("finished", self.finished),
+            ("aborted", self.aborted),
+            ("reset", self.reset),
+            ("idle_timeout", self.idle_timeout),
+            ("read_timeout", self.read_timeout),
+            ("write_stalled", self.write_stalled),
+            ("overflow", self.overflow),
+            ("panicked", self.panicked),
+            ("stopped", self.stopped),
+            ("failed", self.failed),
+            ("unconnected", self.unconnected),
+        ];
+        reasons.into_iter()
+    }
+
+    fn of(&mut self, reason: Option<CloseReason>) -> &mut u64 {
+        match reason {
+            Some(CloseReason::Finished) => &mut self.finished,
+            Some(CloseReason::Aborted) => &mut self.aborted,
+            Some(CloseReason::Reset) => &mut self.reset,
+            Some(CloseReason::IdleTimeout) => &mut self.idle_timeout,
+            Some(CloseReason::ReadTimeout) => &mut self.read_timeout,
+            Some(CloseReason::WriteStalled) => &mut self.write_stalled,
+            Some(CloseReason::Overflow) => &mut self.overflow,
+            Some(CloseReason::Panicked) => &mut self.panicked,
+            Some(CloseReason::Stopped) => &mut self.stopped,
+            Some(CloseReason::Failed(_)) => &mut self.failed,
+            None => &mut self.unconnected,
+        }
+    }
+}
+
 impl Stats {
+    /// A connection has closed; one that was never made has no reason.
+    pub(crate) fn note_close(&mut self, reason: Option<CloseReason>) {
+        self.connections_closed += 1;
+        *self.closed.of(reason) += 1;
+    }
+
     pub(crate) fn note_lateness(&mut self, lateness: Duration) {
         let nanos = u64::try_from(lateness.as_nanos()).unwrap_or(u64::MAX);
         self.timer_lateness_count += 1;

@@ -28,7 +28,7 @@ pub struct CommonFlags {
     /// Close a connection over which nothing has passed for this long: 30s, 10m, or off [default: 10m]
     #[arg(long, value_name = "TIME|off")]
     pub idle_timeout: Option<String>,
-    /// Serve metrics and health at this address [default: off]
+    /// Serve metrics, health and a live page at this address, such as 127.0.0.1:9090 [default: off]
     #[arg(long, value_name = "ADDR|off")]
     pub admin: Option<String>,
     /// Read the configuration from this file (TOML)

@@ -92,7 +92,8 @@ fn describe(running: &Running) -> String {
         Some(cpu) => format!("{} on CPU {cpu}\n", ShardId::new(index)),
         None => format!("{} not pinned\n", ShardId::new(index)),
     });
-    addresses.chain(shards).collect()
+    let admin = running.admin_address().map(|address| format!("admin endpoint on {address}\n"));
+    addresses.chain(admin).chain(shards).collect()
 }
 
 fn summarise(report: &Report) -> String {

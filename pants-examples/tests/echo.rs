@@ -180,3 +180,30 @@ fn more_shards_than_the_process_may_use_cpus_share_them() {
         assert_echoes(&mut client(server.address), b"hello");
     }
 }
+
+#[test]
+fn its_admin_endpoint_is_where_it_says_and_stays_while_it_drains() {
+    let server = Server::start(&["--shards", "1", "--no-pin", "--admin", ANY_PORT]);
+    let line = server.program.next_line();
+    let admin = line.strip_prefix("admin endpoint on ").expect("it says where").parse().unwrap();
+    let readiness = || {
+        let mut visitor = client(admin);
+        visitor.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        visitor.read_to_string(&mut answer).unwrap();
+        answer.lines().next().unwrap_or_default().to_owned()
+    };
+    let mut held = client(server.address);
+    assert_echoes(&mut held, b"hello");
+    assert_eq!(readiness(), "HTTP/1.1 200 OK");
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(held.read(&mut [0]).unwrap(), 0, "the drain has begun");
+    assert_eq!(readiness(), "HTTP/1.1 503 Service Unavailable");
+    drop(held);
+    let ended = server.program.join();
+    assert_eq!(ended.code, Some(0));
+    assert!(
+        ended.output.last().unwrap().starts_with("drained: 1 connections, "),
+        "visitors are not counted: {ended:?}"
+    );
+}

@@ -33,6 +33,7 @@
 //! * [`Runtime`], [`Running`], [`StopHandle`] and [`Report`]: starting, stopping, what became of it.
 //! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see.
 //! * [`Bus`]: work between shards; [`Mailbox`]: messages of one type; [`Offloader`]: work that blocks, for helper threads.
+//! * [`Metrics`], [`ShardMetrics`]: what the shards have done; [`Shard::serve_admin`] shows it.
 //! * [`Config`], [`ConfigBuilder`], [`Flags`], [`OwnKey`], [`parse_timeout`]: settings and where they come from;
 //!   [`Placement`]: which shard runs where.
 //! * [`Balance`]: which shard serves a connection; [`Movable`]: handlers that can go on at another one.
@@ -52,6 +53,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod affinity;
 mod balance;
 mod bus;
@@ -59,6 +61,7 @@ mod config;
 mod error;
 mod handover;
 mod listener;
+mod metrics;
 mod offload;
 mod placement;
 mod runtime;
@@ -72,8 +75,8 @@ mod sync;
 
 pub use pants_engine as engine;
 pub use pants_engine::{
-    Acceptor, Address, AddressError, CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, Credentials,
-    Datagram, DatagramHandler, DatagramKey, DatagramOptions, Delimiter, Endpoint, Engine, EngineOptions,
+    Acceptor, Address, AddressError, CloseReason, Closings, Connection, ConnectionKey, ConnectionOptions, Context,
+    Credentials, Datagram, DatagramHandler, DatagramKey, DatagramOptions, Delimiter, Endpoint, Engine, EngineOptions,
     Error as EngineError, Frame, FrameError, Framer, HandOffError, Handler, Keepalive, LengthPrefix, Match, Overflow,
     Pattern, PatternError, Remote, ServerKey, ServerOptions, Stats, TimerKey, ToAddress, zerocopy,
 };
@@ -84,11 +87,13 @@ pub use crate::bus::mailbox::Mailbox;
 pub use crate::bus::remote::RemoteBus;
 pub use crate::bus::request::{Reply, Unanswered};
 pub use crate::bus::timer::BusTimer;
+pub use crate::bus::traffic::BusStats;
 pub use crate::bus::{Bus, SendError};
 pub use crate::config::{Config, ConfigBuilder, ConfigError, Flags, OwnKey, parse_timeout};
 pub use crate::error::{Error, Result};
 pub use crate::listener::builder::ListenerBuilder;
 pub use crate::listener::changes::Listeners;
+pub use crate::metrics::{Metrics, ShardMetrics};
 pub use crate::offload::{OffloadError, Offloader};
 pub use crate::placement::{CpuId, Layout, Placement, PlacementError, Policy, Shards, place};
 pub use crate::runtime::{Report, Running, Runtime, StopHandle};

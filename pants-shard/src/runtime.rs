@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use pants_engine::{Acceptor, Endpoint, Stats, ToAddress};
@@ -68,6 +69,7 @@ pub struct Running {
     changes: Arc<Changes>,
     from_outside: Vec<Sender<Box<dyn Message>>>,
     config: Arc<Config>,
+    started: Instant,
 }
 
 /// What became of a runtime.
@@ -210,6 +212,7 @@ impl Runtime {
         let changes = Arc::new(changes);
         let pool = Arc::new(Pool::new(self.config.offload_threads()));
         let set_up = Arc::new(set_up);
+        let started = Instant::now();
         let mut threads = Vec::with_capacity(shards);
         let mut lanes = make_lanes(shards);
         let from_outside = make_lanes_from_outside(&mut lanes);
@@ -217,6 +220,7 @@ impl Runtime {
             let seat = Seat {
                 id: ShardId::new(index),
                 cpu,
+                started,
                 lanes,
                 config: Arc::clone(&self.config),
                 startup: Arc::clone(&startup),
@@ -236,7 +240,7 @@ impl Runtime {
             }
         }
         let mut running =
-            Running { threads, watchdog: None, startup, shutdown, changes, from_outside, config: self.config };
+            Running { threads, watchdog: None, startup, shutdown, changes, from_outside, config: self.config, started };
         if let Err(Abandoned) = running.startup.wait_until_open() {
             running.shutdown.advance(Stage::Leaving);
             let failure = running.startup.take_failure();
@@ -274,6 +278,12 @@ impl Running {
         self.startup.addresses()
     }
 
+    /// Where the admin endpoint of the configuration's `admin.listen` is, port resolved; see
+    /// [`Shard::serve_admin`]. `None` if it is off.
+    pub fn admin_address(&self) -> Option<Endpoint> {
+        self.startup.admin()
+    }
+
     /// Which CPU each shard is pinned to.
     pub fn placement(&self) -> &Placement {
         self.config.placement()
@@ -283,7 +293,7 @@ impl Running {
     pub fn remote(&self) -> RemoteBus {
         let lanes = self.from_outside.iter().cloned().zip(self.shutdown.doorbells().iter().cloned());
         let lanes = lanes.map(|(sender, doorbell)| Lane { sender, doorbell }).collect();
-        RemoteBus::new(lanes, Arc::clone(&self.shutdown))
+        RemoteBus::new(lanes, Arc::clone(&self.shutdown), self.started)
     }
 
     /// Has every shard listen at `address`, and waits until they do: [`Listeners::listen`], from a thread that is no shard.

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pants_engine::{Context, Engine, Stats};
 
@@ -33,6 +33,8 @@ use crate::startup::{Abandoned, Startup};
 pub(crate) struct Seat {
     pub(crate) id: ShardId,
     pub(crate) cpu: Option<CpuId>,
+    /// When the runtime was started.
+    pub(crate) started: Instant,
     pub(crate) lanes: LaneEnds<Box<dyn Message>>,
     pub(crate) config: Arc<Config>,
     pub(crate) startup: Arc<Startup>,
@@ -121,6 +123,8 @@ impl Seat {
         let backlogs: Vec<Rc<dyn Backlog>> = vec![Rc::clone(bus.lanes()) as _];
         let local = Rc::new(Local {
             id: self.id,
+            cpu: self.cpu,
+            started: self.started,
             shards: self.config.placement().len(),
             offloader: Offloader::new(bus.clone(), self.pool),
             awaits_offloaded_until: Cell::new(None),
@@ -147,6 +151,7 @@ impl Seat {
         engine.add_source(Answers(Rc::clone(&local)));
 
         self.startup.wait_to_set_up(self.id)?;
+        serve_admin(&mut engine, &local, &self.startup)?;
         set_up(&mut Shard::new(engine.context(), &local))?;
         for add_mailbox in local.mailboxes.take().unwrap_or_default() {
             add_mailbox(&mut engine, &local);
@@ -172,6 +177,16 @@ impl Seat {
         servers::take_files(&mut Shard::new(engine.context(), &local));
         Ok((engine, local))
     }
+}
+
+/// Serves the admin endpoint, if there is to be one: on the first shard.
+fn serve_admin(engine: &mut Engine, local: &Rc<Local>, startup: &Startup) -> Result<()> {
+    let Some(address) = local.config.admin_listen().filter(|_| local.id.index() == 0) else { return Ok(()) };
+    let server = Shard::new(engine.context(), local).serve_admin(address)?;
+    if let Some(address) = engine.context().server_address(server) {
+        startup.note_admin(address);
+    }
+    Ok(())
 }
 
 /// Runs the engine until the runtime has ended.

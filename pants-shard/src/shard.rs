@@ -22,6 +22,7 @@ use crate::listener::changes::{Changes, Listeners};
 use crate::listener::servers::Servers;
 use crate::listener::{GroupId, ListenerGroups};
 use crate::offload::{OffloadError, Offloader};
+use crate::placement::CpuId;
 use crate::shard_id::ShardId;
 use crate::shutdown::{Shutdown, Stage};
 use crate::startup::Startup;
@@ -37,6 +38,9 @@ pub struct Shard<'a> {
 /// What belongs to one shard beside its engine.
 pub(crate) struct Local {
     pub(crate) id: ShardId,
+    pub(crate) cpu: Option<CpuId>,
+    /// When the runtime was started.
+    pub(crate) started: Instant,
     pub(crate) shards: usize,
     pub(crate) bus: Bus,
     pub(crate) offloader: Offloader,

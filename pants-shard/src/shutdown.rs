@@ -111,7 +111,9 @@ impl<O: Orderings> Shutdown<O> {
     pub(crate) fn announce(&self) {
         // After the change and before the ring: whoever sees the count sees the change, and whoever is woken sees the count.
         self.news.fetch_add(1, Ordering::SeqCst);
-        self.doorbells().iter().for_each(Doorbell::ring);
+        for doorbell in self.doorbells() {
+            doorbell.ring();
+        }
     }
 
     /// Who wakes each shard; nobody before they have met.

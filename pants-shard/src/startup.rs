@@ -28,6 +28,7 @@ struct State {
     /// One for each shard whose engine is made, by shard.
     pulses: Vec<Option<Pulse>>,
     addresses: Vec<Endpoint>,
+    admin: Option<Endpoint>,
     failed: bool,
     failure: Option<Error>,
 }
@@ -108,6 +109,15 @@ impl Startup {
 
     pub(crate) fn addresses(&self) -> Vec<Endpoint> {
         self.lock().addresses.clone()
+    }
+
+    /// Notes where the admin endpoint is.
+    pub(crate) fn note_admin(&self, address: Endpoint) {
+        self.lock().admin = Some(address);
+    }
+
+    pub(crate) fn admin(&self) -> Option<Endpoint> {
+        self.lock().admin.clone()
     }
 
     fn wait_until(&self, reached: impl Fn(&State) -> bool) -> Result<MutexGuard<'_, State>, Abandoned> {

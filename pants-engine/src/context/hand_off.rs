@@ -1,5 +1,7 @@
 //! The context's part for connections that come from other engines.
 
+use std::rc::Rc;
+
 use crate::channel::state::CloseReason;
 use crate::channel::stream::Stream;
 use crate::context::Context;
@@ -134,10 +136,12 @@ impl Context {
         handler: Box<dyn Handler>,
     ) -> Result<Key, Refused> {
         // Its server may have closed, which leaves its connections.
-        let shared = server.and_then(|server| self.server_slot(server.0)).map(|slot| &slot.server.connection_options);
-        let shared = shared.cloned();
+        let home = server.and_then(|server| self.server_slot(server.0)).map(|slot| &slot.server);
+        let attendant = home.is_some_and(|server| server.options.attendant);
+        let shared = home.map(|server| Rc::clone(&server.connection_options));
         let stream = Stream::attach(*connection.0, shared.as_ref(), &self.clock);
-        let key = self.try_insert_connection(ConnectionSlot::new(stream, server)).map_err(|(slot, error)| Refused {
+        let slot = ConnectionSlot { attendant, ..ConnectionSlot::new(stream, server) };
+        let key = self.try_insert_connection(slot).map_err(|(slot, error)| Refused {
             connection: slot.stream.detach(&self.clock),
             error: HandOffError::Failed(error.kind()),
         })?;

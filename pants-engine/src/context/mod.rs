@@ -62,6 +62,8 @@ pub struct Context {
     /// Every channel is being closed: no new ones.
     pub(crate) closing_all: bool,
     pub(crate) drain: Option<Drain>,
+    /// How many of the channels are attendants, which a drain does not wait for.
+    pub(crate) attendants: usize,
     pub(crate) options: EngineOptions,
     pub(crate) remote: Remote,
 }
@@ -98,6 +100,7 @@ impl Context {
             stopping: false,
             closing_all: false,
             drain: None,
+            attendants: 0,
             options,
             remote,
         }
@@ -168,7 +171,7 @@ impl Context {
     /// Servers accept what waits in their queues and close. Each connection is served until nothing more waits to be read
     /// and is then told by [`Handler::on_shutdown`], which by default sends what is queued and then FIN; a datagram channel
     /// likewise, by [`DatagramHandler::on_shutdown`]. From half of the deadline on those that are still busy are told too;
-    /// what remains at the deadline is closed. Then [`Engine::start`](crate::Engine::start) returns. A second call can only
+    /// what remains at the deadline is closed. ([Attendants](crate::ServerOptions::attendant) are left alone.) Then [`Engine::start`](crate::Engine::start) returns. A second call can only
     /// bring the deadline forward.
     pub fn drain(&mut self, deadline: Duration) {
         let now = self.clock.fresh();
@@ -182,7 +185,7 @@ impl Context {
             self.drain = Some(Drain { impatient: false, half, deadline: last, timer });
             let keys: Vec<Key> = self.channels.iter().map(|(key, _)| key).collect();
             for key in keys {
-                match self.channels.get_mut(key) {
+                match self.channels.get_mut(key).filter(|channel| !channel.is_attendant()) {
                     Some(Channel::Connection(slot)) => {
                         slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE));
                     }
@@ -208,9 +211,9 @@ impl Context {
         self.drain.is_some()
     }
 
-    /// Whether the engine drains and no channel is left.
+    /// Whether the engine drains and no channel is left, but for those of [attendants](crate::ServerOptions::attendant).
     pub fn is_drained(&self) -> bool {
-        self.drain.is_some() && self.channels.len() == 0
+        self.drain.is_some() && self.channels.len() == self.attendants
     }
 }
 

@@ -36,7 +36,7 @@ impl Context {
         acceptor: impl Acceptor,
     ) -> Result<ServerKey> {
         let key = self.bind(address, options, acceptor)?;
-        self.open(key).inspect_err(|_| drop(self.channels.remove(key.0)))?;
+        self.open(key).inspect_err(|_| drop(self.remove_channel(key.0)))?;
         Ok(key)
     }
 
@@ -65,6 +65,7 @@ impl Context {
         // the socket listens.
         let configured = bound.socket.configure_server(&options);
         configured.map_err(|source| Error::Listen { address: bound.local.clone().into(), source })?;
+        self.attendants += usize::from(options.attendant);
         let server = Server::new(bound, options);
         let acceptor: Box<dyn AnyAcceptor> = Box::new(acceptor);
         let name = Activity::Acceptor(acceptor.type_name());
@@ -108,7 +109,7 @@ impl Context {
         acceptor: impl Acceptor,
     ) -> Result<ServerKey> {
         let key = self.bind_socket(socket, options, acceptor)?;
-        self.open(key).inspect_err(|_| drop(self.channels.remove(key.0)))?;
+        self.open(key).inspect_err(|_| drop(self.remove_channel(key.0)))?;
         Ok(key)
     }
 

@@ -38,29 +38,39 @@ impl Context {
         &mut self,
         slot: ConnectionSlot,
     ) -> Result<Key, (Box<ConnectionSlot>, io::Error)> {
+        let attendant = slot.attendant;
+        self.attendants += usize::from(attendant);
         let key = self.channels.insert(Channel::Connection(slot));
         let Some(Channel::Connection(slot)) = self.channels.get_mut(key) else { unreachable!("it was just inserted") };
-        slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE).when(self.drain.is_some()));
+        let drains = self.drain.is_some() && !attendant;
+        slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE).when(drains));
         let fd = slot.stream.transport.socket().as_fd();
         if let Err(error) = self.registrar.register_stream(fd, key) {
-            let Some(Channel::Connection(slot)) = self.channels.remove(key) else { unreachable!("it is still there") };
+            let Some(Channel::Connection(slot)) = self.remove_channel(key) else { unreachable!("it is still there") };
             return Err((Box::new(slot), error));
         }
-        self.stats.connections_open += 1;
+        self.stats.connections_open += u64::from(!attendant);
         self.rearm(key);
         Ok(key)
     }
 
+    /// Removes a server or a connection.
+    pub(crate) fn remove_channel(&mut self, key: Key) -> Option<Channel> {
+        let channel = self.channels.remove(key)?;
+        self.attendants -= usize::from(channel.is_attendant());
+        Some(channel)
+    }
+
     /// Takes a connection out of its slot: its timers go, and its place at its server is free.
     pub(crate) fn release(&mut self, key: Key) -> Option<ConnectionSlot> {
-        let Some(Channel::Connection(mut slot)) = self.channels.remove(key) else { return None };
+        let Some(Channel::Connection(mut slot)) = self.remove_channel(key) else { return None };
         for timer in slot.deadline_timer.take().into_iter().chain(slot.timers.take().into_iter().flat_map(|all| *all)) {
             self.timers.remove(timer);
         }
         if let Some(server) = slot.server {
             self.leave_server(server);
         }
-        self.stats.connections_open -= 1;
+        self.stats.connections_open -= u64::from(!slot.attendant);
         Some(slot)
     }
 

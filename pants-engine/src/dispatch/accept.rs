@@ -44,7 +44,8 @@ impl Dispatcher {
             }
             if !slot.server.wants_accept() {
                 let emptied = slot.server.passive || !(slot.server.ready && slot.server.open);
-                if (draining || slot.server.retiring) && emptied {
+                let drains = draining && !slot.server.options.attendant;
+                if (drains || slot.server.retiring) && emptied {
                     self.close_server(key);
                 }
                 return;
@@ -117,8 +118,10 @@ impl Dispatcher {
         };
         let now = self.context.clock.tick();
         let Some(slot) = self.context.server_slot(key) else { return };
+        let attendant = slot.server.options.attendant;
         let stream = Stream::new(socket, peer, Rc::clone(&slot.server.connection_options), now);
-        let connection = match self.context.insert_connection(ConnectionSlot::new(stream, Some(ServerKey(key)))) {
+        let slot = ConnectionSlot { attendant, ..ConnectionSlot::new(stream, Some(ServerKey(key))) };
+        let connection = match self.context.insert_connection(slot) {
             Ok(connection) => connection,
             Err(error) => return self.complain(key, Errno::from_io_error(&error).unwrap_or(Errno::NOMEM)),
         };
@@ -127,7 +130,7 @@ impl Dispatcher {
         if self.context.server_slot(key).is_some_and(|slot| slot.count_connection(1)) {
             self.context.schedule(key);
         }
-        self.context.stats.connections_accepted += 1;
+        self.context.stats.connections_accepted += u64::from(!attendant);
         if self.context.drain.is_some() {
             self.context.schedule(connection);
         }
@@ -180,7 +183,7 @@ impl Dispatcher {
         {
             self.admit(key, socket, peer);
         }
-        if let Some(Channel::Server(slot)) = self.context.channels.remove(key) {
+        if let Some(Channel::Server(slot)) = self.context.remove_channel(key) {
             if slot.server.open {
                 self.context.registrar.deregister(slot.server.socket.as_fd());
             }

@@ -56,7 +56,7 @@ impl Dispatcher {
             slot.ended = true;
             self.call(key, |handler, connection| handler.on_close(connection, reason));
         }
-        self.remove(key, reason);
+        self.remove(key, Some(reason));
     }
 
     pub(super) fn fail_to_connect(&mut self, key: Key, source: io::Error) {
@@ -71,21 +71,23 @@ impl Dispatcher {
         {
             handler.on_connect_error(&mut self.context, &error);
         }
-        self.remove(key, CloseReason::Aborted);
+        self.remove(key, None);
     }
 
-    /// Frees a connection: its descriptor, its timers and its place at its server.
-    fn remove(&mut self, key: Key, reason: CloseReason) {
+    /// Frees a connection: its descriptor, its timers and its place at its server. One that was never made has no reason.
+    fn remove(&mut self, key: Key, reason: Option<CloseReason>) {
         let context = &mut self.context;
         let Some(slot) = context.release(key) else { return };
         context.forget_dial(key);
         if slot.stream.flags.any(Flags::LEAVING) {
             context.departures.remove(&key);
         }
-        if reason.resets() || slot.stream.queued() > 0 {
+        if reason.is_none_or(CloseReason::resets) || slot.stream.queued() > 0 {
             slot.stream.transport.socket().reset_on_close();
         }
-        context.stats.connections_closed += 1;
+        if !slot.attendant {
+            context.stats.note_close(reason);
+        }
         // Last: what it owns may panic when it is dropped.
         drop(self.handlers.remove(key));
     }

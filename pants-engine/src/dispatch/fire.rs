@@ -126,7 +126,7 @@ impl Dispatcher {
         self.context.closing_all |= over;
         let keys: Vec<Key> = self.context.channels.iter().map(|(key, _)| key).collect();
         for key in keys {
-            match self.context.channels.get_mut(key) {
+            match self.context.channels.get_mut(key).filter(|channel| !channel.is_attendant()) {
                 Some(Channel::Connection(slot)) if over => slot.stream.doom(CloseReason::Stopped),
                 Some(Channel::Server(slot)) if over => slot.server.open = false,
                 Some(Channel::Datagram(slot)) if over => slot.mailbox.doom(CloseReason::Stopped),

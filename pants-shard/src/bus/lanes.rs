@@ -14,6 +14,7 @@ use pants_engine::{Context, Doorbell, Source};
 
 use super::SendError;
 use super::room::{BothFences, RoomFlag};
+use super::traffic::{BusStats, Traffic};
 use crate::shard::{Local, Shard};
 use crate::shard_id::ShardId;
 
@@ -71,13 +72,13 @@ pub(crate) struct Lane<T> {
 }
 
 impl<T> Lane<T> {
-    pub(crate) fn push(&self, message: T) -> Result<(), SendError<T>> {
+    /// Sends a message. Returns whether that woke the shard.
+    pub(crate) fn push(&self, message: T) -> Result<bool, SendError<T>> {
         self.sender.try_send(message).map_err(|error| match error {
             TrySendError::Full(message) => SendError::Full(message),
             TrySendError::Disconnected(message) => SendError::Stopped(message),
         })?;
-        self.doorbell.ring();
-        Ok(())
+        Ok(self.doorbell.ring())
     }
 }
 
@@ -89,8 +90,7 @@ pub(crate) struct Lanes<T> {
     incoming: Vec<Incoming<T>>,
     /// Messages that wait for room, in all the outgoing lanes.
     waiting: Cell<usize>,
-    /// Messages that ever had to.
-    overflowed: Cell<u64>,
+    traffic: Traffic,
 }
 
 struct Outgoing<T> {
@@ -123,7 +123,7 @@ impl<T> Lanes<T> {
             outgoing: outgoing.collect(),
             incoming: incoming.collect(),
             waiting: Cell::new(0),
-            overflowed: Cell::new(0),
+            traffic: Traffic::new(doorbells.len()),
         }
     }
 
@@ -142,19 +142,24 @@ impl<T> Lanes<T> {
         let mut waiting = outgoing.waiting.borrow_mut();
         let message = if waiting.is_empty() {
             match outgoing.lane.push(message) {
+                Ok(woke) => {
+                    self.traffic.note_sent(shard, woke);
+                    return Ok(());
+                }
                 Err(SendError::Full(message)) => message,
-                done => return done,
+                Err(error) => return Err(error),
             }
         } else {
             message
         };
         if waiting.len() >= overflow {
+            self.traffic.note_full(shard);
             return Err(SendError::Full(message));
         }
         waiting.push_back(message);
         outgoing.room.want();
         self.waiting.set(self.waiting.get() + 1);
-        self.overflowed.set(self.overflowed.get() + 1);
+        self.traffic.note_overflowed(shard);
         Ok(())
     }
 
@@ -165,7 +170,7 @@ impl<T> Lanes<T> {
     }
 
     pub(crate) fn overflowed(&self) -> u64 {
-        self.overflowed.get()
+        self.traffic.overflowed()
     }
 
     /// Whether something that waits could go into its lane.
@@ -176,7 +181,9 @@ impl<T> Lanes<T> {
     /// Puts what waits into its lanes, as far as it goes.
     fn flush(&self) {
         if self.waiting.get() > 0 {
-            let flushed: usize = self.outgoing.iter().map(Outgoing::flush).sum();
+            let flush =
+                |(to, lane): (usize, &Outgoing<T>)| lane.flush(|woke| self.traffic.note_sent(ShardId::new(to), woke));
+            let flushed: usize = self.outgoing.iter().enumerate().map(flush).sum();
             self.waiting.set(self.waiting.get() - flushed);
         }
     }
@@ -187,13 +194,16 @@ impl<T> Outgoing<T> {
         !self.waiting.borrow().is_empty() && !self.lane.sender.is_full()
     }
 
-    fn flush(&self) -> usize {
+    fn flush(&self, sent: impl Fn(bool)) -> usize {
         let mut waiting = self.waiting.borrow_mut();
         let before = waiting.len();
         while let Some(message) = waiting.pop_front() {
-            if let Err(error) = self.lane.push(message) {
-                waiting.push_front(error.into_inner());
-                break;
+            match self.lane.push(message) {
+                Ok(woke) => sent(woke),
+                Err(error) => {
+                    waiting.push_front(error.into_inner());
+                    break;
+                }
             }
         }
         if before > 0 && waiting.is_empty() {
@@ -240,6 +250,9 @@ pub(crate) trait Backlog {
 
     /// Messages that wait for room in their lanes.
     fn waiting(&self) -> usize;
+
+    /// Adds what was carried so far.
+    fn add_to(&self, stats: &mut BusStats);
 }
 
 impl<T> Backlog for Lanes<T> {
@@ -249,6 +262,10 @@ impl<T> Backlog for Lanes<T> {
 
     fn waiting(&self) -> usize {
         self.waiting.get()
+    }
+
+    fn add_to(&self, stats: &mut BusStats) {
+        self.traffic.add_to(stats);
     }
 }
 
@@ -287,6 +304,7 @@ impl<T, F: FnMut(&mut Shard<'_>, ShardId, T)> Source for Delivery<T, F> {
             let from = self.first;
             self.first = (from + 1) % lanes.len();
             let batch = lanes[from].deliver(BATCH.min(budget - delivered), |message| {
+                self.lanes.traffic.note_received(from);
                 (self.deliver)(&mut Shard::new(context, &self.local), ShardId::new(from), message);
             });
             delivered += batch;

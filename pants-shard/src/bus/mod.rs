@@ -10,6 +10,7 @@ pub(crate) mod remote;
 pub(crate) mod request;
 mod room;
 pub(crate) mod timer;
+pub(crate) mod traffic;
 
 use std::cell::Cell;
 use std::fmt;

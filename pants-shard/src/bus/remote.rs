@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::SendError;
 use super::lanes::Lane;
@@ -34,11 +35,17 @@ use crate::shutdown::Shutdown;
 pub struct RemoteBus {
     lanes: Arc<[Lane<Box<dyn Message>>]>,
     shutdown: Arc<Shutdown>,
+    started: Instant,
 }
 
 impl RemoteBus {
-    pub(crate) fn new(lanes: Vec<Lane<Box<dyn Message>>>, shutdown: Arc<Shutdown>) -> Self {
-        Self { lanes: lanes.into(), shutdown }
+    pub(crate) fn new(lanes: Vec<Lane<Box<dyn Message>>>, shutdown: Arc<Shutdown>, started: Instant) -> Self {
+        Self { lanes: lanes.into(), shutdown, started }
+    }
+
+    /// When the runtime was started.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
     }
 
     /// How many shards there are.
@@ -58,7 +65,7 @@ impl RemoteBus {
         let Some(lane) = self.lanes.get(shard.index()) else { return Err(SendError::NoSuchShard(work)) };
         // While this is held, no shard leaves.
         let Some(_visit) = self.shutdown.visit() else { return Err(SendError::Stopped(work)) };
-        lane.push(Box::new(work)).map_err(|error| error.map(unbox))
+        lane.push(Box::new(work)).map(drop).map_err(|error| error.map(unbox))
     }
 
     /// Has a copy of `work` run on every shard. Returns the shards that it did not reach.

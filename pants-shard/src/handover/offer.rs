@@ -13,7 +13,7 @@ use pants_engine::{Acceptor, Address, CloseReason, Connection, Endpoint, Handler
 
 use super::wire;
 use crate::error::{Error, Result};
-use crate::listener::{Declaration, Declared};
+use crate::listener::{Declared, servers};
 use crate::shard::{Local, Shard};
 use crate::shutdown::Stage;
 
@@ -32,18 +32,10 @@ const TAKEN_MAX: usize = 1 << 16;
 pub(crate) fn offer(shard: &mut Shard<'_>, path: &Path) -> Result<()> {
     let failed = |source| Error::Handover { path: path.to_owned(), source };
     let local = Rc::clone(shard.local());
-    let declaration = Declaration {
-        shard: shard.id(),
-        address: Address::Path(path.to_owned()),
-        nth: 0,
-        options: ServerOptions::default(),
-    };
     let acceptor = Offer { local: Rc::clone(&local), is_taken: Rc::default() };
-    let mut served = local.groups.bind(shard.context(), &local.config, None, &declaration, acceptor)?;
+    servers::declare_private(shard, Address::Path(path.to_owned()), ServerOptions::default(), acceptor)?;
     // It does not listen yet, so nobody has come in before.
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
-    served.is_public = false;
-    local.servers.borrow_mut().insert(served);
     Ok(())
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Served {
     pub(crate) keys: Vec<ServerKey>,
     /// The file of the Unix socket is removed by this shard, once another process has left it to this one.
     pub(crate) takes_file: bool,
-    /// It is for clients, and not for a successor.
+    /// It is for the program's clients.
     pub(crate) is_public: bool,
     /// All shards' sockets are one, with one queue of connections: one shard accepts, and the others are sent theirs.
     pub(crate) one_queue: bool,
@@ -90,6 +90,23 @@ impl Servers {
     pub(crate) fn remove(&mut self, group: GroupId) {
         self.served.retain(|served| served.group != group);
     }
+}
+
+/// Declares, in set-up, a server that this shard alone has and that is not for the program's clients.
+pub(crate) fn declare_private(
+    shard: &mut Shard<'_>,
+    address: Address,
+    options: ServerOptions,
+    acceptor: impl Acceptor,
+) -> Result<ServerKey> {
+    let local = Rc::clone(shard.local());
+    let nth = local.groups.count(&address);
+    let declaration = Declaration { shard: shard.id(), address, nth, options };
+    let mut served = local.groups.bind(shard.context(), &local.config, None, &declaration, acceptor)?;
+    served.is_public = false;
+    let key = served.keys[0];
+    local.servers.borrow_mut().insert(served);
+    Ok(key)
 }
 
 /// Binds a shard's server at an address that all shards are to listen at from now on. The first shard makes the group.
