@@ -31,6 +31,7 @@
 //! # Contents
 //!
 //! * [`Runtime`], [`Running`], [`StopHandle`] and [`Report`]: starting, stopping, what became of it.
+//! * [`Runtime::handover`] and [`Runtime::inherit`]: restarts that lose no connection; [`Listeners`]: addresses that come and go.
 //! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see.
 //! * [`Bus`]: work between shards; [`Mailbox`]: messages of one type; [`Offloader`]: work that blocks, for helper threads.
 //! * [`Metrics`], [`ShardMetrics`]: what the shards have done; [`Shard::serve_admin`] shows it.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use pants_shard::{Address, Error, Result, Runtime, Shard};
 
@@ -45,7 +46,8 @@ fn begin<F>(path: &Path, count: usize, set_up: F) -> Result<Live>
 where
     F: Fn(&mut Shard<'_>) -> Result<()> + Send + Sync + 'static,
 {
-    let (config, path) = (shards(count).build().unwrap(), path.to_owned());
+    let config = shards(count).drain_timeout(Duration::from_secs(4)).build().unwrap();
+    let path = path.to_owned();
     in_time(move || Runtime::new(config)?.handover(path).start(set_up)).map(Live::of)
 }
 
@@ -190,6 +192,7 @@ fn what_is_queued_at_a_handover_is_served_by_the_successor() {
     }
     assert!(second.running().addresses().len() == 1, "the way to the next one is nobody else's business");
     go.send(()).unwrap();
+    drop(queued);
     first.join();
     assert!(second.stop().shards[0].connections_accepted > 0);
 }
