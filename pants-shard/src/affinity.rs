@@ -6,12 +6,12 @@ use core_affinity::CoreId;
 pub(crate) use rustix::thread::CpuSet;
 use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
-use crate::placement::{CpuId, Machine, Topology};
+use crate::placement::{CpuId, Machine, Topology, quota};
 
 /// What the calling thread may use of the machine.
 pub(crate) fn machine() -> Machine {
     let topology = Topology::from_sysfs(|path| fs::read_to_string(path).ok());
-    Machine { allowed: allowed(), quota: quota(), topology }
+    Machine { allowed: allowed(), quota: quota_here(), topology }
 }
 
 /// The CPUs that the calling thread may run on; at least one.
@@ -25,9 +25,12 @@ fn allowed() -> Vec<usize> {
     }
 }
 
-/// How many CPUs the calling thread may keep busy: its affinity and its cgroup's quota, whichever is less.
-fn quota() -> usize {
-    num_cpus::get()
+/// How many CPUs the calling thread may keep busy: its affinity and its cgroups' quota, whichever is less.
+///
+/// `num_cpus` knows of the process's own cgroup and not of those above it.
+fn quota_here() -> usize {
+    let groups = quota(|path| fs::read_to_string(path).ok());
+    groups.map_or_else(num_cpus::get, |cpus| cpus.min(num_cpus::get()))
 }
 
 /// Pins the calling thread to one CPU.
@@ -74,6 +77,6 @@ mod tests {
 
     #[test]
     fn the_quota_is_at_least_one_and_never_more_than_what_is_allowed() {
-        assert!((1..=allowed().len()).contains(&quota()));
+        assert!((1..=allowed().len()).contains(&quota_here()));
     }
 }

@@ -4,6 +4,7 @@ mod cpu;
 mod layout;
 #[cfg(test)]
 mod machines;
+mod quota;
 mod topology;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use thiserror::Error;
 use self::cpu::Ranges;
 
 pub(crate) use self::cpu::cpu_range;
+pub(crate) use self::quota::quota;
 
 pub use self::cpu::CpuId;
 pub use self::layout::Layout;
