@@ -119,17 +119,32 @@ fn switches(task: &str) -> u64 {
         .sum()
 }
 
+/// The CPUs that the first of the server's shards are on, as it says when it starts.
+fn chosen_cpus(server: &Server, shards: usize) -> Vec<usize> {
+    let cpu = |index| {
+        let line = server.program.next_line();
+        line.strip_prefix(&format!("shard-{index} on CPU ")).expect(&line).parse().unwrap()
+    };
+    (0..shards).map(cpu).collect()
+}
+
+fn sorted(mut cpus: Vec<usize>) -> Vec<usize> {
+    cpus.sort_unstable();
+    cpus
+}
+
 #[test]
 fn two_shards_are_pinned_and_both_accept() {
-    let cpus = own_cpus();
+    let own = own_cpus();
     let server = Server::start(&["--shards", "2"]);
-    let cpus = [cpus[0], cpus[1 % cpus.len()]];
+    let cpus = chosen_cpus(&server, 2);
+    assert!(cpus.iter().all(|cpu| own.contains(cpu)), "{cpus:?} of {own:?}");
+    assert!(cpus[0] != cpus[1] || own.len() == 1, "{cpus:?} of {own:?}");
     let tasks = shard_tasks(server.pid);
     assert_eq!(tasks.len(), 2);
     for (index, (name, task)) in tasks.iter().enumerate() {
         assert_eq!(*name, format!("shard-{index}"));
         assert_eq!(status_field(task, "Cpus_allowed_list"), cpus[index].to_string());
-        assert_eq!(server.program.next_line(), format!("shard-{index} on CPU {}", cpus[index]));
     }
     // A shard that accepts nothing sleeps through this.
     let before: Vec<u64> = tasks.iter().map(|(_, task)| switches(task)).collect();
@@ -143,15 +158,20 @@ fn two_shards_are_pinned_and_both_accept() {
 }
 
 #[test]
-fn every_cpu_of_the_process_gets_a_shard_by_default() {
-    let cpus = own_cpus();
-    let server = Server::start(&[]);
-    let seen: Vec<String> =
-        shard_tasks(server.pid).iter().map(|(_, task)| status_field(task, "Cpus_allowed_list")).collect();
-    let quota = seen.len();
-    let expected: Vec<String> = cpus.iter().take(quota).map(usize::to_string).collect();
-    assert!((1..=cpus.len()).contains(&quota));
-    assert_eq!(seen, expected);
+fn every_cpu_of_the_process_gets_a_shard_by_default_in_either_layout() {
+    let own = own_cpus();
+    for layout in ["spread", "pack"] {
+        let server = Server::start_as(command(PANTS_ECHO).args(["--listen", ANY_PORT]).env("PANTS_LAYOUT", layout));
+        let tasks = shard_tasks(server.pid);
+        let cpus = chosen_cpus(&server, tasks.len());
+        for ((name, task), cpu) in tasks.iter().zip(&cpus) {
+            assert_eq!(status_field(task, "Cpus_allowed_list"), cpu.to_string(), "{name}");
+        }
+        // Under a quota there are fewer of them.
+        let cpus = sorted(cpus);
+        assert!(!cpus.is_empty() && cpus.windows(2).all(|pair| pair[0] < pair[1]), "{cpus:?}");
+        assert!(cpus.iter().all(|cpu| own.contains(cpu)), "{cpus:?} of {own:?}");
+    }
 }
 
 #[test]
@@ -173,9 +193,11 @@ fn more_shards_than_the_process_may_use_cpus_share_them() {
     let cpus = own_cpus();
     let count = 2 * cpus.len() + 1;
     let server = Server::start(&["--shards", &count.to_string()]);
-    for index in 0..count {
-        assert_eq!(server.program.next_line(), format!("shard-{index} on CPU {}", cpus[index % cpus.len()]));
+    let chosen = chosen_cpus(&server, count);
+    for round in chosen.chunks_exact(cpus.len()) {
+        assert_eq!(sorted(round.to_vec()), cpus);
     }
+    assert_eq!(chosen.last(), chosen.first());
     for _ in 0..10 * count {
         assert_echoes(&mut client(server.address), b"hello");
     }

@@ -1,27 +1,36 @@
-//! The edge to the scheduler: which CPUs this process may use, and pinning a thread to one of them.
+//! The edge to the scheduler: what this process may use of the machine, and pinning a thread to a CPU.
 
-use std::io;
+use std::{fs, io};
 
 use core_affinity::CoreId;
 pub(crate) use rustix::thread::CpuSet;
 use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
-use crate::placement::CpuId;
+use crate::placement::{CpuId, Machine, Topology, quota};
+
+/// What the calling thread may use of the machine.
+pub(crate) fn machine() -> Machine {
+    let topology = Topology::from_sysfs(|path| fs::read_to_string(path).ok());
+    Machine { allowed: allowed(), quota: quota_here(), topology }
+}
 
 /// The CPUs that the calling thread may run on; at least one.
 ///
 /// On a machine with more than 1,024 CPUs the kernel refuses to write libc's fixed-size set; then the first ones are
 /// assumed, and `pin` reports it if that is wrong.
-pub(crate) fn allowed() -> Vec<usize> {
+fn allowed() -> Vec<usize> {
     match core_affinity::get_core_ids() {
         Some(cores) if !cores.is_empty() => cores.into_iter().map(|core| core.id).collect(),
-        _ => (0..quota().clamp(1, CpuId::LIMIT)).collect(),
+        _ => (0..num_cpus::get().clamp(1, CpuId::LIMIT)).collect(),
     }
 }
 
-/// How many CPUs the calling thread may keep busy: its affinity and its cgroup's quota, whichever is less.
-pub(crate) fn quota() -> usize {
-    num_cpus::get()
+/// How many CPUs the calling thread may keep busy: its affinity and its cgroups' quota, whichever is less.
+///
+/// `num_cpus` knows of the process's own cgroup and not of those above it.
+fn quota_here() -> usize {
+    let groups = quota(|path| fs::read_to_string(path).ok());
+    groups.map_or_else(num_cpus::get, |cpus| cpus.min(num_cpus::get()))
 }
 
 /// Pins the calling thread to one CPU.
@@ -68,6 +77,6 @@ mod tests {
 
     #[test]
     fn the_quota_is_at_least_one_and_never_more_than_what_is_allowed() {
-        assert!((1..=allowed().len()).contains(&quota()));
+        assert!((1..=allowed().len()).contains(&quota_here()));
     }
 }

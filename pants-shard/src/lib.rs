@@ -36,7 +36,7 @@
 //! * [`Bus`]: work between shards; [`Mailbox`]: messages of one type; [`Offloader`]: work that blocks, for helper threads.
 //! * [`Metrics`], [`ShardMetrics`]: what the shards have done; [`Shard::serve_admin`] shows it.
 //! * [`Config`], [`ConfigBuilder`], [`Flags`], [`OwnKey`], [`parse_timeout`]: settings and where they come from;
-//!   [`Placement`]: which shard runs where.
+//!   [`Placement`]: which shard runs where; [`Machine`] and [`Topology`]: from what that follows.
 //! * [`Balance`]: which shard serves a connection; [`Movable`]: handlers that can go on at another one.
 //! * [`engine`]: all of [`pants_engine`], what is most used of it also here.
 //!
@@ -96,7 +96,7 @@ pub use crate::listener::builder::ListenerBuilder;
 pub use crate::listener::changes::Listeners;
 pub use crate::metrics::{Metrics, ShardMetrics};
 pub use crate::offload::{OffloadError, Offloader};
-pub use crate::placement::{CpuId, Layout, Placement, PlacementError, Policy, Shards, place};
+pub use crate::placement::{CpuId, Layout, Machine, Placement, PlacementError, Policy, Shards, Topology, place};
 pub use crate::runtime::{Report, Running, Runtime, StopHandle};
 pub use crate::shard::Shard;
 pub use crate::shard_id::ShardId;

@@ -126,7 +126,7 @@ fn leads_back(listen: &Address, to: &Address) -> bool {
 mod tests {
     use std::ffi::OsString;
 
-    use pants_shard::Flags;
+    use pants_shard::{Flags, Machine};
 
     use super::*;
 
@@ -134,7 +134,8 @@ mod tests {
         let flags = Flags { own: flags.set(), config: Some("p.toml".into()), ..Flags::default() };
         let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let builder = Config::builder().pin(false).own_keys(&KEYS);
-        builder.resolve(&flags, variables, |_| Ok(file.to_owned()), &[0], 1).map_err(|error| error.to_string())
+        let machine = Machine { allowed: vec![0], quota: 1, ..Machine::default() };
+        builder.resolve(&flags, variables, |_| Ok(file.to_owned()), &machine).map_err(|error| error.to_string())
     }
 
     fn resolve(file: &str, variables: &[(&str, &str)], flags: &ProxyFlags) -> Result<Settings, String> {

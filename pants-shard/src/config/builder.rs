@@ -19,7 +19,7 @@ use super::source::{ConfigError, Origin, Problems};
 use super::value::{format_duration, format_size};
 use crate::affinity;
 use crate::balance::Balance;
-use crate::placement::{Layout, Shards};
+use crate::placement::{Layout, Machine, Shards};
 
 /// Sets configuration in code; see [`Config::builder`].
 ///
@@ -214,7 +214,7 @@ impl ConfigBuilder {
     /// A [`ConfigError`] with a line for each value that is out of range or does not fit the others.
     pub fn build(self) -> Result<Config, ConfigError> {
         let (keys, set, problems) = self.into_layer();
-        Config::validate(keys, set, problems, &affinity::allowed(), affinity::quota())
+        Config::validate(keys, set, problems, &affinity::machine())
     }
 
     /// Like [`Config::load`], with what the program set as the defaults.
@@ -233,12 +233,10 @@ impl ConfigBuilder {
     /// As [`Config::load`].
     pub fn load_with(self, flags: &Flags) -> Result<Config, ConfigError> {
         let read_file = |path: &Path| fs::read_to_string(path);
-        self.resolve(flags, env::vars_os(), read_file, &affinity::allowed(), affinity::quota())
+        self.resolve(flags, env::vars_os(), read_file, &affinity::machine())
     }
 
     /// Merges all layers and validates the result; the environment, the file and the machine are passed in.
-    ///
-    /// `allowed` is the CPUs that the process may use, and `quota` how many it may keep busy.
     ///
     /// # Errors
     ///
@@ -248,8 +246,7 @@ impl ConfigBuilder {
         flags: &Flags,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         read_file: impl FnOnce(&Path) -> io::Result<String>,
-        allowed: &[usize],
-        quota: usize,
+        machine: &Machine,
     ) -> Result<Config, ConfigError> {
         let (keys, mut merged, mut problems) = self.into_layer();
         let (environment, named) = raw::from_environment(environment, &keys, &mut problems);
@@ -259,7 +256,7 @@ impl ConfigBuilder {
         }
         merged.extend(environment);
         merged.extend(raw::from_flags(flags));
-        Config::validate(keys, merged, problems, allowed, quota)
+        Config::validate(keys, merged, problems, machine)
     }
 
     fn set(mut self, path: &'static str, value: impl Into<Value>) -> Self {
@@ -340,7 +337,7 @@ mod tests {
 
     #[test]
     fn the_cpus_that_a_program_lists_are_placed_in_order() {
-        let allowed = affinity::allowed();
+        let allowed = affinity::machine().allowed;
         let config = Config::builder().cpus(allowed.iter().rev().copied()).build().unwrap();
         let placed: Vec<_> = config.placement().iter().map(|cpu| cpu.unwrap().get()).collect();
         assert!(placed.into_iter().eq(allowed.into_iter().rev()));
@@ -392,7 +389,8 @@ mod tests {
     fn resolve_own(file: &str, environment: &[(&str, &str)], flags: &Flags) -> Result<Config, ConfigError> {
         let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
         let flags = Flags { config: Some("pants.toml".into()), ..flags.clone() };
-        Config::builder().own_keys(&[GREETING]).resolve(&flags, environment, |_| Ok(file.to_owned()), &[0], 1)
+        let machine = Machine { allowed: vec![0], quota: 1, ..Machine::default() };
+        Config::builder().own_keys(&[GREETING]).resolve(&flags, environment, |_| Ok(file.to_owned()), &machine)
     }
 
     #[test]

@@ -175,6 +175,7 @@ mod tests {
 
     use super::keys::KEYS;
     use super::*;
+    use crate::placement::{CpuId, Machine, Topology};
 
     /// A value for every key that is not its default, in the order of the table.
     const OTHER_VALUES: [(&str, &str); 26] = [
@@ -206,6 +207,10 @@ mod tests {
         ("admin.listen", "\"/run/admin.sock\""),
     ];
 
+    fn two_cpus() -> Machine {
+        Machine { allowed: vec![0, 1], quota: 2, ..Machine::default() }
+    }
+
     /// Resolves all layers on a machine with the CPUs 0 and 1; the only file is `pants.toml`.
     fn resolve(file: &str, environment: &[(&str, &str)], flags: &Flags) -> Result<Config, ConfigError> {
         let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
@@ -213,11 +218,11 @@ mod tests {
             Some("pants.toml") => Ok(file.to_owned()),
             _ => Err(io::ErrorKind::NotFound.into()),
         };
-        Config::builder().nodelay(false).backlog(1).resolve(flags, environment, read_file, &[0, 1], 2)
+        Config::builder().nodelay(false).backlog(1).resolve(flags, environment, read_file, &two_cpus())
     }
 
     fn defaults() -> Config {
-        Config::builder().resolve(&Flags::default(), [], |_| unreachable!("no file is named"), &[0, 1], 2).unwrap()
+        Config::builder().resolve(&Flags::default(), [], |_| unreachable!("no file is named"), &two_cpus()).unwrap()
     }
 
     fn with_file() -> Flags {
@@ -311,6 +316,25 @@ mod tests {
     }
 
     #[test]
+    fn the_layout_says_which_cpus_come_first() {
+        // Of four CPUs, 0 and 1 are threads of a core, and so are 2 and 3.
+        let sysfs = |path: &str| match path.strip_prefix("/sys/devices/system/cpu/")? {
+            "online" => Some("0-3\n".to_owned()),
+            "cpu0/topology/thread_siblings_list" | "cpu1/topology/thread_siblings_list" => Some("0-1\n".to_owned()),
+            "cpu2/topology/thread_siblings_list" | "cpu3/topology/thread_siblings_list" => Some("2-3\n".to_owned()),
+            _ => None,
+        };
+        let machine = Machine { allowed: vec![0, 1, 2, 3], quota: 4, topology: Topology::from_sysfs(sysfs) };
+        for (layout, expected) in [("spread", [0, 2]), ("pack", [0, 1])] {
+            let environment =
+                [("PANTS_SHARDS", "2"), ("PANTS_LAYOUT", layout)].map(|(name, value)| (name.into(), value.into()));
+            let read_file = |_: &Path| unreachable!("no file is named");
+            let config = Config::builder().resolve(&Flags::default(), environment, read_file, &machine).unwrap();
+            assert!(config.placement().iter().eq(expected.map(CpuId::new)), "{layout}");
+        }
+    }
+
+    #[test]
     fn a_value_that_is_overridden_is_not_judged() {
         let flags = Flags { shards: Some("1".into()), ..with_file() };
         let config = resolve("runtime.shards = 0", &[("PANTS_SHARDS", "x")], &flags).unwrap();
@@ -396,7 +420,7 @@ mod tests {
     fn a_line_break_in_the_files_name_does_not_end_a_comment() {
         let flags = Flags { config: Some("a\nb".into()), ..Flags::default() };
         let read_file = |_: &Path| Ok("runtime.pin = true".to_owned());
-        let config = Config::builder().resolve(&flags, [], read_file, &[0, 1], 2).unwrap();
+        let config = Config::builder().resolve(&flags, [], read_file, &two_cpus()).unwrap();
         assert!(config.to_toml().contains("pin = true  # a?b:1:15\n"));
     }
 

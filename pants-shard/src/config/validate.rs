@@ -7,18 +7,17 @@ use super::key::{Key, Values};
 use super::raw::{Layer, Setting};
 use super::source::{ConfigError, Origin, Problems};
 use super::value::format_size;
-use crate::placement::{Placement, PlacementError, Policy, place};
+use crate::placement::{Machine, Placement, PlacementError, Policy, place};
 
 impl Config {
     /// Turns what was written into what is valid, or adds everything that is wrong with it to the problems.
     ///
-    /// `allowed` is the CPUs that the process may use, and `quota` how many it may keep busy.
+    /// `machine` is what the process may use.
     pub(super) fn validate(
         keys: Vec<Key>,
         mut written: Layer,
         mut problems: Problems,
-        allowed: &[usize],
-        quota: usize,
+        machine: &Machine,
     ) -> Result<Self, ConfigError> {
         let mut values = Values::default();
         let settings = keys.into_iter().map(|key| {
@@ -28,7 +27,7 @@ impl Config {
         let settings = settings.collect();
         assert!(written.is_empty(), "{written:?}: no key has this path");
         let mut config = Self { values, settings, placement: Placement::default() };
-        config.placement = config.checked_placement(allowed, quota, &mut problems);
+        config.placement = config.checked_placement(machine, &mut problems);
         config.check_marks(&mut problems);
         problems.into_result(config)
     }
@@ -55,7 +54,7 @@ impl Config {
     }
 
     /// The placement that four settings and the machine allow.
-    fn checked_placement(&self, allowed: &[usize], quota: usize, problems: &mut Problems) -> Placement {
+    fn checked_placement(&self, machine: &Machine, problems: &mut Problems) -> Placement {
         const SHARDS: &str = "runtime.shards";
         const CPUS: &str = "runtime.cpus";
         const PIN: &str = "runtime.pin";
@@ -66,7 +65,7 @@ impl Config {
         let values = &self.values;
         let policy =
             Policy { shards: values.shards, cpus: values.cpus.clone(), pin: values.pin, layout: values.layout };
-        place(&policy, allowed, quota).unwrap_or_else(|error| {
+        place(&policy, machine).unwrap_or_else(|error| {
             use PlacementError as E;
             let path = match &error {
                 E::TooFewShards(_) | E::TooManyShards(_) | E::NotShards(_) => SHARDS,
@@ -129,7 +128,8 @@ mod tests {
     fn problems(text: &str) -> Vec<String> {
         let mut problems = Problems::default();
         let layer = file::read(Path::new("pants.toml"), text, &KEYS, &mut problems).unwrap();
-        let error = Config::validate(KEYS.to_vec(), layer, problems, &[0, 1], 2).err();
+        let machine = Machine { allowed: vec![0, 1], quota: 2, ..Machine::default() };
+        let error = Config::validate(KEYS.to_vec(), layer, problems, &machine).err();
         error.map_or_else(Vec::new, |error| error.problems().map(str::to_owned).collect())
     }
 
@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn a_process_without_a_cpu_to_pin_to_is_told_to_turn_pinning_off() {
-        let error = Config::validate(KEYS.to_vec(), Layer::new(), Problems::default(), &[], 1).unwrap_err();
+        let error =
+            Config::validate(KEYS.to_vec(), Layer::new(), Problems::default(), &Machine::default()).unwrap_err();
         assert_eq!(error.to_string(), "default: runtime.pin: this process has no CPU to pin to; turn pinning off");
     }
 

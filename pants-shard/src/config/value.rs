@@ -11,7 +11,7 @@ use std::time::Duration;
 use pants_engine::Address;
 use toml::Value;
 
-use crate::placement::{CpuId, Shards};
+use crate::placement::{CpuId, Shards, cpu_range};
 
 /// How long a drain may take.
 pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60 * 60);
@@ -266,15 +266,6 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
     let (digits, unit) = text.split_at(end);
     // Digits fail to parse only when there are none or too many.
     (!digits.is_empty()).then(|| (digits.parse().unwrap_or(u64::MAX), unit))
-}
-
-fn cpu_range(text: &str) -> Option<(usize, usize)> {
-    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    let (first, last) = match text.split_once('-') {
-        Some((first, last)) => (number(first)?, number(last)?),
-        None => (number(text)?, number(text)?),
-    };
-    (first <= last).then_some((first, last))
 }
 
 fn integer(value: &Value) -> Option<i64> {

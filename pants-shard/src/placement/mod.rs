@@ -1,4 +1,11 @@
-//! Which CPU each shard goes on: the process's CPUs and a policy in, one CPU (or none) per shard out.
+//! Which CPU each shard goes on: a policy and what the process may use in, one CPU (or none) per shard out.
+
+mod cpu;
+mod layout;
+#[cfg(test)]
+mod machines;
+mod quota;
+mod topology;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -6,9 +13,14 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// A CPU's number, below [`CpuId::LIMIT`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CpuId(usize);
+use self::cpu::Ranges;
+
+pub(crate) use self::cpu::cpu_range;
+pub(crate) use self::quota::quota;
+
+pub use self::cpu::CpuId;
+pub use self::layout::Layout;
+pub use self::topology::Topology;
 
 /// How many shards to run.
 ///
@@ -30,29 +42,28 @@ pub enum Shards {
     Count(NonZeroUsize),
 }
 
-/// How shards are laid over the machine's cores.
-///
-/// Its text form is `spread` or `pack`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Layout {
-    /// Each shard as far from the others as can be: on a core of its own before two share one.
-    #[default]
-    Spread,
-    /// Each shard as near to the others as can be: on sibling threads of a core, on one NUMA node.
-    Pack,
-}
-
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// How many shards to run.
     pub shards: Shards,
-    /// The CPUs to use, in order; `None` means every CPU that the process may use.
+    /// The CPUs to use, in order; `None` means every CPU that the process may use, in the order of the layout.
     pub cpus: Option<Vec<usize>>,
     /// Whether each shard's thread stays on one CPU.
     pub pin: bool,
     /// How shards are laid over cores when no CPUs are listed.
     pub layout: Layout,
+}
+
+/// What the process may use of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// The CPUs that it may run on.
+    pub allowed: Vec<usize>,
+    /// How many CPUs it may keep busy: a cgroup's quota, rounded up, can be less than there are.
+    pub quota: usize,
+    /// Where the CPUs are.
+    pub topology: Topology,
 }
 
 /// A CPU, or none, for each shard; there is always at least one shard.
@@ -101,8 +112,9 @@ pub enum PlacementError {
 
 /// Decides where each shard goes.
 ///
-/// `allowed` is the CPUs that the process may run on, and `quota` is how many CPUs it may keep busy (a cgroup's quota
-/// can be less). With pinning, shard *i* gets the CPU at *i* modulo the length of the list; without, it gets none.
+/// `auto` is one shard for every CPU that the process may run on, the sibling threads of a core among them, or as many as
+/// the quota lets it keep busy. With pinning, shards take the CPUs in the order of the list, or else of the layout; if there are
+/// more shards, they begin anew. Without pinning, a shard has none.
 ///
 /// # Errors
 ///
@@ -110,19 +122,21 @@ pub enum PlacementError {
 /// is not allowed, or comes with pinning turned off.
 ///
 /// ```
-/// use pants_shard::{Layout, Policy, Shards, place};
+/// use pants_shard::{Layout, Machine, Policy, Shards, Topology, place};
 ///
 /// let policy = Policy { shards: Shards::Auto, cpus: Some(vec![3, 1]), pin: true, layout: Layout::Spread };
-/// let placement = place(&policy, &[0, 1, 2, 3], 4)?;
+/// let machine = Machine { allowed: vec![0, 1, 2, 3], quota: 4, topology: Topology::default() };
+/// let placement = place(&policy, &machine)?;
 /// assert_eq!(placement.len(), 2);
 /// assert_eq!(placement.cpu(0).map(|cpu| cpu.get()), Some(3));
 /// # Ok::<(), pants_shard::PlacementError>(())
 /// ```
-pub fn place(policy: &Policy, allowed: &[usize], quota: usize) -> Result<Placement, PlacementError> {
+pub fn place(policy: &Policy, machine: &Machine) -> Result<Placement, PlacementError> {
+    let Machine { allowed, quota, topology } = machine;
     let cpus = match &policy.cpus {
         Some(_) if !policy.pin => return Err(PlacementError::CpusWithoutPin),
         Some(cpus) => check_list(cpus, allowed)?,
-        None => allowed.iter().copied().filter_map(CpuId::new).collect(),
+        None => policy.layout.order(allowed.iter().copied().filter_map(CpuId::new).collect(), topology),
     };
     let count = match policy.shards {
         Shards::Count(count) if count.get() > Shards::MAX => {
@@ -130,7 +144,7 @@ pub fn place(policy: &Policy, allowed: &[usize], quota: usize) -> Result<Placeme
         }
         Shards::Count(count) => count.get(),
         Shards::Auto if policy.cpus.is_some() => cpus.len(),
-        Shards::Auto => allowed.len().min(quota).clamp(1, Shards::MAX),
+        Shards::Auto => cpus.len().min(*quota).clamp(1, Shards::MAX),
     };
     if !policy.pin {
         return Ok(Placement { cpus: vec![None; count] });
@@ -157,29 +171,6 @@ fn check_list(cpus: &[usize], allowed: &[usize]) -> Result<Vec<CpuId>, Placement
         checked.push(id);
     }
     Ok(checked)
-}
-
-impl CpuId {
-    /// The number of CPUs in libc's `cpu_set_t`; see `CPU_SET(3)`. A CPU past it cannot be pinned.
-    pub const LIMIT: usize = 1024;
-
-    /// The CPU with this number, unless it is [`CpuId::LIMIT`] or more.
-    #[must_use]
-    pub fn new(id: usize) -> Option<Self> {
-        (id < Self::LIMIT).then_some(Self(id))
-    }
-
-    /// The CPU's number, as the kernel counts.
-    #[must_use]
-    pub fn get(self) -> usize {
-        self.0
-    }
-}
-
-impl fmt::Display for CpuId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
 }
 
 impl Shards {
@@ -215,27 +206,6 @@ impl FromStr for Shards {
     }
 }
 
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Spread => "spread",
-            Self::Pack => "pack",
-        })
-    }
-}
-
-impl FromStr for Layout {
-    type Err = PlacementError;
-
-    fn from_str(text: &str) -> Result<Self, PlacementError> {
-        match text {
-            "spread" => Ok(Self::Spread),
-            "pack" => Ok(Self::Pack),
-            _ => Err(PlacementError::NotLayout(text.to_owned())),
-        }
-    }
-}
-
 impl Default for Placement {
     /// One shard that is not pinned.
     fn default() -> Self {
@@ -263,35 +233,18 @@ impl Placement {
     }
 }
 
-/// Writes numbers as taskset(1) does: `0-3,8`.
-struct Ranges<'a>(&'a [usize]);
-
-impl fmt::Display for Ranges<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut sorted = self.0.to_vec();
-        sorted.sort_unstable();
-        sorted.dedup();
-        if sorted.is_empty() {
-            return f.write_str("none");
-        }
-        for (index, run) in sorted.chunk_by(|a, b| a + 1 == *b).enumerate() {
-            if index > 0 {
-                f.write_str(",")?;
-            }
-            match run {
-                [first, .., last] => write!(f, "{first}-{last}")?,
-                single => write!(f, "{}", single[0])?,
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
+    use super::machines::*;
     use super::*;
+
+    fn machine(allowed: &[usize], quota: usize) -> Machine {
+        Machine { allowed: allowed.to_vec(), quota, topology: Topology::default() }
+    }
 
     fn count(shards: usize) -> Shards {
         Shards::Count(NonZeroUsize::new(shards).unwrap())
@@ -312,7 +265,7 @@ mod tests {
             for quota in 0..6 {
                 for pin in [false, true] {
                     let policy = Policy { shards: Shards::Auto, cpus: None, pin, layout: Layout::Spread };
-                    let placed = place(&policy, &allowed, quota);
+                    let placed = place(&policy, &machine(&allowed, quota));
                     if pin && allowed.is_empty() {
                         assert_eq!(placed, Err(PlacementError::NothingAllowed));
                     } else {
@@ -328,7 +281,7 @@ mod tests {
         for allowed in subsets(4).filter(|allowed| !allowed.is_empty()) {
             for shards in 1..10 {
                 let policy = Policy { shards: count(shards), cpus: None, pin: true, layout: Layout::Spread };
-                let placement = place(&policy, &allowed, 1).unwrap();
+                let placement = place(&policy, &machine(&allowed, 1)).unwrap();
                 let expected: Vec<_> = (0..shards).map(|shard| Some(allowed[shard % allowed.len()])).collect();
                 assert_eq!(numbers(&placement), expected);
             }
@@ -336,9 +289,36 @@ mod tests {
     }
 
     #[test]
+    fn a_container_gets_shards_for_its_quota_rounded_up_on_cpus_of_its_set() {
+        // A quota of 1.5 is one of 2 by now.
+        let policy = |layout| Policy { shards: Shards::Auto, cpus: None, pin: true, layout };
+        for (allowed, quota, spread, packed) in [
+            (vec![0, 1, 2, 3, 4, 5, 6, 7], 2, vec![0, 2], vec![0, 1]),
+            (vec![3, 5, 7], 8, vec![3, 5, 7], vec![3, 5, 7]),
+            (vec![3, 5, 7], 2, vec![3, 5], vec![3, 5]),
+            (vec![2, 3, 4, 5], 2, vec![2, 4], vec![2, 3]),
+        ] {
+            let machine = Machine { allowed, quota, topology: hybrid_laptop() };
+            for (layout, expected) in [(Layout::Spread, spread), (Layout::Pack, packed)] {
+                let placement = place(&policy(layout), &machine).unwrap();
+                assert!(numbers(&placement).into_iter().eq(expected.into_iter().map(Some)), "{machine:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_keeps_its_order_whatever_the_layout() {
+        for layout in [Layout::Spread, Layout::Pack] {
+            let policy = Policy { shards: Shards::Auto, cpus: Some(vec![32, 1, 0]), pin: true, layout };
+            let machine = Machine { allowed: (0..64).collect(), quota: 1, topology: two_sockets() };
+            assert_eq!(numbers(&place(&policy, &machine).unwrap()), [Some(32), Some(1), Some(0)]);
+        }
+    }
+
+    #[test]
     fn a_list_keeps_its_order_and_sets_the_number_of_shards() {
         let policy = Policy { shards: Shards::Auto, cpus: Some(vec![3, 0, 2]), pin: true, layout: Layout::Spread };
-        let placement = place(&policy, &[0, 1, 2, 3], 1).unwrap();
+        let placement = place(&policy, &machine(&[0, 1, 2, 3], 1)).unwrap();
         assert_eq!(numbers(&placement), [Some(3), Some(0), Some(2)]);
         assert_eq!(placement.cpu(1), CpuId::new(0));
         assert_eq!(placement.cpu(3), None);
@@ -354,7 +334,7 @@ mod tests {
         }
         for list in lists {
             let policy = Policy { shards: count(2), cpus: Some(list.clone()), pin: true, layout: Layout::Spread };
-            let placed = place(&policy, &allowed, 2);
+            let placed = place(&policy, &machine(&allowed, 2));
             let stranger = list.iter().copied().find(|cpu| !allowed.contains(cpu));
             match (list.as_slice(), stranger) {
                 ([], _) => assert_eq!(placed, Err(PlacementError::NoCpus)),
@@ -372,9 +352,9 @@ mod tests {
     #[test]
     fn without_pinning_no_shard_has_a_cpu_and_a_list_is_refused() {
         let mut policy = Policy { shards: count(3), cpus: None, pin: false, layout: Layout::Spread };
-        assert_eq!(numbers(&place(&policy, &[0, 1], 2).unwrap()), [None; 3]);
+        assert_eq!(numbers(&place(&policy, &machine(&[0, 1], 2)).unwrap()), [None; 3]);
         policy.cpus = Some(vec![0]);
-        assert_eq!(place(&policy, &[0, 1], 2), Err(PlacementError::CpusWithoutPin));
+        assert_eq!(place(&policy, &machine(&[0, 1], 2)), Err(PlacementError::CpusWithoutPin));
     }
 
     #[test]
@@ -382,7 +362,7 @@ mod tests {
         assert_eq!(CpuId::new(1023).map(CpuId::get), Some(1023));
         assert_eq!(CpuId::new(1024), None);
         let policy = Policy { shards: Shards::Auto, cpus: Some(vec![1024]), pin: true, layout: Layout::Spread };
-        let error = place(&policy, &[1023, 1024], 2).unwrap_err();
+        let error = place(&policy, &machine(&[1023, 1024], 2)).unwrap_err();
         assert_eq!(error.to_string(), "CPU 1024 is not available to this process, which may use 1023-1024");
     }
 
@@ -396,7 +376,7 @@ mod tests {
             (vec![], "none"),
         ] {
             let policy = Policy { shards: Shards::Auto, cpus: Some(vec![99]), pin: true, layout: Layout::Spread };
-            let error = place(&policy, &allowed, 2).unwrap_err();
+            let error = place(&policy, &machine(&allowed, 2)).unwrap_err();
             assert_eq!(error.to_string(), format!("CPU 99 is not available to this process, which may use {text}"));
         }
     }
@@ -418,10 +398,29 @@ mod tests {
         assert_eq!(error("1025"), "must be at most 1024 or \"auto\", not 1025");
         assert_eq!(error("many"), "must be \"auto\" or a number from 1 to 1024, not \"many\"");
         let policy = Policy { shards: count(1025), cpus: None, pin: false, layout: Layout::Spread };
-        assert_eq!(place(&policy, &[0], 1), Err(PlacementError::TooManyShards(1025)));
+        assert_eq!(place(&policy, &machine(&[0], 1)), Err(PlacementError::TooManyShards(1025)));
     }
 
     proptest! {
+        #[test]
+        fn every_cpu_is_taken_once_before_any_is_taken_twice(
+            allowed in proptest::collection::btree_set(0_usize..64, 1..64),
+            (quota, shards) in (1_usize..80, proptest::option::of(1_usize..130)),
+            machine in 0_usize..6,
+            pack in any::<bool>(),
+        ) {
+            let topology = [two_core_vm, desktop, two_sockets, four_nodes, hybrid_laptop, big_little][machine]();
+            let layout = if pack { Layout::Pack } else { Layout::Spread };
+            let policy = Policy { shards: shards.map_or(Shards::Auto, count), cpus: None, pin: true, layout };
+            let machine = Machine { allowed: allowed.iter().copied().collect(), quota, topology };
+            let placed: Vec<_> = numbers(&place(&policy, &machine).unwrap()).into_iter().map(Option::unwrap).collect();
+            prop_assert_eq!(placed.len(), shards.unwrap_or(quota.min(allowed.len())));
+            for round in placed.chunks(allowed.len()) {
+                let distinct: BTreeSet<_> = round.iter().copied().collect();
+                prop_assert!(distinct.len() == round.len() && distinct.is_subset(&allowed));
+            }
+        }
+
         #[test]
         fn no_text_makes_reading_a_number_of_shards_panic(text in "\\PC*|-?[0-9]{0,30}") {
             let _ = text.parse::<Shards>();
