@@ -125,7 +125,8 @@ impl Hall {
         drop(table);
         if is_own {
             // It is taken, by this member: in other letters it may be had.
-            return self.rename(connection.context(), key, nick);
+            self.rename(connection.context(), key, nick);
+            return self.post.hold_if_behind(connection);
         }
         connection.pause_reading();
         let (hall, wanted) = (Rc::clone(self), nick.clone());
@@ -219,6 +220,7 @@ impl Hall {
         if let Some(mut connection) = context.connection(key) {
             self.reply(&mut connection, text);
             connection.resume_reading();
+            self.post.hold_if_behind(&mut connection);
         }
     }
 

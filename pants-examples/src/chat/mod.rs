@@ -6,7 +6,8 @@
 //!   every shard, and put together what they say.
 //! * **What is said** goes to the speaker's own shard at once, and as one message to each other shard, which writes it to its
 //!   members of that room. The bytes are shared. A lane keeps its order, so everybody hears one speaker's lines in the order in
-//!   which they were said. Lines of different speakers may come to different members in different orders.
+//!   which they were said. Lines of different speakers may come to different members in different orders: an answer may even
+//!   be heard before its question, by somebody on a third shard.
 //! * **A slow member** misses what would make its write queue longer than `limits.write_high_water`, and from then on
 //!   everything, answers to its own commands too, until the queue is empty; then it is told how much it was. So the queue is
 //!   bounded more strictly than by `on_congested`, which comes after a turn's lines are all queued, and the engine never pauses
