@@ -64,7 +64,7 @@ impl Post {
         let others = (0..self.shards()).map(ShardId::new).filter(|&shard| shard != self.bus.shard());
         let parcel = || Parcel::Line { room: room.clone(), line: Arc::clone(line) };
         // Each is sent to, whatever becomes of the others.
-        others.fold(true, |reaches, shard| self.send(context, shard, parcel(), BACKLOG_MAX) && reaches)
+        others.filter(|&shard| !self.send(context, shard, parcel(), BACKLOG_MAX)).count() == 0
     }
 
     /// Gives a nickname back. It is never dropped: there are no more of these than names that are taken.
