@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chat;
 pub mod descriptors;
 pub mod flags;
 pub mod lifecycle;

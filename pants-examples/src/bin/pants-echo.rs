@@ -9,7 +9,7 @@ use pants_examples::flags::CommonFlags;
 use pants_examples::lifecycle::LifecycleFlags;
 use pants_examples::log::{self, LevelFilter};
 use pants_examples::program::Program;
-use pants_shard::{Connection, Handler};
+use pants_shard::{Connection, Handler, Movable, Shard};
 
 /// A TCP server that sends back what it is sent, with one pinned thread per CPU.
 ///
@@ -42,6 +42,19 @@ impl Handler for Echo {
     }
 }
 
+/// It keeps nothing, so `balance = "rebalance"` may move it at any time.
+impl Movable for Echo {
+    type State = ();
+
+    fn pack(&self) -> Option<()> {
+        Some(())
+    }
+
+    fn unpack(_shard: &mut Shard<'_>, _state: ()) -> Self {
+        Self
+    }
+}
+
 fn main() -> ExitCode {
     let program = Program("pants-echo");
     let Arguments { common, lifecycle } = Arguments::parse();
@@ -60,7 +73,7 @@ fn main() -> ExitCode {
     }
     program.serve(config, &lifecycle, |shard| {
         for address in shard.config().listen().to_vec() {
-            shard.listen(address, |_peer| Echo)?;
+            shard.listen_movable(address, |_peer| Echo)?;
         }
         Ok(())
     })

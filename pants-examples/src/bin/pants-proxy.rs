@@ -28,6 +28,8 @@ struct Arguments {
     quiet: bool,
     #[command(flatten)]
     common: CommonFlags,
+    #[command(flatten)]
+    lifecycle: LifecycleFlags,
 }
 
 const AFTER_HELP: &str = "\
@@ -62,5 +64,5 @@ fn main() -> ExitCode {
     if let Err(message) = log::install(if arguments.quiet { LevelFilter::WARN } else { LevelFilter::INFO }) {
         return program.refuse(&message);
     }
-    program.serve(config, &LifecycleFlags::default(), move |shard| proxy::set_up(shard, &settings))
+    program.serve(config, &arguments.lifecycle, move |shard| proxy::set_up(shard, &settings))
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub(crate) mod chat;
 pub(crate) mod counts;
 pub(crate) mod proxy;
 
