@@ -13,7 +13,10 @@ use self::leveller::Mover;
 use crate::placement::{CpuId, Placement};
 use crate::shard_id::ShardId;
 
-/// Which shard serves a connection.
+/// Which shard serves a connection; chosen for each listener, see [`Shard::listener`](crate::Shard::listener).
+///
+/// With a Unix socket, which all shards share, one shard accepts and sends each connection to the shard that has the fewest,
+/// whatever is chosen here but `rebalance`, which moves live ones besides.
 ///
 /// Its text form is that of the configuration's `balance` key.
 ///
@@ -29,11 +32,16 @@ pub enum Balance {
     /// `kernel`: the one that the kernel picks by a hash of the addresses and ports (`SO_REUSEPORT`, socket(7)).
     #[default]
     Kernel,
-    /// `cpu`: the one on the CPU that handles the connection's packets (`SO_INCOMING_CPU`, socket(7)).
+    /// `cpu`: the one on the CPU that handles the connection's packets (`SO_INCOMING_CPU`, socket(7)), which with a network device
+    /// of several queues is the CPU that takes its interrupts. Over loopback that is the client's own CPU. It needs pinned shards,
+    /// and Linux 6.2; before, and for a CPU that has no shard, it is as `kernel`.
     Cpu,
-    /// `least-connections`: the one that the kernel picks, which hands it on to the emptiest while it is too full itself.
+    /// `least-connections`: the one that the kernel picks; while that has more than its share, by the factor
+    /// `balance.max_skew`, it sends new ones on to the shard that has the fewest. The shards tell each other how many they
+    /// have, `balance.interval` after a change.
     LeastConnections,
-    /// `rebalance`: the one that the kernel picks; live connections move from shards that are too full to emptier ones.
+    /// `rebalance`: the same, and live connections too move from shards that have more than their share to those that have
+    /// less, `balance.moves_per_interval` at a time, where their handlers are [`Movable`](crate::Movable).
     Rebalance,
 }
 
