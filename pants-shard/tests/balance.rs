@@ -8,7 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use pants_shard::{Balance, Connection, Handler, Movable, RemoteBus, Shard, ShardId};
+use pants_shard::{Balance, Config, Connection, Handler, Movable, RemoteBus, Shard, ShardId, Shards};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::support::*;
 
@@ -84,12 +85,17 @@ fn mixed_lifetimes(live: &Live) -> Vec<TcpStream> {
 }
 
 #[test]
-fn least_connections_keeps_a_thousand_with_mixed_lifetimes_within_a_tenth_of_the_mean() {
-    let live = balanced(Balance::LeastConnections);
-    let mut clients = mixed_lifetimes(&live);
-    assert_levels_out(&live, 1_000, 1.10);
-    for client in clients.iter_mut().step_by(50) {
-        assert_echoes(client, b"served");
+fn by_counts_a_thousand_with_mixed_lifetimes_stay_within_a_tenth_of_the_mean() {
+    for balance in [Balance::Kernel, Balance::Cpu, Balance::LeastConnections, Balance::Rebalance] {
+        let live = balanced(balance);
+        let mut clients = mixed_lifetimes(&live);
+        let by_counts = matches!(balance, Balance::LeastConnections | Balance::Rebalance);
+        assert_levels_out(&live, 1_000, if by_counts { 1.10 } else { SHARDS as f64 });
+        let open = open_by_shard(&live);
+        println!("{balance}: {open:?}, a skew of {:.3}", skew(&open));
+        for client in clients.iter_mut().step_by(50) {
+            assert_echoes(client, b"served");
+        }
     }
 }
 
@@ -129,6 +135,38 @@ fn rebalance_moves_live_connections_when_those_of_some_shards_have_gone() {
     }
     let report = live.stop();
     assert!(report.shards[0].connections_handed_out >= 30, "{:?}", report.shards[0]);
+}
+
+#[test]
+fn balance_by_cpu_serves_a_connection_where_its_packets_are_handled() {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < (6, 2) {
+        println!("skipped: Linux {} chooses by hash in a group all the same", release.trim());
+        return;
+    }
+    let cpus = own_cpu_list();
+    let config = Config::builder().shards(Shards::Auto).balance(Balance::Cpu);
+    let live = Live::start(config, |shard| shard.listen(ANY_PORT, |_peer| Echo).map(drop));
+    let placement: Vec<_> = live.running().placement().iter().map(|cpu| cpu.expect("it is pinned").get()).collect();
+    let remote = live.running().remote();
+    for cpu in cpus {
+        let Some(shard) = placement.iter().position(|&place| place == cpu) else { continue };
+        let accepted = |shard: &mut Shard<'_>| shard.context().stats().connections_accepted;
+        let before = ask(&remote, shard, accepted);
+        let address = live.address();
+        let connect = move || {
+            let mut only = CpuSet::new();
+            only.set(cpu);
+            sched_setaffinity(None, &only).unwrap();
+            clients(address, 20)
+        };
+        let clients = in_time(connect);
+        // Over loopback the client's own CPU handles the packets.
+        assert_eq!(ask(&remote, shard, accepted) - before, 20, "from CPU {cpu}, of {placement:?}");
+        drop(clients);
+    }
 }
 
 #[test]
