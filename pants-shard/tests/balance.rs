@@ -59,39 +59,42 @@ fn skew(open: &[u64]) -> f64 {
     *open.iter().max().unwrap() as f64 / mean
 }
 
-/// Waits until so many are open and the fullest shard has no more than so many times the mean.
-fn assert_levels_out(live: &Live, count: u64, max_skew: f64) {
+/// Waits until so many are open and the fullest shard has no more than so many times the mean; meanwhile, `go_on`.
+fn assert_levels_out(live: &Live, count: u64, max_skew: f64, mut go_on: impl FnMut()) -> Vec<u64> {
     let limit = Instant::now() + PATIENCE;
     loop {
         let open = open_by_shard(live);
         if open.iter().sum::<u64>() == count && skew(&open) <= max_skew {
-            return;
+            return open;
         }
         assert!(Instant::now() < limit, "of {count}: {open:?}, a skew of {:.3}", skew(&open));
+        go_on();
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// A thousand connections of which some are closed and replaced again and again.
-fn mixed_lifetimes(live: &Live) -> Vec<TcpStream> {
-    let mut clients: Vec<TcpStream> = (0..1_000).map(|_| client(live.address())).collect();
-    for round in 0..10_usize {
-        // Some live for one round, most for all.
-        for index in (round % 3..1_000).step_by(7 + round) {
-            clients[index] = client(live.address());
-        }
+/// Replaces some of the connections by new ones; most live for many rounds.
+fn replace_some(live: &Live, clients: &mut [TcpStream], round: usize) {
+    for index in (round % 3..clients.len()).step_by(7 + round % 10) {
+        clients[index] = client(live.address());
     }
-    clients
 }
 
 #[test]
 fn by_counts_a_thousand_with_mixed_lifetimes_stay_within_a_tenth_of_the_mean() {
     for balance in [Balance::Kernel, Balance::Cpu, Balance::LeastConnections, Balance::Rebalance] {
         let live = balanced(balance);
-        let mut clients = mixed_lifetimes(&live);
+        let mut clients: Vec<TcpStream> = (0..1_000).map(|_| client(live.address())).collect();
+        (0..10).for_each(|round| replace_some(&live, &mut clients, round));
         let by_counts = matches!(balance, Balance::LeastConnections | Balance::Rebalance);
-        assert_levels_out(&live, 1_000, if by_counts { 1.10 } else { SHARDS as f64 });
-        let open = open_by_shard(&live);
+        // Where live connections stay, only those that come can make up for those that went last.
+        let mut round = 0;
+        let open = assert_levels_out(&live, 1_000, if by_counts { 1.10 } else { SHARDS as f64 }, || {
+            round += 1;
+            if balance == Balance::LeastConnections {
+                replace_some(&live, &mut clients, round);
+            }
+        });
         println!("{balance}: {open:?}, a skew of {:.3}", skew(&open));
         for client in clients.iter_mut().step_by(50) {
             assert_echoes(client, b"served");
@@ -103,7 +106,7 @@ fn by_counts_a_thousand_with_mixed_lifetimes_stay_within_a_tenth_of_the_mean() {
 fn rebalance_moves_live_connections_when_those_of_some_shards_have_gone() {
     let live = balanced(Balance::Rebalance);
     let mut clients = clients(live.address(), 400);
-    assert_levels_out(&live, 400, 1.10);
+    assert_levels_out(&live, 400, 1.10, || {});
     // On all shards but one, most connections end.
     let remote = live.running().remote();
     for shard in 1..SHARDS {
@@ -129,7 +132,7 @@ fn rebalance_moves_live_connections_when_those_of_some_shards_have_gone() {
         }
     }
     assert!(left.len() >= 100, "{} are left", left.len());
-    assert_levels_out(&live, left.len() as u64, 1.10);
+    assert_levels_out(&live, left.len() as u64, 1.10, || {});
     for client in &mut left {
         assert_echoes(client, b"wherever it is");
     }

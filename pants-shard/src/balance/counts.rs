@@ -8,38 +8,75 @@ use crate::shard_id::ShardId;
 pub(crate) struct Counts {
     /// The shards that serve the listener.
     members: Vec<ShardId>,
-    /// Of each of them. Invariant: as many as `members`.
-    open: Vec<usize>,
+    /// What is known of each of them. Invariant: as many as `members`.
+    known: Vec<Known>,
     /// Which of them is this shard.
     own: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// As it said last, and those since of which it said that they have arrived.
+    told: usize,
+    /// Sent from here, and not arrived yet.
+    under_way: usize,
+    /// What other shards are taken to send there, until it tells anew.
+    assumed: usize,
+}
+
+impl Known {
+    fn open(&self) -> usize {
+        self.told + self.under_way + self.assumed
+    }
 }
 
 impl Counts {
     /// Those of `shard`, which is one of the `members`.
     pub(crate) fn new(shard: ShardId, members: Vec<ShardId>) -> Self {
         let own = members.iter().position(|&member| member == shard).unwrap_or(0);
-        Self { open: vec![0; members.len()], members, own }
+        Self { known: vec![Known::default(); members.len()], members, own }
     }
 
     pub(crate) fn own(&self) -> usize {
-        self.open[self.own]
-    }
-
-    pub(crate) fn set(&mut self, shard: ShardId, open: usize) {
-        if let Some(known) = self.of(shard) {
-            *known = open;
-        }
+        self.known[self.own].open()
     }
 
     pub(crate) fn set_own(&mut self, open: usize) {
-        self.open[self.own] = open;
+        self.known[self.own] = Known { told: open, ..Known::default() };
     }
 
-    /// A connection is on its way to `shard`.
-    pub(crate) fn add(&mut self, shard: ShardId) {
-        if let Some(known) = self.of(shard) {
-            *known += 1;
+    /// Another shard has told how many it has.
+    pub(crate) fn hear(&mut self, from: ShardId, open: usize) {
+        if let Some(known) = self.of(from) {
+            (known.told, known.assumed) = (open, 0);
         }
+    }
+
+    /// A connection is sent to `shard`.
+    ///
+    /// Other shards that are ahead do the same, and do not know of each other's: so that they do not all fill up the emptiest
+    /// together, each takes it that every one of them has sent as much, unless it is `alone` in sending.
+    pub(crate) fn send(&mut self, shard: ShardId, alone: bool) {
+        let mean = self.mean_with(0);
+        let ahead = self.known.iter().enumerate().filter(|(at, known)| *at != self.own && known.open() as f64 > mean);
+        let others = if alone { 0 } else { ahead.count() };
+        if let Some(known) = self.of(shard) {
+            known.under_way += 1;
+            known.assumed += others;
+        }
+    }
+
+    /// One that was sent has arrived, or is back.
+    pub(crate) fn settle(&mut self, shard: ShardId, arrived: bool) {
+        if let Some(known) = self.of(shard) {
+            known.under_way -= 1;
+            known.told += usize::from(arrived);
+        }
+    }
+
+    /// The others have had the time to tell.
+    pub(crate) fn assume_nothing(&mut self) {
+        self.known.iter_mut().for_each(|known| known.assumed = 0);
     }
 
     /// Where a connection that has just come is best served, if that is not here: with it this shard would be ahead of the
@@ -56,8 +93,9 @@ impl Counts {
     /// Where the emptiest shard is, this one among them.
     pub(crate) fn emptiest(&self) -> ShardId {
         // Of several the one that comes next, so that not all begin with the same.
-        let next = (0..self.open.len()).map(|step| (self.own + step) % self.open.len());
-        self.members[next.min_by_key(|&member| self.open[member]).unwrap_or(self.own)]
+        let all = self.members.len();
+        let next = (0..all).map(|step| (self.own + step) % all);
+        self.members[next.min_by_key(|&member| self.known[member].open()).unwrap_or(self.own)]
     }
 
     /// How many connections are to move to which shards, `most` in all, if this one is ahead of the mean by more than the factor
@@ -73,7 +111,7 @@ impl Counts {
         }
         let above = |open: usize| open.saturating_sub(mean.ceil() as usize);
         let excess = above(self.own());
-        let all_excess: usize = self.open.iter().map(|&open| above(open)).sum();
+        let all_excess: usize = self.known.iter().map(|known| above(known.open())).sum();
         let mut left = excess.min(most);
         let mut moves = Vec::new();
         for (shard, open) in self.of_others() {
@@ -87,22 +125,28 @@ impl Counts {
         moves
     }
 
+    /// How many connections a shard may have above the mean.
+    pub(crate) fn tolerance(&self, max_skew: f64) -> usize {
+        (self.mean_with(0) * (max_skew - 1.0)) as usize
+    }
+
     pub(crate) fn others(&self) -> Vec<ShardId> {
         self.of_others().map(|(shard, _)| shard).collect()
     }
 
     fn of_others(&self) -> impl Iterator<Item = (ShardId, usize)> {
         let own = self.members[self.own];
-        self.members.iter().copied().zip(self.open.iter().copied()).filter(move |(shard, _)| *shard != own)
+        let all = self.members.iter().copied().zip(self.known.iter().map(Known::open));
+        all.filter(move |(shard, _)| *shard != own)
     }
 
-    fn of(&mut self, shard: ShardId) -> Option<&mut usize> {
+    fn of(&mut self, shard: ShardId) -> Option<&mut Known> {
         let member = self.members.iter().position(|&member| member == shard)?;
-        self.open.get_mut(member)
+        self.known.get_mut(member)
     }
 
     fn mean_with(&self, more: usize) -> f64 {
-        (self.open.iter().sum::<usize>() + more) as f64 / self.open.len() as f64
+        (self.known.iter().map(Known::open).sum::<usize>() + more) as f64 / self.known.len() as f64
     }
 }
 
@@ -113,7 +157,8 @@ mod tests {
     use super::*;
 
     fn counts(own: usize, open: &[usize]) -> Counts {
-        Counts { own, open: open.to_vec(), members: (0..open.len()).map(ShardId::new).collect() }
+        let known = open.iter().map(|&told| Known { told, ..Known::default() }).collect();
+        Counts { own, known, members: (0..open.len()).map(ShardId::new).collect() }
     }
 
     #[test]
@@ -143,6 +188,44 @@ mod tests {
     fn the_emptiest_of_equals_is_this_one() {
         assert_eq!(counts(1, &[0, 0, 0]).emptiest(), ShardId::new(1));
         assert_eq!(counts(1, &[1, 2, 1]).emptiest(), ShardId::new(2));
+    }
+
+    #[test]
+    fn shards_that_know_nothing_of_each_others_sends_do_not_overfill_the_emptiest() {
+        // Three have 100, and one has 40; each of the three is sent 40 more, and hears nothing meanwhile.
+        let mut open = [100, 100, 100, 40];
+        for own in 0..3 {
+            let mut counts = counts(own, &[100, 100, 100, 40]);
+            for _ in 0..40 {
+                match counts.better_place(1.05) {
+                    Some(place) => {
+                        counts.send(place, false);
+                        open[place.index()] += 1;
+                    }
+                    None => {
+                        counts.set_own(counts.own() + 1);
+                        open[own] += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(open.iter().sum::<usize>(), 460);
+        assert!(open.iter().all(|open| (103..=127).contains(open)), "{open:?}");
+    }
+
+    #[test]
+    fn what_is_under_way_counts_until_it_is_told_of() {
+        let mut counts = counts(0, &[5, 1]);
+        let other = ShardId::new(1);
+        counts.send(other, false);
+        counts.send(other, true);
+        counts.hear(other, 1);
+        assert_eq!(counts.known[1].open(), 3);
+        counts.settle(other, true);
+        counts.settle(other, false);
+        assert_eq!(counts.known[1].open(), 2);
+        counts.hear(other, 2);
+        assert_eq!(counts.known[1].open(), 2);
     }
 
     proptest! {

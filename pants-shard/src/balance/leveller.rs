@@ -121,16 +121,20 @@ impl Leveller {
 
     /// Another shard has told how many it has.
     pub(crate) fn hear(self: &Rc<Self>, context: &mut Context, from: ShardId, open: usize) {
-        self.counts.borrow_mut().set(from, open);
+        self.counts.borrow_mut().hear(from, open);
         if self.mover.is_some() {
             self.look_later(context);
         }
     }
 
     fn look_later(self: &Rc<Self>, context: &mut Context) {
+        self.look_after(context, self.policy.interval);
+    }
+
+    fn look_after(self: &Rc<Self>, context: &mut Context, delay: Duration) {
         if !self.scheduled.replace(true) {
             let leveller = Rc::clone(self);
-            context.defer(self.policy.interval, move |context| leveller.look(context));
+            context.defer(delay, move |context| leveller.look(context));
         }
     }
 
@@ -175,6 +179,7 @@ impl Leveller {
 
     fn rebalance(self: &Rc<Self>, context: &mut Context) {
         let Some(mover) = &self.mover else { return };
+        self.counts.borrow_mut().assume_nothing();
         let moves = self.counts.borrow().moves(self.policy.max_skew, self.policy.moves_per_interval);
         if moves.is_empty() {
             return;
@@ -186,8 +191,8 @@ impl Leveller {
                 mover(context, connection, to);
             }
         }
-        // Those that stayed, and those that were too many at once.
-        self.look_later(context);
+        // Those that stayed, and those that were too many at once; when the others have told what has come of it.
+        self.look_after(context, self.policy.interval * 2);
     }
 
     /// Where a connection that has just come is to be served.
@@ -201,7 +206,7 @@ impl Leveller {
     }
 
     /// Sends a newcomer to another shard; gives it back if the way is full.
-    fn send(&self, to: ShardId, newcomer: Newcomer) -> Option<Newcomer> {
+    fn send(self: &Rc<Self>, to: ShardId, newcomer: Newcomer) -> Option<Newcomer> {
         let newcomer = match self.bus.check_move(to, newcomer) {
             Ok(newcomer) => newcomer,
             Err(error) => return Some(error.into_inner()),
@@ -213,7 +218,7 @@ impl Leveller {
         let here = Arc::clone(&parcel);
         let arrive = move |shard: &mut Shard<'_>| {
             let Some(leveller) = shard.leveller(group) else { return };
-            leveller.counts.borrow_mut().set(own, open);
+            leveller.counts.borrow_mut().hear(own, open);
             let server = leveller.servers[0];
             if shard.context().can_attach(Some(server)).is_err() {
                 return;
@@ -224,9 +229,11 @@ impl Leveller {
             }
         };
         // Whoever could not take it leaves it in the parcel.
+        let leveller = Rc::clone(self);
         let settle = move |shard: &mut Shard<'_>, _answer| {
             let _under_way = under_way;
             let newcomer = here.lock().unwrap_or_else(PoisonError::into_inner).take();
+            leveller.counts.borrow_mut().settle(to, newcomer.is_none());
             if let Some(newcomer) = newcomer {
                 // It fails only where everything is being closed.
                 drop(shard.context().admit(server, newcomer));
@@ -235,7 +242,7 @@ impl Leveller {
         if self.bus.request(to, arrive, settle).is_err() {
             return parcel.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
-        self.counts.borrow_mut().add(to);
+        self.counts.borrow_mut().send(to, self.policy.one_accepts);
         None
     }
 }
@@ -267,7 +274,14 @@ impl Balancer for Usher {
     }
 
     fn on_change(&mut self, context: &mut Context, _open: usize) {
-        self.0.look_later(context);
+        let leveller = &self.0;
+        let open = leveller.count(context);
+        // Much at once the others should know before it is too much.
+        let much = leveller.counts.borrow().tolerance(leveller.policy.max_skew) / 2;
+        if open.abs_diff(leveller.told.get()) > much {
+            leveller.tell(open);
+        }
+        leveller.look_later(context);
     }
 }
 
