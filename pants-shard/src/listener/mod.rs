@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 pub(crate) mod changes;
 mod claim;
+mod datagrams;
 pub(crate) mod given;
 pub(crate) mod servers;
 
@@ -12,7 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pants_engine::{Acceptor, Address, Context, Endpoint, ServerKey, ServerOptions};
 
-use self::claim::claim;
+use self::claim::{Space, claim};
+use self::datagrams::DatagramGroups;
 use self::given::{Given, Kind};
 use self::servers::{Served, SharedAcceptor};
 use crate::config::Config;
@@ -26,6 +28,7 @@ pub(crate) struct ListenerGroups {
     /// Whether a successor may ask for the sockets.
     keeps_sockets: bool,
     table: Mutex<Table>,
+    datagrams: DatagramGroups,
 }
 
 #[derive(Debug, Default)]
@@ -90,7 +93,8 @@ pub(crate) struct Declaration {
 
 impl ListenerGroups {
     pub(crate) fn new(shards: usize, keeps_sockets: bool, given: Vec<Given>) -> Self {
-        Self { shards, keeps_sockets, table: Mutex::new(Table { given, ..Table::default() }) }
+        let table = Mutex::new(Table { given, ..Table::default() });
+        Self { shards, keeps_sockets, table, datagrams: DatagramGroups::default() }
     }
 
     /// The group of an address that a shard before this one has declared in its set-up.
@@ -170,18 +174,15 @@ impl ListenerGroups {
         acceptor: impl Acceptor,
     ) -> Result<(Served, Group)> {
         let Declaration { address, nth, .. } = declaration;
-        let unix = matches!(address, Address::Path(_) | Address::Abstract(_));
+        let unix = is_unix(address);
         let mut claimed = None;
         if options.reuse_port && !share && !unix {
-            claimed = claim(address)?;
+            claimed = claim(Space::Listeners, address)?;
             context.probe(address).map_err(|error| port_taken(error, address))?;
         }
         let key = context.bind(address, options, acceptor).map_err(|error| port_taken(error, address))?;
         let endpoint = context.server_address(key).ok_or(pants_engine::Error::NoServer)?;
-        let resolved = match address {
-            Address::Port(port) => Address::Port(endpoint.port().unwrap_or(*port)),
-            _ => endpoint.clone().into(),
-        };
+        let resolved = resolve(address, &endpoint);
         let mut group = Group {
             id,
             declared: address.clone(),
@@ -298,6 +299,7 @@ impl ListenerGroups {
             group.claim = None;
             group.sockets.clear();
         }
+        self.datagrams.release_claims();
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -318,10 +320,7 @@ impl Group {
     fn of_given(id: GroupId, declaration: &Declaration, given: Given) -> Result<Self> {
         let endpoint = given.endpoint().map_err(pants_engine::Error::Adopt)?;
         let beside = given.share_port().map_err(pants_engine::Error::Adopt)?;
-        let resolved = match declaration.address {
-            Address::Port(port) => Address::Port(endpoint.port().unwrap_or(port)),
-            _ => endpoint.clone().into(),
-        };
+        let resolved = resolve(&declaration.address, &endpoint);
         let Declaration { address: declared, nth, .. } = declaration;
         let (declared, nth) = (declared.clone(), *nth);
         let Given { sockets, claim, borrowed, .. } = given;
@@ -346,9 +345,22 @@ impl Group {
     }
 }
 
+fn is_unix(address: &Address) -> bool {
+    matches!(address, Address::Path(_) | Address::Abstract(_))
+}
+
+/// What the other shards are to bind to when the first one's socket is at `endpoint`.
+fn resolve(declared: &Address, endpoint: &Endpoint) -> Address {
+    match declared {
+        Address::Port(port) => Address::Port(endpoint.port().unwrap_or(*port)),
+        _ => endpoint.clone().into(),
+    }
+}
+
 fn port_taken(error: pants_engine::Error, address: &Address) -> Error {
+    use pants_engine::Error::{Bind, Listen};
     match error {
-        pants_engine::Error::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+        Listen { source, .. } | Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
             Error::PortTaken(address.clone())
         }
         error => error.into(),
