@@ -9,10 +9,12 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Barrier, Mutex};
-use std::thread;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-use pants_shard::{ConfigBuilder, Datagram, DatagramHandler, Endpoint, Error, Result, Shard, ShardId};
+use pants_shard::{
+    ConfigBuilder, Connection, Datagram, DatagramHandler, Endpoint, Error, Handler, Result, Shard, ShardId,
+};
 use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 
 use crate::support::*;
@@ -79,6 +81,10 @@ fn other_program(shares: bool) -> (OwnedFd, SocketAddr) {
 /// A port that is free, at an address where the other tests' clients have none: it may be bound again and again.
 fn free_address() -> SocketAddr {
     UdpSocket::bind("127.0.0.2:0").unwrap().local_addr().unwrap()
+}
+
+fn unix_address(name: &[u8]) -> UnixAddress {
+    UnixAddress::from_abstract_name(name).unwrap()
 }
 
 /// What the first shard says when it may not have `address`.
@@ -186,21 +192,12 @@ fn a_port_of_another_runtime_is_refused() {
 }
 
 #[test]
-fn of_runtimes_that_start_at_once_one_has_the_port() {
-    for _ in 0..10 {
-        let address = free_address();
-        let barrier = Barrier::new(4);
-        let started: Vec<Live> = thread::scope(|scope| {
-            let racers = [(); 4].map(|()| {
-                scope.spawn(|| {
-                    barrier.wait();
-                    Live::try_start(shards(2), move |shard| open_at(shard, address))
-                })
-            });
-            racers.into_iter().filter_map(|racer| racer.join().unwrap().ok()).collect()
-        });
-        assert_eq!(started.len(), 1);
-    }
+fn a_port_that_another_runtime_is_about_to_bind_is_refused() {
+    let address = free_address();
+    let claim = UnixDatagram::bind_addr(&unix_address(format!("pants/udp/{address}").as_bytes())).unwrap();
+    assert_taken(shards(2), address);
+    drop(claim);
+    Live::start(shards(2), move |shard| open_at(shard, address)).stop();
 }
 
 #[test]
@@ -291,8 +288,39 @@ fn a_drain_answers_what_has_arrived_and_frees_the_port() {
     again.stop();
 }
 
-fn unix_address(name: &[u8]) -> UnixAddress {
-    UnixAddress::from_abstract_name(name).unwrap()
+/// Echoes, and keeps its connection through a drain, for as long as that lasts.
+struct Lasting;
+
+impl Handler for Lasting {
+    fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+        connection.write(data);
+    }
+
+    fn on_shutdown(&mut self, _connection: &mut Connection<'_>) {}
+}
+
+#[test]
+fn a_successor_may_have_the_port_while_connections_still_drain() {
+    let address = free_address();
+    let first = Live::start(shards(2), move |shard| {
+        shard.listen(ANY_PORT, |_peer| Lasting)?;
+        open_at(shard, address)
+    });
+    let mut held = client(first.address());
+    assert_echoes(&mut held, b"hello");
+    first.running().drain();
+    // Refused while the first one's channels are on their way out.
+    let limit = Instant::now() + PATIENCE;
+    let second = loop {
+        match Live::try_start(shards(2), move |shard| open_at(shard, address)) {
+            Ok(second) => break second,
+            Err(error) => assert!(Instant::now() < limit, "{error}"),
+        }
+    };
+    assert_echoes(&mut held, b"still here");
+    drop(held);
+    first.join();
+    second.stop();
 }
 
 #[test]
