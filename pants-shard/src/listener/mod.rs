@@ -43,7 +43,7 @@ struct Table {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Declared {
     pub(crate) address: String,
-    /// How often the same shard had declared the same address before.
+    /// How many groups were declared with the same address before.
     pub(crate) nth: usize,
 }
 
@@ -62,7 +62,7 @@ impl GroupId {
 struct Group {
     id: GroupId,
     declared: Address,
-    /// How often the same shard had declared the same address before: port 0 may be asked for twice.
+    /// How many groups were declared with the same address before: port 0 may be asked for twice.
     nth: usize,
     resolved: Address,
     endpoint: Endpoint,
@@ -72,6 +72,8 @@ struct Group {
     /// Whether a shard for which none is given binds a socket of its own (`SO_REUSEPORT`). If not, it shares a given one,
     /// as with a Unix socket, which has no such thing: then the shards accept from one queue.
     beside: bool,
+    /// Shards join it: it is for the program's clients.
+    is_public: bool,
     /// The shards that have come.
     members: Vec<ShardId>,
     /// Held for as long as the runtime serves.
@@ -88,6 +90,7 @@ pub(crate) struct Declaration {
     pub(crate) shard: ShardId,
     pub(crate) address: Address,
     pub(crate) nth: usize,
+    pub(crate) is_public: bool,
     pub(crate) options: ServerOptions,
 }
 
@@ -97,10 +100,11 @@ impl ListenerGroups {
         Self { shards, keeps_sockets, table, datagrams: DatagramGroups::default() }
     }
 
-    /// The group of an address that a shard before this one has declared in its set-up.
-    pub(crate) fn declared(&self, address: &Address, nth: usize) -> Option<GroupId> {
+    /// The group of an address that a shard before this one has declared in its set-up, and this one not yet.
+    pub(crate) fn declared(&self, address: &Address, shard: ShardId) -> Option<GroupId> {
         let table = self.lock();
-        table.groups.iter().find(|group| group.declared == *address && group.nth == nth).map(|group| group.id)
+        let is_open = |group: &&Group| group.is_public && group.declared == *address && !group.members.contains(&shard);
+        table.groups.iter().find(is_open).map(|group| group.id)
     }
 
     /// How many groups were declared with just this address.
@@ -192,6 +196,7 @@ impl ListenerGroups {
             sockets: Vec::new(),
             given: usize::from(unix),
             beside: !unix,
+            is_public: declaration.is_public,
             members: vec![declaration.shard],
             claim: claimed.map(OwnedFd::from),
             borrowed: false,
@@ -321,12 +326,26 @@ impl Group {
         let endpoint = given.endpoint().map_err(pants_engine::Error::Adopt)?;
         let beside = given.share_port().map_err(pants_engine::Error::Adopt)?;
         let resolved = resolve(&declaration.address, &endpoint);
-        let Declaration { address: declared, nth, .. } = declaration;
-        let (declared, nth) = (declared.clone(), *nth);
+        let Declaration { address: declared, nth, is_public, .. } = declaration;
+        let (declared, nth, is_public) = (declared.clone(), *nth, *is_public);
         let Given { sockets, claim, borrowed, .. } = given;
         let given = sockets.len();
         let (members, yielded) = (Vec::new(), false);
-        Ok(Self { id, declared, nth, resolved, endpoint, sockets, given, beside, members, claim, borrowed, yielded })
+        Ok(Self {
+            id,
+            declared,
+            nth,
+            resolved,
+            endpoint,
+            sockets,
+            given,
+            beside,
+            is_public,
+            members,
+            claim,
+            borrowed,
+            yielded,
+        })
     }
 
     fn name(&self) -> Declared {
