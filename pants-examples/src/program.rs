@@ -88,12 +88,13 @@ impl Program {
 /// Where it listens, and which shard sits where.
 fn describe(running: &Running) -> String {
     let addresses = running.addresses().into_iter().map(|address| format!("listening on {address}\n"));
+    let datagrams = running.datagram_addresses().into_iter().map(|address| format!("datagrams at {address}\n"));
     let shards = running.placement().iter().enumerate().map(|(index, cpu)| match cpu {
         Some(cpu) => format!("{} on CPU {cpu}\n", ShardId::new(index)),
         None => format!("{} not pinned\n", ShardId::new(index)),
     });
     let admin = running.admin_address().map(|address| format!("admin endpoint on {address}\n"));
-    addresses.chain(admin).chain(shards).collect()
+    addresses.chain(datagrams).chain(admin).chain(shards).collect()
 }
 
 fn summarise(report: &Report) -> String {

@@ -53,6 +53,17 @@ pub enum Error {
     /// [`Shard::listen`](crate::Shard::listen) was called after set-up.
     #[error("a shard's listeners are declared in set-up; afterwards Listeners adds them on all shards")]
     LateListen,
+    /// [`Shard::open_datagram`](crate::Shard::open_datagram) was called after set-up.
+    #[error(
+        "a shard's datagram channels are declared in set-up; afterwards its Context opens those of one shard alone"
+    )]
+    LateDatagrams,
+    /// A second shard has declared a Unix datagram socket.
+    #[error(
+        "cannot open datagrams at {0} on a second shard: a Unix datagram socket has one queue; open it on one shard alone, \
+         which passes on what is for others over its Bus"
+    )]
+    UnixDatagrams(Address),
     /// The process that serves could not hand its listening sockets over, or this one could not offer them.
     #[error("cannot hand over at {path}: {source}")]
     Handover {

@@ -32,7 +32,7 @@
 //!
 //! * [`Runtime`], [`Running`], [`StopHandle`] and [`Report`]: starting, stopping, what became of it.
 //! * [`Runtime::handover`] and [`Runtime::inherit`]: restarts that lose no connection; [`Listeners`]: addresses that come and go.
-//! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see.
+//! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see; [`Shard::open_datagram`]: UDP on all shards.
 //! * [`Bus`]: work between shards; [`Mailbox`]: messages of one type; [`Offloader`]: work that blocks, for helper threads.
 //! * [`Metrics`], [`ShardMetrics`]: what the shards have done; [`Shard::serve_admin`] shows it.
 //! * [`Config`], [`ConfigBuilder`], [`Flags`], [`OwnKey`], [`parse_timeout`]: settings and where they come from;

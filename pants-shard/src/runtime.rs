@@ -278,6 +278,12 @@ impl Running {
         self.startup.addresses()
     }
 
+    /// Where the datagram channels are that the shards have declared ([`Shard::open_datagram`]), each address once, ports
+    /// resolved.
+    pub fn datagram_addresses(&self) -> Vec<Endpoint> {
+        self.startup.datagram_addresses()
+    }
+
     /// Where the admin endpoint of the configuration's `admin.listen` is, port resolved; see
     /// [`Shard::serve_admin`]. `None` if it is off.
     pub fn admin_address(&self) -> Option<Endpoint> {

@@ -28,6 +28,7 @@ struct State {
     /// One for each shard whose engine is made, by shard.
     pulses: Vec<Option<Pulse>>,
     addresses: Vec<Endpoint>,
+    datagram_addresses: Vec<Endpoint>,
     admin: Option<Endpoint>,
     failed: bool,
     failure: Option<Error>,
@@ -96,10 +97,7 @@ impl Startup {
 
     /// Notes an address at which a server listens, once however many shards do.
     pub(crate) fn note_address(&self, address: Endpoint) {
-        let mut state = self.lock();
-        if !state.addresses.contains(&address) {
-            state.addresses.push(address);
-        }
+        insert(&mut self.lock().addresses, address);
     }
 
     /// No server listens there any more.
@@ -109,6 +107,15 @@ impl Startup {
 
     pub(crate) fn addresses(&self) -> Vec<Endpoint> {
         self.lock().addresses.clone()
+    }
+
+    /// Notes an address at which there are datagram channels, once however many shards have one.
+    pub(crate) fn note_datagram_address(&self, address: Endpoint) {
+        insert(&mut self.lock().datagram_addresses, address);
+    }
+
+    pub(crate) fn datagram_addresses(&self) -> Vec<Endpoint> {
+        self.lock().datagram_addresses.clone()
     }
 
     /// Notes where the admin endpoint is.
@@ -129,6 +136,12 @@ impl Startup {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held, and what it holds is valid at every moment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn insert(addresses: &mut Vec<Endpoint>, address: Endpoint) {
+    if !addresses.contains(&address) {
+        addresses.push(address);
     }
 }
 

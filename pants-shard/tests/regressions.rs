@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -156,4 +156,21 @@ fn what_a_handler_asks_of_its_engine_alone_is_done_by_the_whole_runtime() {
         client.write_all(b"now").unwrap();
         live.join();
     }
+}
+
+#[test]
+fn a_listener_does_not_come_to_stand_beside_the_admin_endpoint() {
+    // Both ask for any port of the same address, and the first shard alone has the admin endpoint.
+    let live = Live::echo(shards(2).admin_listen(Some(ANY_PORT.parse().unwrap())));
+    let admin = live.running().admin_address().unwrap().socket_address().unwrap();
+    assert_eq!(live.running().addresses().len(), 1);
+    assert_eq!(clients(live.address(), 100).len(), 100);
+    for _ in 0..50 {
+        let mut visitor = client(admin);
+        visitor.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        visitor.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    }
+    live.stop();
 }

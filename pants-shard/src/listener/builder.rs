@@ -109,10 +109,9 @@ impl<'s, 'a> ListenerBuilder<'s, 'a> {
         if servers.is_set_up {
             return Err(Error::LateListen);
         }
-        let nth = servers.count(&address);
-        let group = groups.declared(&address, nth);
+        let (nth, group) = (groups.count(&address), groups.declared(&address, shard.id()));
         let options = balance.server_options(options, config.placement(), shard.id());
-        let declaration = Declaration { shard: shard.id(), address, nth, options };
+        let declaration = Declaration { shard: shard.id(), address, nth, is_public: true, options };
         let mut served = groups.bind(shard.context(), config, group, &declaration, acceptor)?;
         served.balancing = Balancing { balance, mover };
         let key = served.keys[0];

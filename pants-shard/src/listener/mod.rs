@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 pub(crate) mod changes;
 mod claim;
+mod datagrams;
 pub(crate) mod given;
 pub(crate) mod servers;
 
@@ -12,7 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pants_engine::{Acceptor, Address, Context, Endpoint, ServerKey, ServerOptions};
 
-use self::claim::claim;
+use self::claim::{Space, claim};
+use self::datagrams::DatagramGroups;
 use self::given::{Given, Kind};
 use self::servers::{Served, SharedAcceptor};
 use crate::config::Config;
@@ -26,6 +28,7 @@ pub(crate) struct ListenerGroups {
     /// Whether a successor may ask for the sockets.
     keeps_sockets: bool,
     table: Mutex<Table>,
+    datagrams: DatagramGroups,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +43,7 @@ struct Table {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Declared {
     pub(crate) address: String,
-    /// How often the same shard had declared the same address before.
+    /// How many groups were declared with the same address before.
     pub(crate) nth: usize,
 }
 
@@ -59,7 +62,7 @@ impl GroupId {
 struct Group {
     id: GroupId,
     declared: Address,
-    /// How often the same shard had declared the same address before: port 0 may be asked for twice.
+    /// How many groups were declared with the same address before: port 0 may be asked for twice.
     nth: usize,
     resolved: Address,
     endpoint: Endpoint,
@@ -69,6 +72,8 @@ struct Group {
     /// Whether a shard for which none is given binds a socket of its own (`SO_REUSEPORT`). If not, it shares a given one,
     /// as with a Unix socket, which has no such thing: then the shards accept from one queue.
     beside: bool,
+    /// Shards join it: it is for the program's clients.
+    is_public: bool,
     /// The shards that have come.
     members: Vec<ShardId>,
     /// Held for as long as the runtime serves.
@@ -85,18 +90,21 @@ pub(crate) struct Declaration {
     pub(crate) shard: ShardId,
     pub(crate) address: Address,
     pub(crate) nth: usize,
+    pub(crate) is_public: bool,
     pub(crate) options: ServerOptions,
 }
 
 impl ListenerGroups {
     pub(crate) fn new(shards: usize, keeps_sockets: bool, given: Vec<Given>) -> Self {
-        Self { shards, keeps_sockets, table: Mutex::new(Table { given, ..Table::default() }) }
+        let table = Mutex::new(Table { given, ..Table::default() });
+        Self { shards, keeps_sockets, table, datagrams: DatagramGroups::default() }
     }
 
-    /// The group of an address that a shard before this one has declared in its set-up.
-    pub(crate) fn declared(&self, address: &Address, nth: usize) -> Option<GroupId> {
+    /// The group of an address that a shard before this one has declared in its set-up, and this one not yet.
+    pub(crate) fn declared(&self, address: &Address, shard: ShardId) -> Option<GroupId> {
         let table = self.lock();
-        table.groups.iter().find(|group| group.declared == *address && group.nth == nth).map(|group| group.id)
+        let is_open = |group: &&Group| group.is_public && group.declared == *address && !group.members.contains(&shard);
+        table.groups.iter().find(is_open).map(|group| group.id)
     }
 
     /// How many groups were declared with just this address.
@@ -170,18 +178,15 @@ impl ListenerGroups {
         acceptor: impl Acceptor,
     ) -> Result<(Served, Group)> {
         let Declaration { address, nth, .. } = declaration;
-        let unix = matches!(address, Address::Path(_) | Address::Abstract(_));
+        let unix = is_unix(address);
         let mut claimed = None;
         if options.reuse_port && !share && !unix {
-            claimed = claim(address)?;
+            claimed = claim(Space::Listeners, address)?;
             context.probe(address).map_err(|error| port_taken(error, address))?;
         }
         let key = context.bind(address, options, acceptor).map_err(|error| port_taken(error, address))?;
         let endpoint = context.server_address(key).ok_or(pants_engine::Error::NoServer)?;
-        let resolved = match address {
-            Address::Port(port) => Address::Port(endpoint.port().unwrap_or(*port)),
-            _ => endpoint.clone().into(),
-        };
+        let resolved = resolve(address, &endpoint);
         let mut group = Group {
             id,
             declared: address.clone(),
@@ -191,6 +196,7 @@ impl ListenerGroups {
             sockets: Vec::new(),
             given: usize::from(unix),
             beside: !unix,
+            is_public: declaration.is_public,
             members: vec![declaration.shard],
             claim: claimed.map(OwnedFd::from),
             borrowed: false,
@@ -298,6 +304,7 @@ impl ListenerGroups {
             group.claim = None;
             group.sockets.clear();
         }
+        self.datagrams.release_claims();
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -318,16 +325,27 @@ impl Group {
     fn of_given(id: GroupId, declaration: &Declaration, given: Given) -> Result<Self> {
         let endpoint = given.endpoint().map_err(pants_engine::Error::Adopt)?;
         let beside = given.share_port().map_err(pants_engine::Error::Adopt)?;
-        let resolved = match declaration.address {
-            Address::Port(port) => Address::Port(endpoint.port().unwrap_or(port)),
-            _ => endpoint.clone().into(),
-        };
-        let Declaration { address: declared, nth, .. } = declaration;
-        let (declared, nth) = (declared.clone(), *nth);
+        let resolved = resolve(&declaration.address, &endpoint);
+        let Declaration { address: declared, nth, is_public, .. } = declaration;
+        let (declared, nth, is_public) = (declared.clone(), *nth, *is_public);
         let Given { sockets, claim, borrowed, .. } = given;
         let given = sockets.len();
         let (members, yielded) = (Vec::new(), false);
-        Ok(Self { id, declared, nth, resolved, endpoint, sockets, given, beside, members, claim, borrowed, yielded })
+        Ok(Self {
+            id,
+            declared,
+            nth,
+            resolved,
+            endpoint,
+            sockets,
+            given,
+            beside,
+            is_public,
+            members,
+            claim,
+            borrowed,
+            yielded,
+        })
     }
 
     fn name(&self) -> Declared {
@@ -346,9 +364,22 @@ impl Group {
     }
 }
 
+fn is_unix(address: &Address) -> bool {
+    matches!(address, Address::Path(_) | Address::Abstract(_))
+}
+
+/// What the other shards are to bind to when the first one's socket is at `endpoint`.
+fn resolve(declared: &Address, endpoint: &Endpoint) -> Address {
+    match declared {
+        Address::Port(port) => Address::Port(endpoint.port().unwrap_or(*port)),
+        _ => endpoint.clone().into(),
+    }
+}
+
 fn port_taken(error: pants_engine::Error, address: &Address) -> Error {
+    use pants_engine::Error::{Bind, Listen};
     match error {
-        pants_engine::Error::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+        Listen { source, .. } | Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
             Error::PortTaken(address.clone())
         }
         error => error.into(),

@@ -56,11 +56,6 @@ impl Servers {
         self.served.push(served);
     }
 
-    /// How often this shard has declared `address`.
-    pub(crate) fn count(&self, address: &Address) -> usize {
-        self.served.iter().filter(|served| served.declared == *address).count()
-    }
-
     pub(crate) fn of(&self, group: GroupId) -> Vec<ServerKey> {
         self.served.iter().filter(|served| served.group == group).flat_map(|served| served.keys.clone()).collect()
     }
@@ -101,7 +96,7 @@ pub(crate) fn declare_private(
 ) -> Result<ServerKey> {
     let local = Rc::clone(shard.local());
     let nth = local.groups.count(&address);
-    let declaration = Declaration { shard: shard.id(), address, nth, options };
+    let declaration = Declaration { shard: shard.id(), address, nth, is_public: false, options };
     let mut served = local.groups.bind(shard.context(), &local.config, None, &declaration, acceptor)?;
     served.is_public = false;
     let key = served.keys[0];
@@ -124,7 +119,7 @@ pub(super) fn bind_late(
     let balance = local.config.balance();
     let options = balance.server_options(options, local.config.placement(), shard.id());
     let nth = local.groups.count(&address);
-    let declaration = Declaration { shard: shard.id(), nth, address, options };
+    let declaration = Declaration { shard: shard.id(), address, nth, is_public: true, options };
     let mut served = local.groups.bind(shard.context(), &local.config, group, &declaration, acceptor)?;
     served.balancing.balance = balance;
     let group = served.group;
