@@ -1,7 +1,8 @@
 //! How descriptors pass from one process to the next: a line of text for each, which says what it is (`SCM_RIGHTS`, unix(7)).
 //!
 //! The old process sends `pants-handover 1`, then lines such as `socket 0 127.0.0.1:4040` with a descriptor each, then `end`.
-//! The new one answers, when it serves, with lines such as `taken 0 127.0.0.1:4040` and then `ready`.
+//! What is one shard's alone has the word `private` before its number. The new one answers, when it serves, with lines such as
+//! `taken 0 127.0.0.1:4040` and then `ready`.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -18,6 +19,8 @@ use crate::listener::{Declared, Offered};
 pub(super) const HELLO: &str = "pants-handover 1\n";
 pub(super) const END: &str = "end\n";
 pub(super) const READY: &str = "ready\n";
+
+const PRIVATE: &str = "private ";
 
 /// Descriptors in one message; the kernel takes 253 (`SCM_MAX_FD`).
 const BATCH_MAX: usize = 64;
@@ -83,14 +86,16 @@ fn unknown() -> io::Error {
 }
 
 /// What a line says of a declaration.
-pub(super) fn line(word: &str, Declared { address, nth }: &Declared) -> String {
-    format!("{word} {nth} {address}\n")
+pub(super) fn line(word: &str, Declared { address, nth, private }: &Declared) -> String {
+    format!("{word} {}{nth} {address}\n", if *private { PRIVATE } else { "" })
 }
 
 /// The declaration of a line that begins with `word`.
 pub(super) fn parse_line(word: &str, line: &str) -> Option<Declared> {
-    let (nth, address) = line.strip_prefix(word)?.strip_prefix(' ')?.split_once(' ')?;
-    Some(Declared { address: address.to_owned(), nth: nth.parse().ok()? })
+    let name = line.strip_prefix(word)?.strip_prefix(' ')?;
+    let private = name.strip_prefix(PRIVATE);
+    let (nth, address) = private.unwrap_or(name).split_once(' ')?;
+    Some(Declared { address: address.to_owned(), nth: nth.parse().ok()?, private: private.is_some() })
 }
 
 fn parse(text: &str, descriptors: Vec<OwnedFd>) -> Option<Vec<Given>> {
@@ -120,7 +125,7 @@ mod tests {
     use super::*;
 
     fn declared(address: &str, nth: usize) -> Declared {
-        Declared { address: address.to_owned(), nth }
+        Declared { address: address.to_owned(), nth, private: nth % 2 == 1 }
     }
 
     #[test]

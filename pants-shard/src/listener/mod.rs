@@ -40,8 +40,10 @@ struct Table {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Declared {
     pub(crate) address: String,
-    /// How often the same shard had declared the same address before.
+    /// How often the same shard had declared the same address before: port 0 may be asked for twice.
     pub(crate) nth: usize,
+    /// It is one shard's alone, and not for the program's clients; then it is counted apart, since the other shards have none.
+    pub(crate) private: bool,
 }
 
 /// Which group it is, for as long as the process runs.
@@ -59,8 +61,7 @@ impl GroupId {
 struct Group {
     id: GroupId,
     declared: Address,
-    /// How often the same shard had declared the same address before: port 0 may be asked for twice.
-    nth: usize,
+    name: Declared,
     resolved: Address,
     endpoint: Endpoint,
     /// The first `given` ones are there for the shards to take; the others are kept for a successor.
@@ -84,7 +85,7 @@ struct Group {
 pub(crate) struct Declaration {
     pub(crate) shard: ShardId,
     pub(crate) address: Address,
-    pub(crate) nth: usize,
+    pub(crate) name: Declared,
     pub(crate) options: ServerOptions,
 }
 
@@ -93,15 +94,18 @@ impl ListenerGroups {
         Self { shards, keeps_sockets, table: Mutex::new(Table { given, ..Table::default() }) }
     }
 
-    /// The group of an address that a shard before this one has declared in its set-up.
-    pub(crate) fn declared(&self, address: &Address, nth: usize) -> Option<GroupId> {
-        let table = self.lock();
-        table.groups.iter().find(|group| group.declared == *address && group.nth == nth).map(|group| group.id)
+    /// The group that a shard before this one has declared by this name in its set-up.
+    pub(crate) fn declared(&self, name: &Declared) -> Option<GroupId> {
+        self.lock().groups.iter().find(|group| group.name == *name).map(|group| group.id)
     }
 
-    /// How many groups were declared with just this address.
-    pub(crate) fn count(&self, address: &Address) -> usize {
-        self.lock().groups.iter().filter(|group| group.declared == *address).count()
+    /// A name for one more group at `address`, which no other has.
+    pub(crate) fn new_name(&self, address: &Address, private: bool) -> Declared {
+        let mut name = Declared { address: address.to_string(), nth: 0, private };
+        while self.declared(&name).is_some() {
+            name.nth += 1;
+        }
+        name
     }
 
     /// The last group that listens at `address`, as it was declared or as it was resolved.
@@ -145,7 +149,7 @@ impl ListenerGroups {
         if let Some(group) = known {
             return self.join(group, context, declaration.shard, options, acceptor);
         }
-        let given = Given::take(&mut table.given, &declaration.address, declaration.nth);
+        let given = Given::take(&mut table.given, declaration);
         let id = GroupId(table.next);
         table.next += 1;
         let (served, group) = match given {
@@ -169,7 +173,7 @@ impl ListenerGroups {
         options: ServerOptions,
         acceptor: impl Acceptor,
     ) -> Result<(Served, Group)> {
-        let Declaration { address, nth, .. } = declaration;
+        let Declaration { address, name, .. } = declaration;
         let unix = matches!(address, Address::Path(_) | Address::Abstract(_));
         let mut claimed = None;
         if options.reuse_port && !share && !unix {
@@ -185,7 +189,7 @@ impl ListenerGroups {
         let mut group = Group {
             id,
             declared: address.clone(),
-            nth: *nth,
+            name: name.clone(),
             resolved,
             endpoint,
             sockets: Vec::new(),
@@ -251,7 +255,7 @@ impl ListenerGroups {
             group.sockets.retain(|_| index.next().is_some_and(|index| index >= given || index % self.shards < members));
             group.given = (0..given).filter(|index| index % self.shards < members).count();
             if group.given == given {
-                complete.push(group.name());
+                complete.push(group.name.clone());
             } else {
                 tracing::warn!("sockets at {} are closed, since fewer shards than before listen there", group.declared);
             }
@@ -267,7 +271,7 @@ impl ListenerGroups {
             let kind = if group.borrowed { Kind::Borrowed } else { Kind::Socket };
             let sockets = group.sockets.iter().map(|socket| (kind, socket));
             let all = sockets.chain(group.claim.iter().map(|claim| (Kind::Claim, claim)));
-            offered.extend(all.map(|(kind, fd)| Offered { kind, declared: group.name(), fd: fd.as_fd() }));
+            offered.extend(all.map(|(kind, fd)| Offered { kind, declared: group.name.clone(), fd: fd.as_fd() }));
         }
         f(&offered)
     }
@@ -275,7 +279,7 @@ impl ListenerGroups {
     /// A successor accepts at these addresses from now on: nothing is accepted here, and nothing closed that it shares.
     pub(crate) fn yield_to_successor(&self, taken: &[Declared]) {
         for group in &mut self.lock().groups {
-            if taken.contains(&group.name()) {
+            if taken.contains(&group.name) {
                 group.yielded = true;
                 group.sockets.clear();
                 group.claim = None;
@@ -322,16 +326,11 @@ impl Group {
             Address::Port(port) => Address::Port(endpoint.port().unwrap_or(port)),
             _ => endpoint.clone().into(),
         };
-        let Declaration { address: declared, nth, .. } = declaration;
-        let (declared, nth) = (declared.clone(), *nth);
+        let (declared, name) = (declaration.address.clone(), declaration.name.clone());
         let Given { sockets, claim, borrowed, .. } = given;
         let given = sockets.len();
         let (members, yielded) = (Vec::new(), false);
-        Ok(Self { id, declared, nth, resolved, endpoint, sockets, given, beside, members, claim, borrowed, yielded })
-    }
-
-    fn name(&self) -> Declared {
-        Declared { address: self.declared.to_string(), nth: self.nth }
+        Ok(Self { id, declared, name, resolved, endpoint, sockets, given, beside, members, claim, borrowed, yielded })
     }
 
     /// Which of the given sockets are those of one of `shards`: every one is somebody's, as long as all shards come.

@@ -56,9 +56,9 @@ impl Servers {
         self.served.push(served);
     }
 
-    /// How often this shard has declared `address`.
+    /// How often this shard has declared `address` for the program's clients.
     pub(crate) fn count(&self, address: &Address) -> usize {
-        self.served.iter().filter(|served| served.declared == *address).count()
+        self.served.iter().filter(|served| served.is_public && served.declared == *address).count()
     }
 
     pub(crate) fn of(&self, group: GroupId) -> Vec<ServerKey> {
@@ -100,8 +100,8 @@ pub(crate) fn declare_private(
     acceptor: impl Acceptor,
 ) -> Result<ServerKey> {
     let local = Rc::clone(shard.local());
-    let nth = local.groups.count(&address);
-    let declaration = Declaration { shard: shard.id(), address, nth, options };
+    let name = local.groups.new_name(&address, true);
+    let declaration = Declaration { shard: shard.id(), address, name, options };
     let mut served = local.groups.bind(shard.context(), &local.config, None, &declaration, acceptor)?;
     served.is_public = false;
     let key = served.keys[0];
@@ -123,8 +123,8 @@ pub(super) fn bind_late(
     }
     let balance = local.config.balance();
     let options = balance.server_options(options, local.config.placement(), shard.id());
-    let nth = local.groups.count(&address);
-    let declaration = Declaration { shard: shard.id(), nth, address, options };
+    let name = local.groups.new_name(&address, false);
+    let declaration = Declaration { shard: shard.id(), address, name, options };
     let mut served = local.groups.bind(shard.context(), &local.config, group, &declaration, acceptor)?;
     served.balancing.balance = balance;
     let group = served.group;
