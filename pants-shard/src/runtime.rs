@@ -249,18 +249,14 @@ impl Runtime {
             return Err(failure.or(joined.err()).unwrap_or_else(unknown));
         }
         let taken = groups.settle();
-        if let Some(predecessor) = predecessor {
-            predecessor.relieve(&taken);
-        }
-        if let Some(stall_after) = running.config.stall_after() {
-            match stall::watch(running.startup.take_pulses(), stall_after) {
-                Ok(watchdog) => running.watchdog = Some(watchdog),
-                Err(error) => {
-                    running.stop();
-                    running.join()?;
-                    return Err(Error::Spawn(error));
-                }
-            }
+        // The predecessor ends when it is told: from then on nothing may fail.
+        let served = running.watch().and_then(|()| predecessor.map_or(Ok(()), |old| old.relieve(&taken)));
+        if let Err(error) = served {
+            // What was taken is the predecessor's still: nothing is closed that it needs.
+            groups.yield_to_successor(&taken);
+            running.drain();
+            running.join()?;
+            return Err(error);
         }
         Ok(running)
     }
@@ -273,6 +269,14 @@ impl fmt::Debug for Running {
 }
 
 impl Running {
+    /// Starts the watchdog, if there is to be one.
+    fn watch(&mut self) -> Result<()> {
+        if let Some(stall_after) = self.config.stall_after() {
+            self.watchdog = Some(stall::watch(self.startup.take_pulses(), stall_after).map_err(Error::Spawn)?);
+        }
+        Ok(())
+    }
+
     /// Where the servers listen, each address once, ports resolved.
     pub fn addresses(&self) -> Vec<Endpoint> {
         self.startup.addresses()

@@ -216,6 +216,9 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Rc<Local>) {
         *progress = Progress::Draining;
         // The end may have come right after the successor's word.
         servers::yield_to_successor(context, local);
+        if local.groups.is_offered() {
+            servers::leave_files(context, local);
+        }
         local.groups.release_claims();
         context.drain(local.config.drain_timeout());
         // The drain's own timer wakes the shard then.

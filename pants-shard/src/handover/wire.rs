@@ -2,12 +2,13 @@
 //!
 //! The old process sends `pants-handover 1`, then lines such as `socket 0 127.0.0.1:4040` with a descriptor each, then `end`.
 //! What is one shard's alone has the word `private` before its number. The new one answers, when it serves, with lines such as
-//! `taken 0 127.0.0.1:4040` and then `ready`.
+//! `taken 0 127.0.0.1:4040` and then `ready`. Then the old one closes the connection, or, if it has waited too long, says `late`.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -19,6 +20,7 @@ use crate::listener::{Declared, Offered};
 pub(super) const HELLO: &str = "pants-handover 1\n";
 pub(super) const END: &str = "end\n";
 pub(super) const READY: &str = "ready\n";
+pub(super) const LATE: &str = "late\n";
 
 const PRIVATE: &str = "private ";
 
@@ -60,7 +62,10 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> io::Result<Vec<Given>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut buffer = [0; 4096];
-        let received = recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        // A socket with a timeout does not go on of itself after a signal (signal(7)).
+        let received = retry_on_intr(|| {
+            recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        })?;
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = message {
                 descriptors.extend(fds);

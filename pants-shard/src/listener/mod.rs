@@ -34,6 +34,8 @@ struct Table {
     next: usize,
     /// What other processes have left to this one, and no shard has declared yet.
     given: Vec<Given>,
+    /// A successor has the sockets, and may come to serve.
+    is_offered: bool,
 }
 
 /// Which declaration it was, in words that another process understands.
@@ -263,6 +265,22 @@ impl ListenerGroups {
         complete
     }
 
+    /// A successor asks for the sockets. Returns whether it may have them: one at a time, since two would both serve.
+    pub(crate) fn begin_offer(&self) -> bool {
+        !std::mem::replace(&mut self.lock().is_offered, true)
+    }
+
+    /// It does not come to serve.
+    pub(crate) fn end_offer(&self) {
+        self.lock().is_offered = false;
+    }
+
+    /// Whether a successor has the sockets and has not said that it serves.
+    pub(crate) fn is_offered(&self) -> bool {
+        let table = self.lock();
+        table.is_offered && !table.groups.iter().any(|group| group.yielded)
+    }
+
     /// Calls `f` with the groups' sockets and claims, which are what a successor is given.
     pub(crate) fn offer<R>(&self, f: impl FnOnce(&[Offered<'_>]) -> R) -> R {
         let table = self.lock();
@@ -338,9 +356,10 @@ impl Group {
         (member..self.given).step_by(shards).collect()
     }
 
-    fn keep(&mut self, context: &Context, key: ServerKey) -> Result<()> {
-        let socket = context.server_socket(key).ok_or(pants_engine::Error::NoServer)?;
-        self.sockets.push(socket.try_clone_to_owned().map_err(pants_engine::Error::Adopt)?);
+    /// Keeps a second descriptor of a server's socket. Without one there is no server.
+    fn keep(&mut self, context: &mut Context, key: ServerKey) -> Result<()> {
+        let socket = context.server_socket(key).ok_or(pants_engine::Error::NoServer)?.try_clone_to_owned();
+        self.sockets.push(socket.inspect_err(|_| context.close_server(key)).map_err(pants_engine::Error::Adopt)?);
         Ok(())
     }
 }

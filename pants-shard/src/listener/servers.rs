@@ -168,6 +168,14 @@ pub(super) fn retire(shard: &mut Shard<'_>, group: GroupId) {
     keys.into_iter().for_each(|key| shard.context().retire_server(key));
 }
 
+/// Leaves the files of Unix sockets where they are, since a successor has the sockets and is about to serve.
+pub(crate) fn leave_files(context: &mut Context, local: &Local) {
+    for key in local.servers.borrow().all().iter().flat_map(|served| served.keys.iter().copied()) {
+        // It fails for a server that has closed by now.
+        let _ = context.remove_file_on_close(key, false);
+    }
+}
+
 /// Where a successor accepts, closes the servers, and nothing that it needs. What is queued is for it.
 pub(crate) fn yield_to_successor(context: &mut Context, local: &Local) {
     for served in local.servers.borrow().all().iter().filter(|served| local.groups.is_yielded(served.group)) {
