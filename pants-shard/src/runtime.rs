@@ -145,7 +145,8 @@ impl Runtime {
     /// the first socket, and so on. Shards that are more than there were bind sockets beside them; where they are fewer,
     /// some accept from several, so that every queue has somebody who empties it. When all shards listen the old process is
     /// told. It accepts no more, closes nothing that is shared, and a second later drains as by [`Running::drain`]. If the
-    /// new process ends before that, the old one serves on.
+    /// new process ends before that, or takes longer than a minute, the old one serves on; a new one that comes too late gives back
+    /// what it was given, and its start fails.
     ///
     /// The old process closes an address that the new one does not declare when it drains. An address that was added while it
     /// ran ([`Listeners`]) is handed over if the new one declares it in its set-up. One process takes over at a time; a
@@ -306,7 +307,7 @@ impl Running {
     /// # Errors
     ///
     /// If the address is not understood, taken, or listened at already, or a shard fails, which is named: then none listens.
-    /// Also if the runtime has stopped.
+    /// Also if the runtime drains or has stopped.
     pub fn listen<A: Acceptor>(
         &self,
         address: impl ToAddress,

@@ -111,8 +111,8 @@ impl Listeners {
     ///
     /// # Errors
     ///
-    /// If the address is not understood, too many changes wait, or the runtime drains. `told` is given the rest: that the address is taken or
-    /// listened at already, or that a shard failed, which is named.
+    /// If the address is not understood, too many changes wait, or the runtime drains. `told` is given the rest: that the address
+    /// is taken or listened at already, or that a shard failed, which is named.
     pub fn listen<A: Acceptor>(
         &self,
         address: impl ToAddress,
