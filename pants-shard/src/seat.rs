@@ -118,7 +118,7 @@ impl Seat {
         let doorbells = self.startup.exchange_doorbells(self.id, engine.doorbell())?;
         self.shutdown.set_doorbells(doorbells.clone());
         let servers = Rc::new(RefCell::new(Servers::default()));
-        let moves = Moves::new(Arc::clone(&self.shutdown), Rc::clone(&servers));
+        let moves = Moves::new(Arc::clone(&self.shutdown), Rc::downgrade(&servers));
         let bus = Bus::new(self.id, self.lanes, &doorbells, moves);
         let backlogs: Vec<Rc<dyn Backlog>> = vec![Rc::clone(bus.lanes()) as _];
         let local = Rc::new(Local {
