@@ -49,10 +49,13 @@ impl Program {
         self.complain(notice::ready());
         // In one piece, so that a drain that is over at once does not cut it.
         let told = format!("{name}: draining for at most {drain_timeout:?}; a second signal ends it at once\n");
+        let handle = running.stop_handle();
         stopper
-            .drain_on_signal(running.stop_handle(), move || {
-                eprint!("{told}");
+            .drain_on_signal(move || {
+                // Before the drain, at whose end the process ends.
                 self.complain(notice::stopping());
+                handle.drain();
+                eprint!("{told}");
             })
             .map_err(|error| format!("cannot wait for signals: {error}"))?;
         Ok(running)

@@ -3,7 +3,6 @@
 use std::io;
 use std::thread;
 
-use pants_shard::StopHandle;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -21,21 +20,17 @@ impl Stopper {
         Ok(Self(Signals::new([SIGINT, SIGTERM])?))
     }
 
-    /// Has the first signal drain the runtime, and the second end the process with 128 plus its number, as a shell would
-    /// report it. `told` is called at the first.
+    /// Has the first signal call `drain`, and the second end the process with 128 plus its number, as a shell would report it.
     ///
     /// # Errors
     ///
     /// If the thread that waits for signals cannot be started.
-    pub fn drain_on_signal(mut self, runtime: StopHandle, told: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    pub fn drain_on_signal(mut self, drain: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let wait = move || {
-            let mut told = Some(told);
+            let mut drain = Some(drain);
             for signal in self.0.forever() {
-                match told.take() {
-                    Some(told) => {
-                        runtime.drain();
-                        told();
-                    }
+                match drain.take() {
+                    Some(drain) => drain(),
                     None => std::process::exit(128 + signal),
                 }
             }

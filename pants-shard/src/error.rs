@@ -81,8 +81,8 @@ pub enum Error {
     /// Too many changes of the listeners wait to be made.
     #[error("too many changes of the listeners are under way")]
     TooManyChanges,
-    /// The runtime has stopped.
-    #[error("the runtime has stopped")]
+    /// The runtime has stopped, or drains.
+    #[error("the runtime drains or has stopped")]
     Stopped,
     /// [`Shard::mailbox`](crate::Shard::mailbox) was called after set-up, for messages of this type.
     #[error("a shard's mailboxes are declared in set-up, and that for {0} was not")]

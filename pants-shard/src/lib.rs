@@ -72,6 +72,7 @@ mod shard_id;
 mod shutdown;
 mod stall;
 mod startup;
+mod stop_handle;
 mod sync;
 
 pub use pants_engine as engine;
@@ -97,9 +98,10 @@ pub use crate::listener::changes::Listeners;
 pub use crate::metrics::{Metrics, ShardMetrics};
 pub use crate::offload::{OffloadError, Offloader};
 pub use crate::placement::{CpuId, Layout, Machine, Placement, PlacementError, Policy, Shards, Topology, place};
-pub use crate::runtime::{Report, Running, Runtime, StopHandle};
+pub use crate::runtime::{Report, Running, Runtime};
 pub use crate::shard::Shard;
 pub use crate::shard_id::ShardId;
+pub use crate::stop_handle::StopHandle;
 
 /// The README's programs, compiled with the documentation tests.
 #[cfg(doctest)]

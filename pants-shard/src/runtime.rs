@@ -27,6 +27,7 @@ use crate::shard_id::ShardId;
 use crate::shutdown::{Shutdown, Stage};
 use crate::stall;
 use crate::startup::{Abandoned, Startup};
+use crate::stop_handle::StopHandle;
 
 /// The shards of a program, before they are started.
 ///
@@ -145,7 +146,8 @@ impl Runtime {
     /// the first socket, and so on. Shards that are more than there were bind sockets beside them; where they are fewer,
     /// some accept from several, so that every queue has somebody who empties it. When all shards listen the old process is
     /// told. It accepts no more, closes nothing that is shared, and a second later drains as by [`Running::drain`]. If the
-    /// new process ends before that, the old one serves on.
+    /// new process ends before that, or takes longer than a minute, the old one serves on; a new one that comes too late gives back
+    /// what it was given, and its start fails.
     ///
     /// The old process closes an address that the new one does not declare when it drains. An address that was added while it
     /// ran ([`Listeners`]) is handed over if the new one declares it in its set-up. One process takes over at a time; a
@@ -249,18 +251,14 @@ impl Runtime {
             return Err(failure.or(joined.err()).unwrap_or_else(unknown));
         }
         let taken = groups.settle();
-        if let Some(predecessor) = predecessor {
-            predecessor.relieve(&taken);
-        }
-        if let Some(stall_after) = running.config.stall_after() {
-            match stall::watch(running.startup.take_pulses(), stall_after) {
-                Ok(watchdog) => running.watchdog = Some(watchdog),
-                Err(error) => {
-                    running.stop();
-                    running.join()?;
-                    return Err(Error::Spawn(error));
-                }
-            }
+        // The predecessor ends when it is told: from then on nothing may fail.
+        let served = running.watch().and_then(|()| predecessor.map_or(Ok(()), |old| old.relieve(&taken)));
+        if let Err(error) = served {
+            // What was taken is the predecessor's still: nothing is closed that it needs.
+            groups.yield_to_successor(&taken);
+            running.drain();
+            running.join()?;
+            return Err(error);
         }
         Ok(running)
     }
@@ -273,6 +271,14 @@ impl fmt::Debug for Running {
 }
 
 impl Running {
+    /// Starts the watchdog, if there is to be one.
+    fn watch(&mut self) -> Result<()> {
+        if let Some(stall_after) = self.config.stall_after() {
+            self.watchdog = Some(stall::watch(self.startup.take_pulses(), stall_after).map_err(Error::Spawn)?);
+        }
+        Ok(())
+    }
+
     /// Where the servers listen, each address once, ports resolved.
     pub fn addresses(&self) -> Vec<Endpoint> {
         self.startup.addresses()
@@ -308,7 +314,7 @@ impl Running {
     /// # Errors
     ///
     /// If the address is not understood, taken, or listened at already, or a shard fails, which is named: then none listens.
-    /// Also if the runtime has stopped.
+    /// Also if the runtime drains or has stopped.
     pub fn listen<A: Acceptor>(
         &self,
         address: impl ToAddress,
@@ -382,40 +388,5 @@ impl Running {
             }
         }
         failure.map_or(Ok(report), Err)
-    }
-}
-
-/// Ends a runtime from any thread; cheap to clone.
-///
-/// # Examples
-///
-/// With the crate `signal-hook`, the first SIGTERM drains the runtime:
-///
-/// ```no_run
-/// use pants_shard::{Config, Runtime};
-/// use signal_hook::{consts::SIGTERM, iterator::Signals};
-///
-/// let mut signals = Signals::new([SIGTERM])?;
-/// let running = Runtime::new(Config::load()?)?.start(|_shard| Ok(()))?;
-/// let handle = running.stop_handle();
-/// std::thread::spawn(move || {
-///     signals.forever().next();
-///     handle.drain();
-/// });
-/// running.join()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct StopHandle(Arc<Shutdown>);
-
-impl StopHandle {
-    /// As [`Running::drain`].
-    pub fn drain(&self) {
-        self.0.advance(Stage::Draining);
-    }
-
-    /// As [`Running::stop`].
-    pub fn stop(&self) {
-        self.0.advance(Stage::Stopping);
     }
 }

@@ -118,7 +118,7 @@ impl Seat {
         let doorbells = self.startup.exchange_doorbells(self.id, engine.doorbell())?;
         self.shutdown.set_doorbells(doorbells.clone());
         let servers = Rc::new(RefCell::new(Servers::default()));
-        let moves = Moves::new(Arc::clone(&self.shutdown), Rc::clone(&servers));
+        let moves = Moves::new(Arc::clone(&self.shutdown), Rc::downgrade(&servers));
         let bus = Bus::new(self.id, self.lanes, &doorbells, moves);
         let backlogs: Vec<Rc<dyn Backlog>> = vec![Rc::clone(bus.lanes()) as _];
         let local = Rc::new(Local {
@@ -216,6 +216,9 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Rc<Local>) {
         *progress = Progress::Draining;
         // The end may have come right after the successor's word.
         servers::yield_to_successor(context, local);
+        if local.groups.is_offered() {
+            servers::leave_files(context, local);
+        }
         local.groups.release_claims();
         context.drain(local.config.drain_timeout());
         // The drain's own timer wakes the shard then.

@@ -288,3 +288,14 @@ fn curl_gets_the_page_and_the_status() {
         assert_eq!(printed, "ready\n 200 1404 Not Found\n 404 0ready\n 200 0", "one connection does");
     }
 }
+
+#[test]
+fn an_endpoint_at_any_port_is_not_mixed_up_with_a_server_at_any_port() {
+    let (live, address) = serve(2);
+    assert_eq!(live.running().addresses().len(), 1, "all shards share the server's port");
+    // With `SO_REUSEPORT` a part of the visitors would come to another shard.
+    for _ in 0..20 {
+        assert_eq!(get(address, "/healthz").status, 200);
+        assert_echoes(&mut client(live.address()), b"hello");
+    }
+}

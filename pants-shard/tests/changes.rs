@@ -212,6 +212,17 @@ fn traffic_elsewhere_does_not_notice_that_addresses_come_and_go() {
 }
 
 #[test]
+fn nothing_is_added_to_a_runtime_that_drains() {
+    let live = Live::echo(shards(2));
+    let kept = clients(live.address(), 1);
+    live.running().drain();
+    let error = live.running().listen(ANY_PORT, |_shard| |_peer| Echo).unwrap_err();
+    assert!(matches!(error, Error::Stopped), "{error}");
+    drop(kept);
+    live.join();
+}
+
+#[test]
 fn nothing_is_added_to_a_runtime_that_has_stopped() {
     let live = Live::echo(shards(2));
     let listeners = live.running().listeners();

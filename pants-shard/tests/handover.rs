@@ -11,8 +11,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -223,6 +223,32 @@ fn a_successor_that_fails_leaves_the_first_one_serving() {
     traffic.iter().for_each(|traffic| traffic.wait_for_more(50));
     traffic.into_iter().for_each(Traffic::end);
     second.stop();
+    assert!(!unix.exists() && !path.exists());
+}
+
+#[test]
+fn a_process_that_is_ended_while_another_takes_over_leaves_the_files_to_that() {
+    let directory = Directory::new("ended");
+    let (path, unix) = (directory.path("handover"), directory.path("server"));
+    let address = Address::Path(unix.clone());
+    let first = Mutex::new(Some(begin_echo(&path, 2, &address).unwrap()));
+    let place = address.clone();
+    let second = begin(&path, 1, move |shard| {
+        // It is told to end, and has, before this one serves.
+        if let Some(first) = first.lock().unwrap().take() {
+            first.drain();
+        }
+        shard.listen(place.clone(), |_peer| Echo).map(drop)
+    })
+    .unwrap();
+    let mut client = connect(&address).unwrap();
+    client.write_all(b"hello").unwrap();
+    client.read_exact(&mut [0; 5]).unwrap();
+    // It can be taken over from in its turn.
+    let third = begin_echo(&path, 1, &address).unwrap();
+    drop(client);
+    second.join();
+    third.stop();
     assert!(!unix.exists() && !path.exists());
 }
 

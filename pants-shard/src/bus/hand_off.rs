@@ -4,7 +4,7 @@
 //! comes to it, is taken back.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pants_engine::{Connection, Context, Detached, HandOffError, Handler, LeftBehind};
@@ -22,8 +22,8 @@ pub(crate) struct Moves {
     shutdown: Arc<Shutdown>,
     /// Connections that have left and not arrived yet.
     under_way: Cell<usize>,
-    /// Which of this shard's servers belongs to which group.
-    servers: Rc<RefCell<Servers>>,
+    /// Which of this shard's servers belongs to which group. Their levellers keep the bus, and with it this.
+    servers: Weak<RefCell<Servers>>,
 }
 
 /// A connection that both ends can reach until one has it.
@@ -132,7 +132,7 @@ impl Bus {
 }
 
 impl Moves {
-    pub(crate) fn new(shutdown: Arc<Shutdown>, servers: Rc<RefCell<Servers>>) -> Self {
+    pub(crate) fn new(shutdown: Arc<Shutdown>, servers: Weak<RefCell<Servers>>) -> Self {
         Self { shutdown, under_way: Cell::new(0), servers }
     }
 
@@ -156,7 +156,8 @@ impl UnderWay {
         H: Handler,
     {
         let bus = self.0.clone();
-        let group = left_behind.server().and_then(|server| bus.inner.moves.servers.borrow().group_of(server));
+        let servers = bus.inner.moves.servers.upgrade();
+        let group = left_behind.server().and_then(|server| servers?.borrow().group_of(server));
         let parcel: Parcel = Arc::new(Mutex::new(Some(connection)));
         let left_behind = Rc::new(Cell::new(Some(left_behind)));
         let (there, here) = (Arc::clone(&parcel), (Arc::clone(&parcel), Rc::clone(&left_behind)));

@@ -1,6 +1,5 @@
 //! The old process' end: a server on shard 0 that gives a successor the sockets and waits until that serves.
 
-use std::cell::Cell;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pants_engine::{Acceptor, Address, CloseReason, Connection, Endpoint, Handler, ServerOptions};
+use pants_engine::{Acceptor, Address, Connection, Endpoint, Handler, ServerOptions};
 
 use super::wire;
 use crate::error::{Error, Result};
@@ -21,6 +20,10 @@ use crate::shutdown::Stage;
 /// want, and a drain would end them as idle.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long a successor may take from being given the sockets until it serves. One that hangs does not keep others from
+/// coming.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Addresses that a successor may name; it can take no more than it was given.
 const TAKEN_MAX: usize = 1 << 16;
 
@@ -30,9 +33,13 @@ const TAKEN_MAX: usize = 1 << 16;
 ///
 /// If it cannot be bound at `path`.
 pub(crate) fn offer(shard: &mut Shard<'_>, path: &Path) -> Result<()> {
+    offer_for(shard, path, PATIENCE)
+}
+
+fn offer_for(shard: &mut Shard<'_>, path: &Path, patience: Duration) -> Result<()> {
     let failed = |source| Error::Handover { path: path.to_owned(), source };
     let local = Rc::clone(shard.local());
-    let acceptor = Offer { local: Rc::clone(&local), is_taken: Rc::default() };
+    let acceptor = Offer { local: Rc::clone(&local), patience };
     servers::declare_private(shard, Address::Path(path.to_owned()), ServerOptions::default(), acceptor)?;
     // It does not listen yet, so nobody has come in before.
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
@@ -42,23 +49,26 @@ pub(crate) fn offer(shard: &mut Shard<'_>, path: &Path) -> Result<()> {
 /// Lets one successor in at a time: two would both serve.
 struct Offer {
     local: Rc<Local>,
-    is_taken: Rc<Cell<bool>>,
+    patience: Duration,
 }
 
 /// A process that has been given the sockets, and does not serve yet.
 struct Successor {
     local: Rc<Local>,
-    is_taken: Rc<Cell<bool>>,
+    patience: Duration,
     taken: Vec<Declared>,
+    /// It may still come to serve.
+    is_awaited: bool,
 }
 
 impl Acceptor for Offer {
     type Handler = Successor;
 
     fn on_accept(&mut self, _peer: Endpoint) -> Option<Successor> {
-        let is_free = !self.is_taken.replace(true);
-        let (local, is_taken) = (Rc::clone(&self.local), Rc::clone(&self.is_taken));
-        is_free.then_some(Successor { local, is_taken, taken: Vec::new() })
+        let Self { local, patience } = self;
+        let successor =
+            || Successor { local: Rc::clone(local), patience: *patience, taken: Vec::new(), is_awaited: true };
+        local.groups.begin_offer().then(successor)
     }
 }
 
@@ -70,6 +80,13 @@ impl Successor {
         }
         let socket = connection.socket().ok_or(io::ErrorKind::NotConnected)?;
         self.local.groups.offer(|offered| wire::send(socket, offered))
+    }
+
+    /// This process serves on, and another may take over. One that ends already lets nobody else in, and leaves what it has lent.
+    fn give_up(&mut self) {
+        if std::mem::take(&mut self.is_awaited) && self.local.shutdown.stage() == Stage::Serving {
+            self.local.groups.end_offer();
+        }
     }
 
     /// The successor accepts: every shard stops, and after a while the runtime drains.
@@ -88,8 +105,15 @@ impl Handler for Successor {
         connection.set_delimiter("\n");
         if let Err(error) = self.hand_over(connection) {
             tracing::warn!("the listening sockets could not be handed over: {error}");
-            connection.abort();
+            return connection.abort();
         }
+        connection.defer(self.patience, |successor: &mut Self, connection| {
+            tracing::warn!("a process that was given the listening sockets does not come to serve; this one serves on");
+            connection.write(wire::LATE.as_bytes());
+            connection.close();
+            // One that hangs does not close its end either.
+            successor.give_up();
+        });
     }
 
     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
@@ -103,9 +127,46 @@ impl Handler for Successor {
             connection.abort();
         }
     }
+}
 
-    fn on_close(&mut self, _connection: &mut Connection<'_>, _reason: CloseReason) {
-        // Without its word, whatever became of it: this process serves on.
-        self.is_taken.set(false);
+impl Drop for Successor {
+    fn drop(&mut self) {
+        // Without its word, whatever became of it.
+        self.give_up();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::{Config, Runtime, Shards};
+
+    #[test]
+    fn a_successor_that_hangs_is_told_that_it_is_late_and_another_may_come() {
+        let path = std::env::temp_dir().join(format!("pants-offer-{}", std::process::id()));
+        let config = Config::builder().shards("1".parse::<Shards>().unwrap()).pin(false).build().unwrap();
+        let place = path.clone();
+        let set_up = move |shard: &mut Shard<'_>| offer_for(shard, &place, Duration::from_millis(100));
+        let running = Runtime::new(config).unwrap().start(set_up).unwrap();
+        let mut hung = Vec::new();
+        for _ in 0..3 {
+            let mut hanging = UnixStream::connect(&path).unwrap();
+            hanging.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            assert_eq!(wire::receive(hanging.as_fd()).unwrap().len(), 1);
+            let mut said = String::new();
+            hanging.read_to_string(&mut said).unwrap();
+            assert_eq!(said, wire::LATE);
+            // Nobody listens to it any more, and it keeps nobody out.
+            let _ = hanging.write_all(wire::READY.as_bytes());
+            hung.push(hanging);
+        }
+        assert_eq!(running.addresses().len(), 0);
+        assert!(UnixStream::connect(&path).is_ok());
+        running.stop();
+        running.join().unwrap();
     }
 }

@@ -1,12 +1,14 @@
 //! How descriptors pass from one process to the next: a line of text for each, which says what it is (`SCM_RIGHTS`, unix(7)).
 //!
 //! The old process sends `pants-handover 1`, then lines such as `socket 0 127.0.0.1:4040` with a descriptor each, then `end`.
-//! The new one answers, when it serves, with lines such as `taken 0 127.0.0.1:4040` and then `ready`.
+//! What is one shard's alone has the word `private` before its number. The new one answers, when it serves, with lines such as
+//! `taken 0 127.0.0.1:4040` and then `ready`. Then the old one closes the connection, or, if it has waited too long, says `late`.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -18,6 +20,9 @@ use crate::listener::{Declared, Offered};
 pub(super) const HELLO: &str = "pants-handover 1\n";
 pub(super) const END: &str = "end\n";
 pub(super) const READY: &str = "ready\n";
+pub(super) const LATE: &str = "late\n";
+
+const PRIVATE: &str = "private ";
 
 /// Descriptors in one message; the kernel takes 253 (`SCM_MAX_FD`).
 const BATCH_MAX: usize = 64;
@@ -57,7 +62,10 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> io::Result<Vec<Given>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut buffer = [0; 4096];
-        let received = recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        // A socket with a timeout does not go on of itself after a signal (signal(7)).
+        let received = retry_on_intr(|| {
+            recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        })?;
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = message {
                 descriptors.extend(fds);
@@ -83,14 +91,16 @@ fn unknown() -> io::Error {
 }
 
 /// What a line says of a declaration.
-pub(super) fn line(word: &str, Declared { address, nth }: &Declared) -> String {
-    format!("{word} {nth} {address}\n")
+pub(super) fn line(word: &str, Declared { address, nth, private }: &Declared) -> String {
+    format!("{word} {}{nth} {address}\n", if *private { PRIVATE } else { "" })
 }
 
 /// The declaration of a line that begins with `word`.
 pub(super) fn parse_line(word: &str, line: &str) -> Option<Declared> {
-    let (nth, address) = line.strip_prefix(word)?.strip_prefix(' ')?.split_once(' ')?;
-    Some(Declared { address: address.to_owned(), nth: nth.parse().ok()? })
+    let name = line.strip_prefix(word)?.strip_prefix(' ')?;
+    let private = name.strip_prefix(PRIVATE);
+    let (nth, address) = private.unwrap_or(name).split_once(' ')?;
+    Some(Declared { address: address.to_owned(), nth: nth.parse().ok()?, private: private.is_some() })
 }
 
 fn parse(text: &str, descriptors: Vec<OwnedFd>) -> Option<Vec<Given>> {
@@ -120,7 +130,7 @@ mod tests {
     use super::*;
 
     fn declared(address: &str, nth: usize) -> Declared {
-        Declared { address: address.to_owned(), nth }
+        Declared { address: address.to_owned(), nth, private: nth % 2 == 1 }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use pants_engine::{Acceptor, Address, ServerKey, ServerOptions};
 
-use super::Declaration;
+use super::{Declaration, Declared};
 use crate::balance::leveller::{Movable, Mover, mover};
 use crate::balance::{Balance, Balancing};
 use crate::error::{Error, Result};
@@ -109,9 +109,10 @@ impl<'s, 'a> ListenerBuilder<'s, 'a> {
         if servers.is_set_up {
             return Err(Error::LateListen);
         }
-        let (nth, group) = (groups.count(&address), groups.declared(&address, shard.id()));
+        let name = Declared { address: address.to_string(), nth: servers.count(&address), private: false };
+        let group = groups.declared(&name);
         let options = balance.server_options(options, config.placement(), shard.id());
-        let declaration = Declaration { shard: shard.id(), address, nth, is_public: true, options };
+        let declaration = Declaration { shard: shard.id(), address, name, options };
         let mut served = groups.bind(shard.context(), config, group, &declaration, acceptor)?;
         served.balancing = Balancing { balance, mover };
         let key = served.keys[0];

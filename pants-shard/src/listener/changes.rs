@@ -111,8 +111,8 @@ impl Listeners {
     ///
     /// # Errors
     ///
-    /// If the address is not understood, or too many changes wait. `told` is given the rest: that the address is taken or
-    /// listened at already, or that a shard failed, which is named.
+    /// If the address is not understood, too many changes wait, or the runtime drains. `told` is given the rest: that the address
+    /// is taken or listened at already, or that a shard failed, which is named.
     pub fn listen<A: Acceptor>(
         &self,
         address: impl ToAddress,
@@ -209,9 +209,11 @@ impl Changes {
     }
 
     fn push(&self, change: Change) -> Result<()> {
+        // What was added to a runtime that drains would close at once.
+        let end = if change.bind.is_some() { Stage::Draining } else { Stage::Sealing };
         let mut queue = self.lock();
         // Under the lock: either this is seen, or the change is seen by those who leave.
-        if self.shutdown.stage() >= Stage::Sealing {
+        if self.shutdown.stage() >= end {
             return Err(Error::Stopped);
         }
         if queue.len() > WAITING_MAX {
@@ -225,6 +227,8 @@ impl Changes {
 
     /// The runtime has ended: whoever waits for a change learns it by losing what would have told.
     pub(crate) fn abandon(&self) {
+        // Whoever keeps a handle does not keep the addresses with it, not even after a failure.
+        self.groups.release_claims();
         // Not under the lock: what is dropped is the program's own.
         let abandoned = std::mem::take(&mut *self.lock());
         drop(abandoned);

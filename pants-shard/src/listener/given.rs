@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use pants_engine::{Address, Endpoint};
 use rustix::net::{AddressFamily, SocketAddrUnix, getsockname, sockopt};
 
-use super::Declared;
+use super::{Declaration, Declared};
 
 /// What a descriptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +60,11 @@ impl Given {
         &mut all[index]
     }
 
-    /// Takes what was left for the `nth` declaration of `address`.
-    pub(super) fn take(all: &mut Vec<Self>, address: &Address, nth: usize) -> Option<Self> {
+    /// Takes what was left for a declaration.
+    pub(super) fn take(all: &mut Vec<Self>, declaration: &Declaration) -> Option<Self> {
         let matches = |given: &Self| match &given.name {
-            Name::Declared(declared) => declared.nth == nth && declared.address == address.to_string(),
-            Name::Bound(endpoint) => is_place_of(endpoint, address),
+            Name::Declared(declared) => *declared == declaration.name,
+            Name::Bound(endpoint) => is_place_of(endpoint, &declaration.address),
         };
         let index = all.iter().position(|given| !given.sockets.is_empty() && matches(given))?;
         Some(all.remove(index))

@@ -37,14 +37,18 @@ struct Table {
     next: usize,
     /// What other processes have left to this one, and no shard has declared yet.
     given: Vec<Given>,
+    /// A successor has the sockets, and may come to serve.
+    is_offered: bool,
 }
 
 /// Which declaration it was, in words that another process understands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Declared {
     pub(crate) address: String,
-    /// How many groups were declared with the same address before.
+    /// How often the same shard had declared the same address before: port 0 may be asked for twice.
     pub(crate) nth: usize,
+    /// It is one shard's alone, and not for the program's clients; then it is counted apart, since the other shards have none.
+    pub(crate) private: bool,
 }
 
 /// Which group it is, for as long as the process runs.
@@ -62,8 +66,7 @@ impl GroupId {
 struct Group {
     id: GroupId,
     declared: Address,
-    /// How many groups were declared with the same address before: port 0 may be asked for twice.
-    nth: usize,
+    name: Declared,
     resolved: Address,
     endpoint: Endpoint,
     /// The first `given` ones are there for the shards to take; the others are kept for a successor.
@@ -72,8 +75,6 @@ struct Group {
     /// Whether a shard for which none is given binds a socket of its own (`SO_REUSEPORT`). If not, it shares a given one,
     /// as with a Unix socket, which has no such thing: then the shards accept from one queue.
     beside: bool,
-    /// Shards join it: it is for the program's clients.
-    is_public: bool,
     /// The shards that have come.
     members: Vec<ShardId>,
     /// Held for as long as the runtime serves.
@@ -89,8 +90,7 @@ struct Group {
 pub(crate) struct Declaration {
     pub(crate) shard: ShardId,
     pub(crate) address: Address,
-    pub(crate) nth: usize,
-    pub(crate) is_public: bool,
+    pub(crate) name: Declared,
     pub(crate) options: ServerOptions,
 }
 
@@ -100,16 +100,18 @@ impl ListenerGroups {
         Self { shards, keeps_sockets, table, datagrams: DatagramGroups::default() }
     }
 
-    /// The group of an address that a shard before this one has declared in its set-up, and this one not yet.
-    pub(crate) fn declared(&self, address: &Address, shard: ShardId) -> Option<GroupId> {
-        let table = self.lock();
-        let is_open = |group: &&Group| group.is_public && group.declared == *address && !group.members.contains(&shard);
-        table.groups.iter().find(is_open).map(|group| group.id)
+    /// The group that a shard before this one has declared by this name in its set-up.
+    pub(crate) fn declared(&self, name: &Declared) -> Option<GroupId> {
+        self.lock().groups.iter().find(|group| group.name == *name).map(|group| group.id)
     }
 
-    /// How many groups were declared with just this address.
-    pub(crate) fn count(&self, address: &Address) -> usize {
-        self.lock().groups.iter().filter(|group| group.declared == *address).count()
+    /// A name for one more group at `address`, which no other has.
+    pub(crate) fn new_name(&self, address: &Address, private: bool) -> Declared {
+        let mut name = Declared { address: address.to_string(), nth: 0, private };
+        while self.declared(&name).is_some() {
+            name.nth += 1;
+        }
+        name
     }
 
     /// The last group that listens at `address`, as it was declared or as it was resolved.
@@ -153,7 +155,7 @@ impl ListenerGroups {
         if let Some(group) = known {
             return self.join(group, context, declaration.shard, options, acceptor);
         }
-        let given = Given::take(&mut table.given, &declaration.address, declaration.nth);
+        let given = Given::take(&mut table.given, declaration);
         let id = GroupId(table.next);
         table.next += 1;
         let (served, group) = match given {
@@ -177,7 +179,7 @@ impl ListenerGroups {
         options: ServerOptions,
         acceptor: impl Acceptor,
     ) -> Result<(Served, Group)> {
-        let Declaration { address, nth, .. } = declaration;
+        let Declaration { address, name, .. } = declaration;
         let unix = is_unix(address);
         let mut claimed = None;
         if options.reuse_port && !share && !unix {
@@ -190,13 +192,12 @@ impl ListenerGroups {
         let mut group = Group {
             id,
             declared: address.clone(),
-            nth: *nth,
+            name: name.clone(),
             resolved,
             endpoint,
             sockets: Vec::new(),
             given: usize::from(unix),
             beside: !unix,
-            is_public: declaration.is_public,
             members: vec![declaration.shard],
             claim: claimed.map(OwnedFd::from),
             borrowed: false,
@@ -257,12 +258,28 @@ impl ListenerGroups {
             group.sockets.retain(|_| index.next().is_some_and(|index| index >= given || index % self.shards < members));
             group.given = (0..given).filter(|index| index % self.shards < members).count();
             if group.given == given {
-                complete.push(group.name());
+                complete.push(group.name.clone());
             } else {
                 tracing::warn!("sockets at {} are closed, since fewer shards than before listen there", group.declared);
             }
         }
         complete
+    }
+
+    /// A successor asks for the sockets. Returns whether it may have them: one at a time, since two would both serve.
+    pub(crate) fn begin_offer(&self) -> bool {
+        !std::mem::replace(&mut self.lock().is_offered, true)
+    }
+
+    /// It does not come to serve.
+    pub(crate) fn end_offer(&self) {
+        self.lock().is_offered = false;
+    }
+
+    /// Whether a successor has the sockets and has not said that it serves.
+    pub(crate) fn is_offered(&self) -> bool {
+        let table = self.lock();
+        table.is_offered && !table.groups.iter().any(|group| group.yielded)
     }
 
     /// Calls `f` with the groups' sockets and claims, which are what a successor is given.
@@ -273,7 +290,7 @@ impl ListenerGroups {
             let kind = if group.borrowed { Kind::Borrowed } else { Kind::Socket };
             let sockets = group.sockets.iter().map(|socket| (kind, socket));
             let all = sockets.chain(group.claim.iter().map(|claim| (Kind::Claim, claim)));
-            offered.extend(all.map(|(kind, fd)| Offered { kind, declared: group.name(), fd: fd.as_fd() }));
+            offered.extend(all.map(|(kind, fd)| Offered { kind, declared: group.name.clone(), fd: fd.as_fd() }));
         }
         f(&offered)
     }
@@ -281,7 +298,7 @@ impl ListenerGroups {
     /// A successor accepts at these addresses from now on: nothing is accepted here, and nothing closed that it shares.
     pub(crate) fn yield_to_successor(&self, taken: &[Declared]) {
         for group in &mut self.lock().groups {
-            if taken.contains(&group.name()) {
+            if taken.contains(&group.name) {
                 group.yielded = true;
                 group.sockets.clear();
                 group.claim = None;
@@ -326,30 +343,11 @@ impl Group {
         let endpoint = given.endpoint().map_err(pants_engine::Error::Adopt)?;
         let beside = given.share_port().map_err(pants_engine::Error::Adopt)?;
         let resolved = resolve(&declaration.address, &endpoint);
-        let Declaration { address: declared, nth, is_public, .. } = declaration;
-        let (declared, nth, is_public) = (declared.clone(), *nth, *is_public);
+        let (declared, name) = (declaration.address.clone(), declaration.name.clone());
         let Given { sockets, claim, borrowed, .. } = given;
         let given = sockets.len();
         let (members, yielded) = (Vec::new(), false);
-        Ok(Self {
-            id,
-            declared,
-            nth,
-            resolved,
-            endpoint,
-            sockets,
-            given,
-            beside,
-            is_public,
-            members,
-            claim,
-            borrowed,
-            yielded,
-        })
-    }
-
-    fn name(&self) -> Declared {
-        Declared { address: self.declared.to_string(), nth: self.nth }
+        Ok(Self { id, declared, name, resolved, endpoint, sockets, given, beside, members, claim, borrowed, yielded })
     }
 
     /// Which of the given sockets are those of one of `shards`: every one is somebody's, as long as all shards come.
@@ -357,9 +355,10 @@ impl Group {
         (member..self.given).step_by(shards).collect()
     }
 
-    fn keep(&mut self, context: &Context, key: ServerKey) -> Result<()> {
-        let socket = context.server_socket(key).ok_or(pants_engine::Error::NoServer)?;
-        self.sockets.push(socket.try_clone_to_owned().map_err(pants_engine::Error::Adopt)?);
+    /// Keeps a second descriptor of a server's socket. Without one there is no server.
+    fn keep(&mut self, context: &mut Context, key: ServerKey) -> Result<()> {
+        let socket = context.server_socket(key).ok_or(pants_engine::Error::NoServer)?.try_clone_to_owned();
+        self.sockets.push(socket.inspect_err(|_| context.close_server(key)).map_err(pants_engine::Error::Adopt)?);
         Ok(())
     }
 }

@@ -56,6 +56,11 @@ impl Servers {
         self.served.push(served);
     }
 
+    /// How often this shard has declared `address` for the program's clients.
+    pub(crate) fn count(&self, address: &Address) -> usize {
+        self.served.iter().filter(|served| served.is_public && served.declared == *address).count()
+    }
+
     pub(crate) fn of(&self, group: GroupId) -> Vec<ServerKey> {
         self.served.iter().filter(|served| served.group == group).flat_map(|served| served.keys.clone()).collect()
     }
@@ -95,8 +100,8 @@ pub(crate) fn declare_private(
     acceptor: impl Acceptor,
 ) -> Result<ServerKey> {
     let local = Rc::clone(shard.local());
-    let nth = local.groups.count(&address);
-    let declaration = Declaration { shard: shard.id(), address, nth, is_public: false, options };
+    let name = local.groups.new_name(&address, true);
+    let declaration = Declaration { shard: shard.id(), address, name, options };
     let mut served = local.groups.bind(shard.context(), &local.config, None, &declaration, acceptor)?;
     served.is_public = false;
     let key = served.keys[0];
@@ -118,8 +123,8 @@ pub(super) fn bind_late(
     }
     let balance = local.config.balance();
     let options = balance.server_options(options, local.config.placement(), shard.id());
-    let nth = local.groups.count(&address);
-    let declaration = Declaration { shard: shard.id(), address, nth, is_public: true, options };
+    let name = local.groups.new_name(&address, false);
+    let declaration = Declaration { shard: shard.id(), address, name, options };
     let mut served = local.groups.bind(shard.context(), &local.config, group, &declaration, acceptor)?;
     served.balancing.balance = balance;
     let group = served.group;
@@ -161,6 +166,14 @@ pub(crate) fn open(shard: &mut Shard<'_>, group: GroupId) -> Result<()> {
 pub(super) fn retire(shard: &mut Shard<'_>, group: GroupId) {
     let keys = shard.local().servers.borrow().of(group);
     keys.into_iter().for_each(|key| shard.context().retire_server(key));
+}
+
+/// Leaves the files of Unix sockets where they are, since a successor has the sockets and is about to serve.
+pub(crate) fn leave_files(context: &mut Context, local: &Local) {
+    for key in local.servers.borrow().all().iter().flat_map(|served| served.keys.iter().copied()) {
+        // It fails for a server that has closed by now.
+        let _ = context.remove_file_on_close(key, false);
+    }
 }
 
 /// Where a successor accepts, closes the servers, and nothing that it needs. What is queued is for it.
