@@ -32,7 +32,7 @@ const VISITORS_MAX: usize = 64;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-const PAGE: &str = include_str!("page.html");
+const PAGE: &str = concat!(include_str!("page.html"), "<script>\n", include_str!("page.js"), "</script>\n");
 
 impl Shard<'_> {
     /// Serves the admin endpoint at `address`, on this shard, from now on until the runtime has ended. One shard is enough:
