@@ -28,6 +28,10 @@ pub struct CommonFlags {
     /// Close a connection over which nothing has passed for this long: 30s, 10m, or off [default: 10m]
     #[arg(long, value_name = "TIME|off")]
     pub idle_timeout: Option<String>,
+    /// Take the listening sockets over from the process that was started with the same path, if there is one, and leave them
+    /// to the next: to restart the program without losing a connection, start it once more [default: off]
+    #[arg(long, value_name = "PATH|off")]
+    pub handover: Option<String>,
     /// Serve metrics, health and a live page at this address, such as 127.0.0.1:9090 [default: off]
     #[arg(long, value_name = "ADDR|off")]
     pub admin: Option<String>,
@@ -62,6 +66,7 @@ impl CommonFlags {
             share_port: self.share_port,
             balance: self.balance.clone(),
             idle_timeout: self.idle_timeout.clone(),
+            handover: self.handover.clone(),
             admin: self.admin.clone(),
             own: own_flags,
             config: self.config.clone(),

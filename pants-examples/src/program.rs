@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use pants_shard::{Config, Report, Running, Runtime, Shard, ShardId, Stats};
 
 use crate::descriptors;
-use crate::lifecycle::LifecycleFlags;
+use crate::lifecycle;
 use crate::notice;
 use crate::signals::Stopper;
 
@@ -20,11 +20,11 @@ pub struct Program(pub &'static str);
 
 impl Program {
     /// Serves what `set_up` declares on each shard, until a signal has ended it. Gives the status to exit with.
-    pub fn serve<F>(self, config: Config, lifecycle: &LifecycleFlags, set_up: F) -> ExitCode
+    pub fn serve<F>(self, config: Config, set_up: F) -> ExitCode
     where
         F: Fn(&mut Shard<'_>) -> pants_shard::Result<()> + Send + Sync + 'static,
     {
-        match self.start(config, lifecycle, set_up) {
+        match self.start(config, set_up) {
             Ok(running) => match running.join() {
                 Ok(report) => self.say(&summarise(&report)),
                 Err(error) => self.fail(FAILED, &error.to_string()),
@@ -33,7 +33,7 @@ impl Program {
         }
     }
 
-    fn start<F>(self, config: Config, lifecycle: &LifecycleFlags, set_up: F) -> Result<Running, String>
+    fn start<F>(self, config: Config, set_up: F) -> Result<Running, String>
     where
         F: Fn(&mut Shard<'_>) -> pants_shard::Result<()> + Send + Sync + 'static,
     {
@@ -44,7 +44,7 @@ impl Program {
         let stopper = Stopper::install().map_err(|error| format!("cannot catch signals: {error}"))?;
         let drain_timeout = config.drain_timeout();
         let runtime = Runtime::new(config).map_err(|error| error.to_string())?;
-        let running = lifecycle.apply(runtime)?.start(set_up).map_err(|error| error.to_string())?;
+        let running = lifecycle::inherit(runtime)?.start(set_up).map_err(|error| error.to_string())?;
         self.say(&describe(&running));
         self.complain(notice::ready());
         // In one piece, so that a drain that is over at once does not cut it.

@@ -20,6 +20,7 @@ fn help_names_every_flag_the_environment_and_the_exit_statuses() {
         "--share-port",
         "--idle-timeout <TIME|off>",
         "--balance <POLICY>",
+        "--handover <PATH|off>",
         "--admin <ADDR|off>",
         "--config <FILE>",
         "--check",
@@ -53,15 +54,16 @@ fn check_fails_like_a_start() {
 
 #[test]
 fn print_config_shows_every_value_and_where_it_comes_from() {
-    let lines = printed(run(&["--print-config", "--shards", "2", "--no-pin"]));
+    let lines = printed(run(&["--print-config", "--shards", "2", "--no-pin", "--handover", "/run/x"]));
     let keys = lines.iter().filter(|line| line.contains(" = ") && !line.starts_with('#')).count();
     let explained = lines.iter().filter(|line| line.starts_with("# ")).count();
-    assert_eq!((keys, explained), (26, 26), "{lines:?}");
+    assert_eq!((keys, explained), (27, 27), "{lines:?}");
     for line in [
         "[runtime]",
         "[admin]",
         "shards = 2  # --shards",
         "pin = false  # --no-pin",
+        "handover = \"/run/x\"  # --handover",
         "listen = [\"127.0.0.1:4040\"]  # default",
     ] {
         assert!(lines.iter().any(|printed| printed == line), "{line} is not in {lines:?}");

@@ -34,15 +34,15 @@
 //! * [`Runtime::handover`] and [`Runtime::inherit`]: restarts that lose no connection; [`Listeners`]: addresses that come and go.
 //! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see; [`Shard::open_datagram`]: UDP on all shards.
 //! * [`Bus`]: work between shards; [`Mailbox`]: messages of one type; [`Offloader`]: work that blocks, for helper threads.
-//! * [`Metrics`], [`ShardMetrics`]: what the shards have done; [`Shard::serve_admin`] shows it.
+//! * [`Metrics`], [`ShardMetrics`], [`BusStats`]: what the shards have done; [`Shard::serve_admin`] shows it.
 //! * [`Config`], [`ConfigBuilder`], [`Flags`], [`OwnKey`], [`parse_timeout`]: settings and where they come from;
 //!   [`Placement`]: which shard runs where; [`Machine`] and [`Topology`]: from what that follows.
-//! * [`Balance`]: which shard serves a connection; [`Movable`]: handlers that can go on at another one.
+//! * [`Balance`] and [`ListenerBuilder`]: which shard serves a connection; [`Movable`]: handlers that can go on at another one.
 //! * [`engine`]: all of [`pants_engine`], what is most used of it also here.
 //!
 //! A handler sees its engine and not its shard: it keeps what it needs of that, such as a clone of the [`Bus`] or of
 //! [`Shard::state`], which the acceptor's closure hands it.
-
+//!
 //! # Callbacks that block
 //!
 //! A callback that takes long keeps all other connections of its shard waiting. A watchdog thread looks after that: when a turn

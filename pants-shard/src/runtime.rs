@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -57,6 +57,7 @@ use crate::stop_handle::StopHandle;
 pub struct Runtime {
     config: Arc<Config>,
     inherited: Vec<Given>,
+    /// In place of what the configuration says.
     handover: Option<PathBuf>,
 }
 
@@ -153,6 +154,8 @@ impl Runtime {
     /// ran ([`Listeners`]) is handed over if the new one declares it in its set-up. One process takes over at a time; a
     /// second one's start fails.
     ///
+    /// Without this call the configuration's `runtime.handover` says where, if anywhere.
+    ///
     /// # Examples
     ///
     /// ```no_run
@@ -204,12 +207,13 @@ impl Runtime {
         let shards = self.config.placement().len();
         let startup = Arc::new(Startup::new(shards));
         let shutdown = Arc::new(Shutdown::new(shards));
-        let (predecessor, mut given) = match &self.handover {
+        let handover = self.handover.or_else(|| self.config.handover().map(Path::to_owned));
+        let (predecessor, mut given) = match &handover {
             Some(path) => Predecessor::find(path)?.map_or_else(Default::default, |(one, given)| (Some(one), given)),
             None => Default::default(),
         };
         given.extend(self.inherited);
-        let groups = Arc::new(ListenerGroups::new(shards, self.handover.is_some(), given));
+        let groups = Arc::new(ListenerGroups::new(shards, handover.is_some(), given));
         let changes = Changes::new(shards, Arc::clone(&shutdown), Arc::clone(&startup), Arc::clone(&groups));
         let changes = Arc::new(changes);
         let pool = Arc::new(Pool::new(self.config.offload_threads()));
@@ -230,7 +234,7 @@ impl Runtime {
                 groups: Arc::clone(&groups),
                 changes: Arc::clone(&changes),
                 pool: Arc::clone(&pool),
-                handover: self.handover.clone(),
+                handover: handover.clone(),
             };
             let (id, set_up) = (seat.id, Arc::clone(&set_up));
             match thread::Builder::new().name(id.to_string()).spawn(move || seat.occupy(&*set_up)) {

@@ -220,6 +220,19 @@ fn it_says_that_the_runtime_drains_for_as_long_as_it_does() {
 }
 
 #[test]
+fn the_page_shows_numbers_that_there_are() {
+    let (_live, address) = serve(2);
+    let (page, stats) = (get(address, "/").body, get(address, "/stats.json").body);
+    let names = page.split(|c: char| !c.is_ascii_alphabetic() && c != '_');
+    let names: Vec<&str> =
+        names.filter(|name| name.contains('_') && name.chars().any(|c| c.is_ascii_lowercase())).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        assert!(stats.contains(&format!("\"{name}\":")), "{name} is not in {stats}");
+    }
+}
+
+#[test]
 fn more_visitors_than_64_wait_their_turn() {
     let (_live, address) = serve(1);
     let mut visitors: Vec<TcpStream> = (0..64).map(|_| client(address)).collect();

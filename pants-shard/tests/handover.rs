@@ -81,7 +81,7 @@ trait ReadWrite: Read + Write + Send {}
 
 impl<T: Read + Write + Send> ReadWrite for T {}
 
-/// Clients that connect, have something echoed and leave, over and over. Any failure is a panic.
+/// Clients that do something over and over. Any failure is a panic.
 struct Traffic {
     stop: Arc<AtomicBool>,
     count: Arc<AtomicUsize>,
@@ -89,15 +89,23 @@ struct Traffic {
 }
 
 impl Traffic {
+    /// Clients that connect, have something echoed and leave.
     fn at(address: &Address) -> Self {
+        let address = address.clone();
+        Self::of(4, move || {
+            let mut client = connect(&address).expect("nobody is refused");
+            client.write_all(b"hello").expect("nobody is reset");
+            client.read_exact(&mut [0; 5]).expect("everybody is answered");
+        })
+    }
+
+    fn of(clients: usize, visit: impl FnMut() + Clone + Send + 'static) -> Self {
         let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let threads = (0..4).map(|_| {
-            let (address, stop, count) = (address.clone(), Arc::clone(&stop), Arc::clone(&count));
+        let threads = (0..clients).map(|_| {
+            let (mut visit, stop, count) = (visit.clone(), Arc::clone(&stop), Arc::clone(&count));
             thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let mut client = connect(&address).expect("nobody is refused");
-                    client.write_all(b"hello").expect("nobody is reset");
-                    client.read_exact(&mut [0; 5]).expect("everybody is answered");
+                    visit();
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             })
@@ -168,6 +176,64 @@ fn sockets_go_from_hand_to_hand() {
 fn a_unix_socket_is_handed_on_with_its_file() {
     let directory = Directory::new("unix");
     hand_on("unix-hand", &Address::Path(directory.path("server")), &[2, 1, 3]);
+}
+
+/// Asks the admin endpoint whether it is ready, which it is. Gives whether the connection stays.
+fn assert_ready(client: &mut dyn ReadWrite) -> bool {
+    client.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("nobody is reset");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nready\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} after {}", answer.escape_ascii()));
+        answer.push(byte[0]);
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    !answer.contains("\r\nConnection: close\r\n")
+}
+
+/// Restarts a program whose configuration says where its endpoint is and where it hands over.
+fn hand_on_with_endpoint(name: &str, admin: &Address) {
+    let directory = Directory::new(name);
+    let (path, address) = (directory.path("handover"), free_address());
+    let begin = || {
+        let config = shards(2).drain_timeout(Duration::from_secs(4)).admin_listen(Some(admin.clone()));
+        let address = address.clone();
+        let set_up = move |shard: &mut Shard<'_>| shard.listen(address.clone(), |_peer| Echo).map(drop);
+        Live::start(config.handover(Some(path.clone())), set_up)
+    };
+    let (first, at) = (begin(), admin.clone());
+    let visitors = Traffic::of(2, move || {
+        assert_ready(&mut *connect(&at).expect("nobody is refused"));
+    });
+    let mut steady = connect(admin).unwrap();
+    assert!(assert_ready(&mut *steady), "it stays for as long as there is no successor");
+    let second = begin();
+    let limit = std::time::Instant::now() + PATIENCE;
+    while assert_ready(&mut *steady) {
+        assert!(std::time::Instant::now() < limit, "it is not sent to the successor");
+    }
+    assert_eq!(steady.read(&mut [0]).unwrap(), 0);
+    visitors.wait_for_more(20);
+    first.join();
+    visitors.wait_for_more(20);
+    visitors.end();
+    assert!(assert_ready(&mut *connect(admin).unwrap()), "it is the successor's");
+    second.stop();
+    if let Address::Path(path) = admin {
+        assert!(!path.exists(), "the last one clears up");
+    }
+}
+
+#[test]
+fn the_admin_endpoint_says_all_along_that_the_program_is_ready() {
+    hand_on_with_endpoint("admin", &free_address());
+}
+
+#[test]
+fn so_it_does_at_a_unix_socket() {
+    let directory = Directory::new("admin-unix");
+    hand_on_with_endpoint("admin-hand", &Address::Path(directory.path("admin")));
 }
 
 #[test]
@@ -290,6 +356,17 @@ fn an_address_that_the_successor_does_not_declare_is_drained_and_closed() {
     assert!(connect(&kept).is_ok() && connect(&new).is_ok());
     assert_eq!(connect(&left).map(drop).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     second.stop();
+}
+
+#[test]
+fn what_the_program_says_beats_where_its_configuration_would_hand_over() {
+    let directory = Directory::new("said");
+    let (said, configured) = (directory.path("said"), directory.path("configured"));
+    let config = shards(1).handover(Some(configured.clone())).build().unwrap();
+    let path = said.clone();
+    let live = in_time(move || Runtime::new(config)?.handover(path).start(|_shard| Ok(()))).map(Live::of).unwrap();
+    assert!(said.exists() && !configured.exists());
+    live.stop();
 }
 
 #[test]

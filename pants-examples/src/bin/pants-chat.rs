@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use pants_examples::chat;
 use pants_examples::flags::CommonFlags;
-use pants_examples::lifecycle::LifecycleFlags;
 use pants_examples::log::{self, LevelFilter};
 use pants_examples::program::Program;
 
@@ -23,8 +22,6 @@ use pants_examples::program::Program;
 struct Arguments {
     #[command(flatten)]
     common: CommonFlags,
-    #[command(flatten)]
-    lifecycle: LifecycleFlags,
 }
 
 const AFTER_HELP: &str = "\
@@ -37,7 +34,7 @@ Exit status: 0 after a drain; 1 if it failed while it ran; 2 if it did not start
 
 fn main() -> ExitCode {
     let program = Program("pants-chat");
-    let Arguments { common, lifecycle } = Arguments::parse();
+    let Arguments { common } = Arguments::parse();
     let config = match common.load(&[], Vec::new()) {
         Ok(config) => config,
         Err(error) => return program.refuse(&error.to_string()),
@@ -51,5 +48,5 @@ fn main() -> ExitCode {
     if let Err(message) = log::install(LevelFilter::WARN) {
         return program.refuse(&message);
     }
-    program.serve(config, &lifecycle, chat::set_up)
+    program.serve(config, chat::set_up)
 }

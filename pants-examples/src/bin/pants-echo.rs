@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pants_examples::flags::CommonFlags;
-use pants_examples::lifecycle::LifecycleFlags;
 use pants_examples::log::{self, LevelFilter};
 use pants_examples::program::Program;
 use pants_shard::{Connection, Handler, Movable, Shard};
@@ -20,8 +19,6 @@ use pants_shard::{Connection, Handler, Movable, Shard};
 struct Arguments {
     #[command(flatten)]
     common: CommonFlags,
-    #[command(flatten)]
-    lifecycle: LifecycleFlags,
 }
 
 const AFTER_HELP: &str = "\
@@ -57,7 +54,7 @@ impl Movable for Echo {
 
 fn main() -> ExitCode {
     let program = Program("pants-echo");
-    let Arguments { common, lifecycle } = Arguments::parse();
+    let Arguments { common } = Arguments::parse();
     let config = match common.load(&[], Vec::new()) {
         Ok(config) => config,
         Err(error) => return program.refuse(&error.to_string()),
@@ -71,7 +68,7 @@ fn main() -> ExitCode {
     if let Err(message) = log::install(LevelFilter::WARN) {
         return program.refuse(&message);
     }
-    program.serve(config, &lifecycle, |shard| {
+    program.serve(config, |shard| {
         for address in shard.config().listen().to_vec() {
             shard.listen_movable(address, |_peer| Echo)?;
         }

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pants_examples::flags::CommonFlags;
-use pants_examples::lifecycle::LifecycleFlags;
 use pants_examples::log::{self, LevelFilter};
 use pants_examples::program::Program;
 use pants_examples::proxy::{self, ProxyFlags, Settings};
@@ -28,8 +27,6 @@ struct Arguments {
     quiet: bool,
     #[command(flatten)]
     common: CommonFlags,
-    #[command(flatten)]
-    lifecycle: LifecycleFlags,
 }
 
 const AFTER_HELP: &str = "\
@@ -64,5 +61,5 @@ fn main() -> ExitCode {
     if let Err(message) = log::install(if arguments.quiet { LevelFilter::WARN } else { LevelFilter::INFO }) {
         return program.refuse(&message);
     }
-    program.serve(config, &arguments.lifecycle, move |shard| proxy::set_up(shard, &settings))
+    program.serve(config, move |shard| proxy::set_up(shard, &settings))
 }

@@ -32,7 +32,7 @@ const VISITORS_MAX: usize = 64;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-const PAGE: &str = include_str!("page.html");
+const PAGE: &str = concat!(include_str!("page.html"), "<script>\n", include_str!("page.js"), "</script>\n");
 
 impl Shard<'_> {
     /// Serves the admin endpoint at `address`, on this shard, from now on until the runtime has ended. One shard is enough:
@@ -48,6 +48,9 @@ impl Shard<'_> {
     /// | `/stats.json` | the same as JSON |
     /// | `/healthz` | 200 while this shard turns |
     /// | `/readyz` | 200 while the runtime serves, 503 while it drains; visitors wait until every shard listens |
+    ///
+    /// When a successor takes the address over ([`Runtime::handover`](crate::Runtime::handover)), `/readyz` goes on to say 200, and
+    /// each visitor's next answer is the last of its connection, so that the one after comes from the successor.
     ///
     /// There is no password and no TLS: whoever reaches the address can read, and a port alone is reached over every
     /// interface. Choose loopback, such as `127.0.0.1:9090`, or
@@ -133,8 +136,10 @@ impl Handler for Visitor {
             Ok(request) => request,
             Err(status) => return self.answer(connection, &refusal(status), false),
         };
-        let stays = request.keep_alive;
-        let serves = self.local.shutdown.stage() == Stage::Serving;
+        let succeeded = self.is_succeeded(connection);
+        // The next request is for the successor.
+        let stays = request.keep_alive && !succeeded;
+        let serves = succeeded || self.local.shutdown.stage() == Stage::Serving;
         let (status, kind, body) = match request.path {
             "/" => (Status::Ok, Body::Html, PAGE),
             "/healthz" => (Status::Ok, Body::Text, "ok\n"),
@@ -155,6 +160,12 @@ impl Handler for Visitor {
 }
 
 impl Visitor {
+    /// Whether a successor serves at this address, which so is ready while this process drains.
+    fn is_succeeded(&self, connection: &Connection<'_>) -> bool {
+        let group = connection.server().and_then(|server| self.local.servers.borrow().group_of(server));
+        group.is_some_and(|group| self.local.groups.is_yielded(group))
+    }
+
     /// Gives the visitor its time for the next request.
     fn wait(&mut self, connection: &mut Connection<'_>) {
         let deadline = connection.defer(self.request_timeout, |visitor: &mut Self, connection| {

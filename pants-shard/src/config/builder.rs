@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pants_engine::{Address, ToAddress};
@@ -83,6 +83,18 @@ impl ConfigBuilder {
     /// Sets the most threads that do blocking work for all shards; 1 to 64.
     pub fn offload_threads(self, threads: usize) -> Self {
         self.set("runtime.offload_threads", integer(threads))
+    }
+
+    /// Sets the Unix socket at which the process takes over from the one before it, and leaves to the next; `None` is none.
+    /// See [`Runtime::handover`](crate::Runtime::handover), which takes any path; this one has to be text.
+    pub fn handover(mut self, path: Option<PathBuf>) -> Self {
+        match path.map(|path| path.into_os_string().into_string()).transpose() {
+            Ok(path) => self.set("runtime.handover", path.unwrap_or_else(|| "off".to_owned())),
+            Err(path) => {
+                self.problems.blame("runtime.handover", &Origin::Program, format!("{} is not UTF-8", path.display()));
+                self
+            }
+        }
     }
 
     /// Sets whether a port may be shared with another program's listener.
@@ -308,6 +320,7 @@ mod tests {
             .busy_poll(Some(Duration::from_micros(50)))
             .stall_after(None)
             .offload_threads(5)
+            .handover(Some("/run/x".into()))
             .balance(Balance::Rebalance)
             .buffer_limit(1)
             .read_timeout(Some(Duration::from_secs(1)))
@@ -331,6 +344,7 @@ mod tests {
         assert_eq!((config.read_timeout(), config.connect_timeout()), (Some(Duration::from_secs(1)), None));
         let balance = (config.max_skew(), config.balance_interval(), config.moves_per_interval());
         assert_eq!(balance, (1.5, Duration::from_millis(10), 6));
+        assert_eq!(config.handover(), Some(Path::new("/run/x")));
         assert_eq!(config.admin_listen(), Some(&"4041".parse().unwrap()));
         assert_eq!(config.engine_options().busy_poll, Duration::from_micros(50));
     }

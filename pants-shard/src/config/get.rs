@@ -1,5 +1,6 @@
 //! What a configuration says, one value at a time.
 
+use std::path::Path;
 use std::time::Duration;
 
 use pants_engine::{Address, ConnectionOptions, EngineOptions, ServerOptions};
@@ -55,6 +56,13 @@ impl Config {
     #[must_use]
     pub fn listen(&self) -> &[Address] {
         &self.values.listen
+    }
+
+    /// Where a process takes over from the one before it, and leaves to the next; `None` is nowhere. See
+    /// [`Runtime::handover`](crate::Runtime::handover).
+    #[must_use]
+    pub fn handover(&self) -> Option<&Path> {
+        self.values.handover.as_deref()
     }
 
     /// Whether a port may be shared with another program's listener.

@@ -1,6 +1,7 @@
 //! What is known about a key of the configuration, and the values that keys set.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pants_engine::Address;
@@ -58,6 +59,7 @@ pub(super) struct Values {
     pub(super) busy_poll: Option<Duration>,
     pub(super) stall_after: Option<Duration>,
     pub(super) offload_threads: usize,
+    pub(super) handover: Option<PathBuf>,
     pub(super) listen: Vec<Address>,
     pub(super) share_port: bool,
     pub(super) backlog: u32,

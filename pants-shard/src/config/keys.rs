@@ -9,7 +9,7 @@ use super::value::{self, format_duration, format_size, quote};
 use crate::placement::Shards;
 
 /// Every key but a program's own, in the order in which they are read, printed and documented.
-pub(super) static KEYS: [Key; 26] = [
+pub(super) static KEYS: [Key; 27] = [
     Key {
         path: "runtime.shards",
         variable: "PANTS_SHARDS",
@@ -91,6 +91,16 @@ pub(super) static KEYS: [Key; 26] = [
         kind: Kind::Field(
             |values, value| value::count(value, value::OFFLOAD_THREADS).map(|count| values.offload_threads = count),
             |values| values.offload_threads.to_string(),
+        ),
+    },
+    Key {
+        path: "runtime.handover",
+        variable: "PANTS_HANDOVER",
+        default: "off",
+        about: "The Unix socket at which a process takes over from the last one, and leaves to the next: a path, or \"off\".",
+        kind: Kind::Field(
+            |values, value| value::path_or_off(value).map(|path| values.handover = path),
+            |values| quote(values.handover.as_ref().map_or("off".into(), |path| path.to_string_lossy())),
         ),
     },
     Key {

@@ -178,7 +178,7 @@ mod tests {
     use crate::placement::{CpuId, Machine, Topology};
 
     /// A value for every key that is not its default, in the order of the table.
-    const OTHER_VALUES: [(&str, &str); 26] = [
+    const OTHER_VALUES: [(&str, &str); 27] = [
         ("runtime.shards", "3"),
         ("runtime.cpus", "[1, 0]"),
         ("runtime.pin", "true"),
@@ -187,6 +187,7 @@ mod tests {
         ("runtime.busy_poll", "\"50us\""),
         ("runtime.stall_after", "\"off\""),
         ("runtime.offload_threads", "64"),
+        ("runtime.handover", "\"/run/x\""),
         ("listener.listen", "[\"[::1]:1\", \"2\"]"),
         ("listener.share_port", "true"),
         ("listener.backlog", "1"),

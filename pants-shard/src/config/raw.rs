@@ -50,6 +50,8 @@ pub struct Flags {
     pub balance: Option<String>,
     /// `--idle-timeout 30s`, or `--idle-timeout off`.
     pub idle_timeout: Option<String>,
+    /// `--handover PATH`, or `--handover off`.
+    pub handover: Option<String>,
     /// `--admin ADDRESS`, or `--admin off`.
     pub admin: Option<String>,
     /// Flags of the program's own that set a key: the flag, such as `--to`, the path of the key, such as `proxy.to`, and the text.
@@ -99,6 +101,7 @@ pub(super) fn from_flags(flags: &Flags) -> Layer {
         text("runtime.shards", "--shards", &flags.shards),
         text("runtime.cpus", "--cpus", &flags.cpus),
         flags.no_pin.then_some(("runtime.pin", "--no-pin", Value::Boolean(false))),
+        text("runtime.handover", "--handover", &flags.handover),
         flags.share_port.then_some(("listener.share_port", "--share-port", Value::Boolean(true))),
         text("listener.balance", "--balance", &flags.balance),
         text("timeouts.idle", "--idle-timeout", &flags.idle_timeout),
@@ -193,6 +196,7 @@ mod tests {
             share_port: true,
             balance: Some("cpu".into()),
             idle_timeout: Some("1s".into()),
+            handover: Some("off".into()),
             admin: Some("off".into()),
             own: vec![("--to", "proxy.to", "80".into())],
             config: Some("pants.toml".into()),
@@ -205,6 +209,7 @@ mod tests {
             ("listener.share_port", "--share-port"),
             ("proxy.to", "--to"),
             ("runtime.cpus", "--cpus"),
+            ("runtime.handover", "--handover"),
             ("runtime.pin", "--no-pin"),
             ("runtime.shards", "--shards"),
             ("timeouts.idle", "--idle-timeout"),

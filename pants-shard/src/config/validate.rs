@@ -145,6 +145,7 @@ mod tests {
             ("runtime.busy_poll", "'2s'", "must be 1us to 1s or \"off\", not \"2s\""),
             ("runtime.stall_after", "'0s'", "must be 1ms to 1h or \"off\", not \"0s\""),
             ("runtime.offload_threads", "65", "must be 1 to 64, not 65"),
+            ("runtime.handover", "1", "expected a path such as \"/run/pants.sock\" or \"off\", found integer 1"),
             ("listener.listen", "[]", "must name at least one address"),
             ("listener.share_port", "1", "expected true or false, found integer 1"),
             ("listener.backlog", "0", "must be 1 to 65535, not 0"),

@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -120,6 +121,15 @@ pub(super) fn boolean(value: &Value) -> Result<bool, String> {
 pub(super) fn named<T: FromStr<Err: Display>>(value: &Value, expected: &str) -> Result<T, String> {
     let text = value.as_str().ok_or_else(|| format!("expected {expected}, found {}", describe(value)))?;
     text.trim().parse().map_err(message)
+}
+
+/// Reads a path that `"off"` leaves out.
+pub(super) fn path_or_off(value: &Value) -> Result<Option<PathBuf>, String> {
+    match value.as_str().map(str::trim) {
+        Some("off") => Ok(None),
+        Some(path) if !path.is_empty() && !path.contains('\0') => Ok(Some(path.into())),
+        _ => Err(format!("expected a path such as \"/run/pants.sock\" or \"off\", found {}", describe(value))),
+    }
 }
 
 /// Reads an address that `"off"` leaves out.
@@ -538,6 +548,15 @@ mod tests {
     }
 
     #[test]
+    fn a_path_may_be_left_out_and_is_not_empty() {
+        assert_eq!(path_or_off(&text("off")), Ok(None));
+        assert_eq!(path_or_off(&text(" ./off ")), Ok(Some("./off".into())));
+        for value in [text(" "), text("a\0b"), toml("80")] {
+            assert!(path_or_off(&value).unwrap_err().starts_with("expected a path such as "), "{value}");
+        }
+    }
+
+    #[test]
     fn a_programs_own_value_becomes_the_text_of_a_variable() {
         for (value, text) in [("'a'", "a"), ("5", "5"), ("true", "true"), ("1.5", "1.5"), ("['a', 80]", "a, 80")] {
             assert_eq!(super::text(&toml(value)), Ok(text.to_owned()));
@@ -562,6 +581,7 @@ mod tests {
                 count(&value, BACKLOG).err(),
                 ratio(&value, SKEW).err(),
                 address_or_off(&value).err(),
+                path_or_off(&value).err(),
             ];
             for error in errors.into_iter().flatten() {
                 prop_assert!(!error.contains('\n'));
