@@ -50,38 +50,18 @@ fn a_message_costs_one_recv_one_send_and_a_share_of_one_epoll_wait() {
     assert!(others < messages / 4, "{others} other calls for {messages} messages:\n{text}");
 }
 
-/// The instructions that a server executes in all, for this many rounds of messages. `run` adds it to the tool's arguments.
-fn instructions(name: &str, rounds: usize, run: fn(&mut Command) -> Server) -> (usize, u64) {
-    let log = ScratchFile::new(&format!("callgrind-{name}-{rounds}.txt"), "");
-    let log_file = format!("--log-file={}", log.path());
-    let tool = ["--tool=callgrind", "--callgrind-out-file=/dev/null", &log_file];
-    let server = run(command("valgrind").args(tool));
-    let messages = load(server.address, rounds);
-    server.stop();
-    (messages, collected(&log.text()))
-}
-
-/// What a message costs more than none, in instructions; `None` if it cannot be counted here.
-fn instructions_per_message(name: &str, run: fn(&mut Command) -> Server) -> Option<f64> {
-    if cfg!(debug_assertions) {
-        println!("skipped: only an optimised build is counted; use --release");
-        return None;
+/// Counts, prints and bounds what a message costs.
+fn assert_costs_at_most(bound: f64, name: &str, run: &dyn Fn(&mut Command) -> Server) {
+    if can_count_instructions() {
+        let each = instructions_per_message(name, run, &|server, rounds| load(server.address, rounds));
+        println!("{each:.1} instructions per {name}");
+        assert!(each <= bound, "{each:.1} instructions per {name}, more than {bound}");
     }
-    if !has_tool("valgrind") {
-        return None;
-    }
-    let (few_messages, few) = instructions(name, 200, run);
-    let (many_messages, many) = instructions(name, 1200, run);
-    let each = (many - few) as f64 / (many_messages - few_messages) as f64;
-    println!("{each:.1} instructions per {name}");
-    Some(each)
 }
 
 #[test]
 fn a_message_costs_few_instructions() {
-    if let Some(each) = instructions_per_message("message", with_defaults) {
-        assert!(each <= INSTRUCTIONS_MAX, "{each:.1} instructions per message, more than {INSTRUCTIONS_MAX}");
-    }
+    assert_costs_at_most(INSTRUCTIONS_MAX, "message", &with_defaults);
 }
 
 /// The example of `pants-engine`, which is built with the workspace's tests, beside pants-echo.
@@ -94,7 +74,5 @@ fn a_line_costs_few_instructions() {
     if !line_echo().is_file() {
         return skip("line_echo is not built: cargo build --release -p pants-engine --example line_echo");
     }
-    if let Some(each) = instructions_per_message("line", |tool| Server::start_as(tool.arg(line_echo()).arg(ANY_PORT))) {
-        assert!(each <= LINE_INSTRUCTIONS_MAX, "{each:.1} instructions per line, more than {LINE_INSTRUCTIONS_MAX}");
-    }
+    assert_costs_at_most(LINE_INSTRUCTIONS_MAX, "line", &|tool| Server::start_as(tool.arg(line_echo()).arg(ANY_PORT)));
 }

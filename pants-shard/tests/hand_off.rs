@@ -47,16 +47,28 @@ impl Handler for Hopper {
     }
 }
 
-/// A byte of an endless stream in which a lost, doubled or swapped piece shows.
-fn byte_at(position: usize) -> u8 {
-    let word = (position as u64 / 8).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    word.rotate_left(29).to_le_bytes()[position % 8]
+/// After how many bytes the stream begins anew: a prime, so that no buffer's size leads to the same place.
+const PERIOD: usize = 65_537;
+
+/// What a client reads at once.
+const PIECE_MAX: usize = 64 << 10;
+
+/// A stream without end in which a lost, doubled or swapped piece shows: whatever is read at a position begins there modulo
+/// [`PERIOD`]. Made beforehand, since making it would take longer than the moves.
+fn stream() -> Vec<u8> {
+    let byte_at = |position: usize| {
+        let word = (position as u64 / 8).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        word.rotate_left(29).to_le_bytes()[position % 8]
+    };
+    (0..PERIOD + PIECE_MAX).map(|position| byte_at(position % PERIOD)).collect()
 }
 
 /// Sends for as long as `goes_on` and verifies what comes back; gives how much it was.
 fn talk(address: SocketAddr, goes_on: impl Fn() -> bool + Send + 'static) -> usize {
     let mut client = client(address);
     let mut writer = client.try_clone().unwrap();
+    let stream = Arc::new(stream());
+    let to_send = Arc::clone(&stream);
     let sending = thread::spawn(move || {
         let mut sent = 0;
         // Pieces of many sizes, and never so much ahead that the loop would end long after it should.
@@ -64,20 +76,18 @@ fn talk(address: SocketAddr, goes_on: impl Fn() -> bool + Send + 'static) -> usi
             if !goes_on() {
                 break;
             }
-            let piece: Vec<u8> = (sent..sent + size).map(byte_at).collect();
-            writer.write_all(&piece).unwrap();
+            writer.write_all(&to_send[sent % PERIOD..][..size]).unwrap();
             sent += size;
         }
         writer.shutdown(Shutdown::Write).unwrap();
         sent
     });
-    let (mut received, mut buffer) = (0, vec![0; 64 << 10]);
+    let (mut received, mut buffer) = (0, vec![0; PIECE_MAX]);
     loop {
         match client.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => {
-                let wrong = (0..count).find(|&offset| buffer[offset] != byte_at(received + offset));
-                assert_eq!(wrong, None, "behind {received} bytes");
+                assert!(buffer[..count] == stream[received % PERIOD..][..count], "wrong behind {received} bytes");
                 received += count;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{PATIENCE, assert_receives, client};
+use super::{PATIENCE, ScratchFile, Server, assert_receives, client, command, has_tool};
 
 pub(crate) const CONNECTIONS: usize = 50;
 /// A line as well, for servers that cut their input into lines.
@@ -31,6 +32,36 @@ pub(crate) fn load(address: SocketAddr, rounds: usize) -> usize {
         }
     }
     rounds * CONNECTIONS
+}
+
+/// Whether instructions can be counted here. Without callgrind, or in a build that is not optimised, they are not.
+pub(crate) fn can_count_instructions() -> bool {
+    if cfg!(debug_assertions) {
+        println!("skipped: only an optimised build is counted; use --release");
+        return false;
+    }
+    has_tool("valgrind")
+}
+
+/// What a message costs a server more than none, in instructions. `run` adds the server to the tool's arguments; `load` sends
+/// it so many rounds of messages, and gives how many that were.
+pub(crate) fn instructions_per_message(
+    name: &str,
+    run: &dyn Fn(&mut Command) -> Server,
+    load: &dyn Fn(&Server, usize) -> usize,
+) -> f64 {
+    let count = |rounds| {
+        let log = ScratchFile::new(&format!("callgrind-{name}-{rounds}.txt"), "");
+        let log_file = format!("--log-file={}", log.path());
+        let tool = ["--tool=callgrind", "--callgrind-out-file=/dev/null", &log_file];
+        let server = run(command("valgrind").args(tool));
+        let messages = load(&server, rounds);
+        assert_eq!(server.stop().code, Some(0));
+        (messages, collected(&log.text()))
+    };
+    let (few_messages, few) = count(200);
+    let (many_messages, many) = count(1200);
+    (many - few) as f64 / (many_messages - few_messages) as f64
 }
 
 /// The one child of a process: strace does not end itself when it is told to, but when its child does.
