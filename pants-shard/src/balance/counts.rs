@@ -74,6 +74,18 @@ impl Counts {
         }
     }
 
+    /// Whether something that was sent has neither arrived nor come back.
+    pub(crate) fn any_under_way(&self) -> bool {
+        self.known.iter().any(|known| known.under_way > 0)
+    }
+
+    /// A live connection leaves for `shard`, which tells how many it has when that has come.
+    pub(crate) fn add(&mut self, shard: ShardId) {
+        if let Some(known) = self.of(shard) {
+            known.told += 1;
+        }
+    }
+
     /// The others have had the time to tell.
     pub(crate) fn assume_nothing(&mut self) {
         self.known.iter_mut().for_each(|known| known.assumed = 0);
