@@ -15,6 +15,7 @@ use super::counts::Counts;
 use super::{Balance, Balancing};
 use crate::bus::Bus;
 use crate::bus::hand_off::UnderWay;
+use crate::bus::request::Unanswered;
 use crate::listener::GroupId;
 use crate::listener::servers::{self, Served};
 use crate::shard::Shard;
@@ -245,24 +246,22 @@ impl Leveller {
         let there = Arc::clone(&parcel);
         let here = Arc::clone(&parcel);
         let arrive = move |shard: &mut Shard<'_>| {
-            let Some(leveller) = shard.leveller(group) else { return };
+            let leveller = shard.leveller(group)?;
             leveller.counts.borrow_mut().hear(own, open);
             leveller.note_arrival(shard.context());
             let server = leveller.servers[0];
-            if shard.context().can_attach(Some(server)).is_err() {
-                return;
-            }
             let mut parcel = there.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(newcomer) = parcel.take() {
                 *parcel = shard.context().admit(server, newcomer).err();
             }
+            Some(leveller.count(shard.context()))
         };
         // Whoever could not take it leaves it in the parcel.
         let leveller = Rc::clone(self);
-        let settle = move |shard: &mut Shard<'_>, _answer| {
+        let settle = move |shard: &mut Shard<'_>, answer: Result<Option<usize>, Unanswered>| {
             let _under_way = under_way;
             let newcomer = here.lock().unwrap_or_else(PoisonError::into_inner).take();
-            leveller.counts.borrow_mut().settle(to, newcomer.is_none());
+            leveller.counts.borrow_mut().settle(to, answer.ok().flatten());
             if let Some(newcomer) = newcomer {
                 // It fails only where everything is being closed.
                 drop(shard.context().admit_again(server, newcomer));
