@@ -14,7 +14,8 @@ pub struct Newcomer {
 }
 
 /// Decides for one server of an engine which of its connections are served here; see
-/// [`Context::set_balancer`]. A panic here is treated as one of the server's acceptor.
+/// [`Context::set_balancer`]. A panic here is treated as one of the server's acceptor; from then on the server keeps its
+/// connections.
 ///
 /// # Examples
 ///
@@ -74,7 +75,7 @@ pub trait Balancer: 'static {
     /// A connection has been accepted. Comes back what is to be served here; `None` if it was sent elsewhere.
     fn on_accept(&mut self, context: &mut Context, newcomer: Newcomer) -> Option<Newcomer>;
 
-    /// The number of the server's open connections has changed, to `open`. At most once a turn.
+    /// The number of the server's open connections has changed, to `open`. Several changes of a turn are told together.
     fn on_change(&mut self, context: &mut Context, open: usize) {
         let _ = (context, open);
     }

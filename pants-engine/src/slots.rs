@@ -53,7 +53,7 @@ pub(crate) struct ServerSlot {
     pub(crate) acceptor: Option<Box<dyn AnyAcceptor>>,
     /// `None` without one, and while it decides.
     pub(crate) balancer: Option<Box<dyn Balancer>>,
-    /// Connections that other engines' servers have accepted, until the next drive.
+    /// Connections that other engines' servers have accepted, until the next drive; and those that are back, until there is room.
     pub(crate) newcomers: VecDeque<Newcomer>,
     /// The number of open connections has changed, and the balancer has not been told. Never set without one.
     pub(crate) change_due: bool,
@@ -153,11 +153,17 @@ impl ServerSlot {
         self.server.options.max_connections.is_some_and(|max| self.server.connections + self.newcomers.len() >= max)
     }
 
+    /// The next connection to be admitted. With nobody to listen any more they are not kept waiting for room.
+    pub(crate) fn next_newcomer(&mut self) -> Option<Newcomer> {
+        let waits = self.server.open && self.server.is_full();
+        if waits { None } else { self.newcomers.pop_front() }
+    }
+
     /// So many connections more, or less. Returns whether the server has to be driven for it.
     pub(crate) fn count_connection(&mut self, change: isize) -> bool {
         self.server.connections = self.server.connections.wrapping_add_signed(change);
         self.change_due = self.balancer.is_some();
-        self.change_due || (change < 0 && self.server.wants_accept())
+        self.change_due || (change < 0 && (self.server.wants_accept() || !self.newcomers.is_empty()))
     }
 }
 

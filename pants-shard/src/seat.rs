@@ -210,9 +210,10 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Rc<Local>) {
     if *progress == Progress::Serving && context.is_draining() {
         shutdown.advance(Stage::Draining);
     }
-    // Connections on their way to other shards may come back; nothing leaves any more.
+    // Connections on their way to other shards may come back; nothing leaves any more. A stop cuts off what comes back, too.
     let complete = !local.bus.moves().any_under_way() || shutdown.stage() == Stage::Leaving;
-    if *progress == Progress::Serving && shutdown.stage() >= Stage::Draining && complete {
+    let begins = shutdown.stage() >= Stage::Stopping || (shutdown.stage() == Stage::Draining && complete);
+    if *progress == Progress::Serving && begins {
         *progress = Progress::Draining;
         // The end may have come right after the successor's word.
         servers::yield_to_successor(context, local);
@@ -231,7 +232,8 @@ fn advance(progress: &mut Progress, context: &mut Context, local: &Rc<Local>) {
     }
     let in_time = local.awaits_offloaded_until.get().is_some_and(|until| context.now() < until);
     let awaits_offloaded = in_time && local.bus.has_offloaded();
-    if matches!(*progress, Progress::Draining | Progress::Stopping) && context.is_drained() && !awaits_offloaded {
+    let drained = context.is_drained() && complete && !awaits_offloaded;
+    if matches!(*progress, Progress::Draining | Progress::Stopping) && drained {
         *progress = Progress::Drained;
         shutdown.arrive_drained();
     }

@@ -231,3 +231,14 @@ fn nothing_is_added_to_a_runtime_that_has_stopped() {
     let error = listeners.listen(ANY_PORT, |_shard| |_peer| Echo, never).unwrap_err();
     assert!(matches!(error, Error::Stopped), "{error}");
 }
+
+#[test]
+fn the_admin_endpoint_is_no_listener_that_could_be_removed_or_joined() {
+    let config = shards(2).admin_listen(Some("127.0.0.1:0".parse().unwrap()));
+    let live = Live::echo(config);
+    let admin = Address::from(live.running().admin_address().unwrap());
+    let error = live.running().unlisten(admin.clone()).unwrap_err();
+    assert!(matches!(error, Error::NotListening(_)), "{error}");
+    let error = live.running().listen(admin, |_shard| |_peer| Echo).unwrap_err();
+    assert!(matches!(error, Error::AlreadyListening(_)), "{error}");
+}

@@ -47,28 +47,37 @@ impl Handler for Hopper {
     }
 }
 
-/// After how many bytes the stream begins anew: a prime, so that no buffer's size leads to the same place.
-const PERIOD: usize = 65_537;
-
-/// What a client reads at once.
+/// The most of a stream that is looked at at once.
 const PIECE_MAX: usize = 64 << 10;
 
-/// A stream without end in which a lost, doubled or swapped piece shows: whatever is read at a position begins there modulo
-/// [`PERIOD`]. Made beforehand, since making it would take longer than the moves.
-fn stream() -> Vec<u8> {
-    let byte_at = |position: usize| {
-        let word = (position as u64 / 8).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        word.rotate_left(29).to_le_bytes()[position % 8]
-    };
-    (0..PERIOD + PIECE_MAX).map(|position| byte_at(position % PERIOD)).collect()
+/// After how many bytes a stream is the same again: a prime number, so that no round number of lost bytes hides in it.
+const PERIOD: usize = 1_000_003;
+
+/// An endless stream in which a lost, doubled or swapped piece shows.
+#[derive(Clone)]
+struct Stream(Arc<[u8]>);
+
+impl Stream {
+    fn new() -> Self {
+        Self((0..PERIOD + PIECE_MAX).map(|position| byte_at(position % PERIOD)).collect())
+    }
+
+    fn piece(&self, position: usize, size: usize) -> &[u8] {
+        &self.0[position % PERIOD..][..size]
+    }
+}
+
+fn byte_at(position: usize) -> u8 {
+    let word = (position as u64 / 8).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    word.rotate_left(29).to_le_bytes()[position % 8]
 }
 
 /// Sends for as long as `goes_on` and verifies what comes back; gives how much it was.
 fn talk(address: SocketAddr, goes_on: impl Fn() -> bool + Send + 'static) -> usize {
     let mut client = client(address);
     let mut writer = client.try_clone().unwrap();
-    let stream = Arc::new(stream());
-    let to_send = Arc::clone(&stream);
+    let stream = Stream::new();
+    let outgoing = stream.clone();
     let sending = thread::spawn(move || {
         let mut sent = 0;
         // Pieces of many sizes, and never so much ahead that the loop would end long after it should.
@@ -76,7 +85,7 @@ fn talk(address: SocketAddr, goes_on: impl Fn() -> bool + Send + 'static) -> usi
             if !goes_on() {
                 break;
             }
-            writer.write_all(&to_send[sent % PERIOD..][..size]).unwrap();
+            writer.write_all(outgoing.piece(sent, size)).unwrap();
             sent += size;
         }
         writer.shutdown(Shutdown::Write).unwrap();
@@ -87,7 +96,7 @@ fn talk(address: SocketAddr, goes_on: impl Fn() -> bool + Send + 'static) -> usi
         match client.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => {
-                assert!(buffer[..count] == stream[received % PERIOD..][..count], "wrong behind {received} bytes");
+                assert!(buffer[..count] == *stream.piece(received, count), "behind {received} bytes");
                 received += count;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -235,18 +244,14 @@ fn if_the_new_handler_cannot_be_made_the_old_one_goes_on() {
     assert_echoes(&mut client, b"no harm done");
 }
 
-#[test]
-fn a_connection_that_meets_a_drain_on_its_way_is_drained_where_it_was() {
-    let (live, told) = movers(|_| {});
-    let mut client = client_of_zero(&live);
-    // Shard 1 is kept busy until the drain has begun, with the connection before its door.
+/// Keeps shard 1 busy until what comes back is dropped, with the client's connection before its door.
+fn send_before_closed_door(live: &Live, client: &mut TcpStream) -> Sender<()> {
     let (enter, entered) = channel();
     let (leave, left) = channel::<()>();
-    let left = Mutex::new(left);
     let remote = live.running().remote();
     let wait = move |_: &mut Shard<'_>| {
         enter.send(()).unwrap();
-        let _ = left.lock().unwrap().recv_timeout(PATIENCE);
+        let _ = left.recv_timeout(PATIENCE);
     };
     assert!(remote.send(ONE, wait).is_ok());
     next(&entered);
@@ -259,8 +264,30 @@ fn a_connection_that_meets_a_drain_on_its_way_is_drained_where_it_was() {
     };
     assert!(remote.send(ZERO, look).is_ok());
     while next(&gone) == 0 {}
+    leave
+}
+
+#[test]
+fn a_stop_closes_what_is_here_while_a_connection_is_before_a_closed_door() {
+    let (live, told) = movers(|_| {});
+    let (mut mover, mut stayer) = (client_of_zero(&live), client_of_zero(&live));
+    let busy = send_before_closed_door(&live, &mut mover);
+    live.running().stop();
+    stayer.set_read_timeout(Some(PATIENCE / 4)).unwrap();
+    assert!(stayer.read(&mut [0]).is_ok_and(|count| count == 0), "it waits for the other shard");
+    drop(busy);
+    assert_eq!(next(&told), Told::Refused(ZERO, HandOffError::Stopping));
+    assert_eq!(next(&told), Told::Closed(ZERO, CloseReason::Stopped));
+    live.join();
+}
+
+#[test]
+fn a_connection_that_meets_a_drain_on_its_way_is_drained_where_it_was() {
+    let (live, told) = movers(|_| {});
+    let mut client = client_of_zero(&live);
+    let busy = send_before_closed_door(&live, &mut client);
     live.running().drain();
-    drop(leave);
+    drop(busy);
     assert_eq!(next(&told), Told::Refused(ZERO, HandOffError::Stopping));
     assert_eq!(next(&told), Told::Closed(ZERO, CloseReason::Finished));
     let mut rest = Vec::new();

@@ -86,8 +86,12 @@ impl Server {
 
     /// Whether another connection may be accepted now.
     pub(crate) fn wants_accept(&self) -> bool {
-        let full = self.options.max_connections.is_some_and(|max| self.connections >= max);
-        self.open && self.ready && !self.passive && !self.paused && !full
+        self.open && self.ready && !self.passive && !self.paused && !self.is_full()
+    }
+
+    /// Whether it has as many connections as it may have.
+    pub(crate) fn is_full(&self) -> bool {
+        self.options.max_connections.is_some_and(|max| self.connections >= max)
     }
 
     pub(crate) fn accept(&mut self) -> Accepted {

@@ -3,6 +3,7 @@
 mod input;
 mod output;
 
+use std::any::{Any, type_name};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
@@ -193,14 +194,35 @@ impl<'a> Connection<'a> {
         delay: Duration,
         f: impl FnOnce(&mut H, &mut Connection<'_>) + 'static,
     ) -> TimerKey {
-        let run = Box::new(|handler: &mut dyn Handler, connection: &mut Connection<'_>| {
+        self.defer_any(delay, |handler, connection| {
             let actual = handler.type_name();
-            match (handler as &mut dyn std::any::Any).downcast_mut::<H>() {
+            match (handler as &mut dyn Any).downcast_mut::<H>() {
                 Some(handler) => f(handler, connection),
-                None => panic!("a timer for handler {} met {actual}", std::any::type_name::<H>()),
+                None => panic!("a timer for handler {} met {actual}", type_name::<H>()),
             }
-        });
-        let task = Task::Handler(Box::new(HandlerTask { connection: self.key, run }));
+        })
+    }
+
+    /// As [`defer`](Self::defer), for code that does not know whose connection this is: if the handler is none of type `H`,
+    /// nothing comes of it.
+    pub fn defer_if<H: Handler>(
+        &mut self,
+        delay: Duration,
+        f: impl FnOnce(&mut H, &mut Connection<'_>) + 'static,
+    ) -> TimerKey {
+        self.defer_any(delay, |handler, connection| {
+            if let Some(handler) = (handler as &mut dyn Any).downcast_mut::<H>() {
+                f(handler, connection);
+            }
+        })
+    }
+
+    fn defer_any(
+        &mut self,
+        delay: Duration,
+        run: impl FnOnce(&mut dyn Handler, &mut Connection<'_>) + 'static,
+    ) -> TimerKey {
+        let task = Task::Handler(Box::new(HandlerTask { connection: self.key, run: Box::new(run) }));
         let timer = self.context.insert_after(delay, task);
         self.slot().timers.get_or_insert_default().push(timer);
         timer

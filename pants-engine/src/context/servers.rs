@@ -205,6 +205,20 @@ impl Context {
         Ok(())
     }
 
+    /// As [`admit`](Self::admit), for a connection that this server's own [`Balancer`] had sent elsewhere, and that was refused
+    /// there. Where the server has its most connections, it waits until one ends.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such server, or the engine is closing every channel. The connection comes back.
+    pub fn admit_again(&mut self, key: ServerKey, newcomer: Newcomer) -> Result<(), Newcomer> {
+        let closing = self.closing_all;
+        let Some(slot) = self.server_slot(key.0).filter(|_| !closing) else { return Err(newcomer) };
+        slot.newcomers.push_back(newcomer);
+        self.schedule(key.0);
+        Ok(())
+    }
+
     /// Has `balancer` decide, from now on, where the connections that a server accepts are served. Without such a server this
     /// does nothing.
     pub fn set_balancer(&mut self, key: ServerKey, balancer: impl Balancer) {

@@ -38,12 +38,13 @@ impl Dispatcher {
                 self.announce(key);
                 continue;
             }
-            if let Some(Newcomer { socket, peer }) = slot.newcomers.pop_front() {
+            if let Some(Newcomer { socket, peer }) = slot.next_newcomer() {
                 self.admit(key, socket, peer);
                 continue;
             }
             if !slot.server.wants_accept() {
-                let emptied = slot.server.passive || !(slot.server.ready && slot.server.open);
+                let queued = !slot.server.passive && slot.server.ready && slot.server.open;
+                let emptied = slot.newcomers.is_empty() && !queued;
                 let drains = draining && !slot.server.options.attendant;
                 if (drains || slot.server.retiring) && emptied {
                     self.close_server(key);
@@ -109,6 +110,11 @@ impl Dispatcher {
 
     /// Makes a connection of an accepted socket, if the acceptor wants it.
     fn admit(&mut self, key: Key, socket: Socket, peer: Endpoint) {
+        if self.context.closing_all {
+            // Those that were there have been closed by now, and nobody would close this one.
+            self.context.stats.connections_refused += 1;
+            return;
+        }
         self.context.enter(Running::Server(key));
         let handler = self.with_acceptor(key, |acceptor| acceptor.on_accept(peer.clone())).flatten();
         self.context.running = Running::Nobody;

@@ -19,11 +19,12 @@ impl Dispatcher {
             Running::Connection(key) => self.contain_in_connection(key, message),
             Running::Datagram(key) => self.contain_in_datagrams(key, message),
             Running::Server(key) => {
+                // Otherwise its balancer ran.
                 let acceptor = self.acceptor.take();
-                let name = acceptor.as_ref().map_or("unknown", |acceptor| acceptor.type_name());
+                let name = acceptor.as_ref().map_or("its balancer", |acceptor| acceptor.type_name());
                 tracing::error!(acceptor = name, "acceptor panicked: {message}; the connection at hand is lost");
-                if let Some(slot) = self.context.server_slot(key) {
-                    slot.acceptor = acceptor;
+                if let (Some(slot), Some(acceptor)) = (self.context.server_slot(key), acceptor) {
+                    slot.acceptor = Some(acceptor);
                 }
             }
             Running::Timer(timer) => {

@@ -79,17 +79,15 @@ impl Dispatcher {
         let context = &mut self.context;
         let Some(slot) = context.release(key) else { return };
         context.forget_dial(key);
-        if slot.stream.flags.any(Flags::LEAVING) {
-            context.departures.remove(&key);
-        }
+        let departure = slot.stream.flags.any(Flags::LEAVING).then(|| context.departures.remove(&key));
         if reason.is_none_or(CloseReason::resets) || slot.stream.queued() > 0 {
             slot.stream.transport.socket().reset_on_close();
         }
         if !slot.attendant {
             context.stats.note_close(reason);
         }
-        // Last: what it owns may panic when it is dropped.
-        drop(self.handlers.remove(key));
+        // Last: what they own may panic when it is dropped.
+        drop((self.handlers.remove(key), departure));
     }
 
     /// Closes everything at once. What callbacks begin meanwhile is refused, or there would be no end to it.

@@ -3,7 +3,7 @@
 use std::mem;
 use std::time::Duration;
 
-use crate::channel::state::CloseReason;
+use crate::channel::state::{CloseReason, Flags};
 use crate::clock::Tick;
 use crate::context::{Context, Running};
 use crate::dispatch::Dispatcher;
@@ -99,6 +99,10 @@ impl Dispatcher {
         let key = task.connection;
         self.context.forget_handler_timer(key, timer);
         self.context.enter(Running::Connection(key));
+        if self.context.connection_slot(key).is_some_and(|slot| slot.stream.flags.any(Flags::ARRIVED)) {
+            // Its first callback is another.
+            self.settle(key);
+        }
         if self.context.connection_slot(key).is_some_and(|slot| !slot.ended && slot.stream.doomed().is_none()) {
             self.call(key, task.run);
         }

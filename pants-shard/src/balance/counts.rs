@@ -16,7 +16,7 @@ pub(crate) struct Counts {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
-    /// As it said last, and those since of which it said that they have arrived.
+    /// As it said last.
     told: usize,
     /// Sent from here, and not arrived yet.
     under_way: usize,
@@ -66,11 +66,24 @@ impl Counts {
         }
     }
 
-    /// One that was sent has arrived, or is back.
-    pub(crate) fn settle(&mut self, shard: ShardId, arrived: bool) {
+    /// One that was sent has arrived, or is back; with it came how many are `open` there. (One more than before would be one
+    /// too many where the shard has told meanwhile.)
+    pub(crate) fn settle(&mut self, shard: ShardId, open: Option<usize>) {
         if let Some(known) = self.of(shard) {
             known.under_way -= 1;
-            known.told += usize::from(arrived);
+            known.told = open.unwrap_or(known.told);
+        }
+    }
+
+    /// Whether something that was sent has neither arrived nor come back.
+    pub(crate) fn any_under_way(&self) -> bool {
+        self.known.iter().any(|known| known.under_way > 0)
+    }
+
+    /// A live connection leaves for `shard`, which tells how many it has when that has come.
+    pub(crate) fn add(&mut self, shard: ShardId) {
+        if let Some(known) = self.of(shard) {
+            known.told += 1;
         }
     }
 
@@ -221,8 +234,9 @@ mod tests {
         counts.send(other, true);
         counts.hear(other, 1);
         assert_eq!(counts.known[1].open(), 3);
-        counts.settle(other, true);
-        counts.settle(other, false);
+        counts.settle(other, Some(2));
+        assert_eq!(counts.known[1].open(), 3);
+        counts.settle(other, None);
         assert_eq!(counts.known[1].open(), 2);
         counts.hear(other, 2);
         assert_eq!(counts.known[1].open(), 2);

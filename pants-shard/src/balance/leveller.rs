@@ -15,8 +15,9 @@ use super::counts::Counts;
 use super::{Balance, Balancing};
 use crate::bus::Bus;
 use crate::bus::hand_off::UnderWay;
+use crate::bus::request::Unanswered;
 use crate::listener::GroupId;
-use crate::listener::servers::Served;
+use crate::listener::servers::{self, Served};
 use crate::shard::Shard;
 use crate::shard_id::ShardId;
 
@@ -75,7 +76,7 @@ struct Policy {
 }
 
 /// Moves one connection to another shard, if its handler lets it.
-pub(crate) type Mover = Rc<dyn Fn(&mut Context, ConnectionKey, ShardId)>;
+pub(crate) type Mover = Rc<dyn Fn(&Rc<Leveller>, &mut Context, ConnectionKey, ShardId)>;
 
 pub(crate) struct Leveller {
     group: GroupId,
@@ -88,8 +89,14 @@ pub(crate) struct Leveller {
     counts: RefCell<Counts>,
     /// What the others were told last.
     told: Cell<usize>,
+    /// One of them has counted since what it has sent here, and is to be told what has become of it.
+    is_owed: Cell<bool>,
     /// A look is due after the interval.
     scheduled: Cell<bool>,
+    /// How many connections have been tried to move, so that those that stay do not keep the others.
+    tried: Cell<usize>,
+    /// The listener closes, and nothing leaves any more.
+    is_closing: Cell<bool>,
 }
 
 impl Leveller {
@@ -114,7 +121,10 @@ impl Leveller {
             mover: mover.clone().filter(|_| *balance == Balance::Rebalance),
             counts: RefCell::new(Counts::new(shard.id(), members)),
             told: Cell::new(0),
+            is_owed: Cell::new(false),
             scheduled: Cell::new(false),
+            tried: Cell::new(0),
+            is_closing: Cell::new(false),
             bus,
         }))
     }
@@ -125,6 +135,19 @@ impl Leveller {
         if self.mover.is_some() {
             self.look_later(context);
         }
+    }
+
+    /// Another shard has counted what it has sent here. It is told what there is, even if that has gone by then, or was
+    /// refused.
+    pub(crate) fn note_arrival(self: &Rc<Self>, context: &mut Context) {
+        self.is_owed.set(true);
+        self.look_later(context);
+    }
+
+    /// Has connections stay where they are accepted from now on. Returns whether none that had left can come back.
+    pub(crate) fn close(&self) -> bool {
+        self.is_closing.set(true);
+        !self.counts.borrow().any_under_way()
     }
 
     fn look_later(self: &Rc<Self>, context: &mut Context) {
@@ -142,7 +165,7 @@ impl Leveller {
     fn look(self: &Rc<Self>, context: &mut Context) {
         self.scheduled.set(false);
         let open = self.count(context);
-        if self.told.get() != open && !self.tell(open) {
+        if (self.is_owed.get() || self.told.get() != open) && !self.tell(open) {
             // Somebody's lane is full.
             self.look_later(context);
         }
@@ -173,6 +196,7 @@ impl Leveller {
         }
         if all {
             self.told.set(open);
+            self.is_owed.set(false);
         }
         all
     }
@@ -185,12 +209,14 @@ impl Leveller {
             return;
         }
         let connections: Vec<_> = self.servers.iter().flat_map(|&server| context.connections(server)).collect();
-        let mut connections = connections.into_iter();
+        let first = self.tried.get() % connections.len().max(1);
+        let mut tried = connections[first..].iter().chain(&connections[..first]);
         for (to, count) in moves {
-            for connection in connections.by_ref().take(count) {
-                mover(context, connection, to);
+            for &connection in tried.by_ref().take(count) {
+                mover(self, context, connection, to);
             }
         }
+        self.tried.set(first + connections.len() - tried.count());
         // Those that stayed, and those that were too many at once; when the others have told what has come of it.
         self.look_after(context, self.policy.interval * 2);
     }
@@ -207,6 +233,9 @@ impl Leveller {
 
     /// Sends a newcomer to another shard; gives it back if the way is full.
     fn send(self: &Rc<Self>, to: ShardId, newcomer: Newcomer) -> Option<Newcomer> {
+        if self.is_closing.get() {
+            return Some(newcomer);
+        }
         let newcomer = match self.bus.check_move(to, newcomer) {
             Ok(newcomer) => newcomer,
             Err(error) => return Some(error.into_inner()),
@@ -217,26 +246,30 @@ impl Leveller {
         let there = Arc::clone(&parcel);
         let here = Arc::clone(&parcel);
         let arrive = move |shard: &mut Shard<'_>| {
-            let Some(leveller) = shard.leveller(group) else { return };
+            let leveller = shard.leveller(group)?;
             leveller.counts.borrow_mut().hear(own, open);
+            leveller.note_arrival(shard.context());
             let server = leveller.servers[0];
-            if shard.context().can_attach(Some(server)).is_err() {
-                return;
-            }
             let mut parcel = there.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(newcomer) = parcel.take() {
                 *parcel = shard.context().admit(server, newcomer).err();
             }
+            Some(leveller.count(shard.context()))
         };
         // Whoever could not take it leaves it in the parcel.
         let leveller = Rc::clone(self);
-        let settle = move |shard: &mut Shard<'_>, _answer| {
+        let settle = move |shard: &mut Shard<'_>, answer: Result<Option<usize>, Unanswered>| {
             let _under_way = under_way;
             let newcomer = here.lock().unwrap_or_else(PoisonError::into_inner).take();
-            leveller.counts.borrow_mut().settle(to, newcomer.is_none());
+            leveller.counts.borrow_mut().settle(to, answer.ok().flatten());
             if let Some(newcomer) = newcomer {
                 // It fails only where everything is being closed.
-                drop(shard.context().admit(server, newcomer));
+                drop(shard.context().admit_again(server, newcomer));
+            }
+            if leveller.is_closing.get() {
+                // It may have been the last that its server has waited for.
+                let local = shard.local();
+                servers::yield_to_successor(shard.context(), local);
             }
         };
         if self.bus.request(to, arrive, settle).is_err() {
@@ -248,15 +281,17 @@ impl Leveller {
 }
 
 /// Moves connections whose handlers are of type `H`.
-pub(crate) fn mover<H: Movable>(bus: Bus) -> Mover {
-    Rc::new(move |context, key, to| {
+pub(crate) fn mover<H: Movable>() -> Mover {
+    Rc::new(|leveller, context, key, to| {
         let Some(mut connection) = context.connection(key).filter(Connection::can_detach) else { return };
-        let bus = bus.clone();
-        // In a timer of its own, which meets the handler.
-        connection.defer(Duration::ZERO, move |handler: &mut H, connection| {
-            if let Some(state) = handler.pack() {
-                // If it cannot leave now, the next look tries another.
-                drop(bus.hand_off(connection, to, move |shard| H::unpack(shard, state)));
+        let leveller = Rc::clone(leveller);
+        // In a timer of its own, which meets the handler. The program may have given the connection one of another type.
+        connection.defer_if(Duration::ZERO, move |handler: &mut H, connection| {
+            // If it cannot leave now, the next look tries another.
+            if let Some(state) = handler.pack()
+                && leveller.bus.hand_off(connection, to, move |shard| H::unpack(shard, state)).is_ok()
+            {
+                leveller.counts.borrow_mut().add(to);
             }
         });
     })

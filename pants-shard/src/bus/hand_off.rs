@@ -201,6 +201,9 @@ where
     if shard.is_draining() {
         return Err(HandOffError::Stopping);
     }
+    if let Some(leveller) = group.and_then(|group| shard.leveller(group)) {
+        leveller.note_arrival(shard.context());
+    }
     let server = group.and_then(|group| shard.local().servers.borrow().first_of(group));
     shard.context().can_attach(server)?;
     // Before it is taken: should this panic, its origin still has it.

@@ -96,7 +96,7 @@ impl<'s, 'a> ListenerBuilder<'s, 'a> {
         A: Acceptor,
         A::Handler: Movable,
     {
-        let mover = mover::<A::Handler>(self.shard.bus());
+        let mover = mover::<A::Handler>();
         self.declare(Some(mover), acceptor)
     }
 

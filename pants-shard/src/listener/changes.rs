@@ -305,6 +305,7 @@ impl Changes {
                 changes.finish_step(shard.id(), Ok(Some(group)));
                 changes.take_turns(shard);
             } else {
+                servers::retire(shard, group);
                 changes.wait_until_retired(shard, group, CLOSED_CHECK);
             }
         });

@@ -114,15 +114,16 @@ impl ListenerGroups {
         name
     }
 
-    /// The last group that listens at `address`, as it was declared or as it was resolved.
+    /// The last group for the program's clients that listens at `address`, as it was declared or as it was resolved.
     pub(crate) fn find(&self, address: &Address) -> Option<(GroupId, Endpoint)> {
         let table = self.lock();
-        let is_there = |group: &&Group| {
-            group.declared == *address
-                || group.resolved == *address
-                || Address::from(group.endpoint.clone()) == *address
-        };
-        table.groups.iter().rev().find(is_there).map(|group| (group.id, group.endpoint.clone()))
+        let found = table.groups.iter().rev().find(|group| group.is_at(address) && !group.name.private);
+        found.map(|group| (group.id, group.endpoint.clone()))
+    }
+
+    /// Whether a group listens at `address`, be it for the program's clients or not.
+    pub(crate) fn is_taken(&self, address: &Address) -> bool {
+        self.lock().groups.iter().any(|group| group.is_at(address))
     }
 
     /// The shards that serve a group, once all have declared theirs.
@@ -348,6 +349,10 @@ impl Group {
         let given = sockets.len();
         let (members, yielded) = (Vec::new(), false);
         Ok(Self { id, declared, name, resolved, endpoint, sockets, given, beside, members, claim, borrowed, yielded })
+    }
+
+    fn is_at(&self, address: &Address) -> bool {
+        self.declared == *address || self.resolved == *address || Address::from(self.endpoint.clone()) == *address
     }
 
     /// Which of the given sockets are those of one of `shards`: every one is somebody's, as long as all shards come.

@@ -118,7 +118,7 @@ pub(super) fn bind_late(
     acceptor: impl Acceptor,
 ) -> Result<GroupId> {
     let local = Rc::clone(shard.local());
-    if group.is_none() && !chooses_port(&address) && local.groups.find(&address).is_some() {
+    if group.is_none() && !chooses_port(&address) && local.groups.is_taken(&address) {
         return Err(crate::Error::AlreadyListening(address));
     }
     let balance = local.config.balance();
@@ -162,8 +162,12 @@ pub(crate) fn open(shard: &mut Shard<'_>, group: GroupId) -> Result<()> {
     Ok(())
 }
 
-/// Has a shard's servers of a group accept what is queued, and close.
+/// Has a shard's servers of a group accept what is queued, and close, unless they wait for connections that they had sent
+/// away and may be refused.
 pub(super) fn retire(shard: &mut Shard<'_>, group: GroupId) {
+    if shard.leveller(group).is_some_and(|leveller| !leveller.close()) {
+        return;
+    }
     let keys = shard.local().servers.borrow().of(group);
     keys.into_iter().for_each(|key| shard.context().retire_server(key));
 }
@@ -176,9 +180,13 @@ pub(crate) fn leave_files(context: &mut Context, local: &Local) {
     }
 }
 
-/// Where a successor accepts, closes the servers, and nothing that it needs. What is queued is for it.
+/// Where a successor accepts, closes the servers, and nothing that it needs. What is queued is for it. Servers that wait for
+/// connections that they had sent away close when those are back.
 pub(crate) fn yield_to_successor(context: &mut Context, local: &Local) {
     for served in local.servers.borrow().all().iter().filter(|served| local.groups.is_yielded(served.group)) {
+        if served.leveller.as_ref().is_some_and(|leveller| !leveller.close()) {
+            continue;
+        }
         for key in served.keys.iter().copied() {
             // It fails for a server that has closed by now.
             let _ = context.remove_file_on_close(key, false);
