@@ -12,12 +12,23 @@ pub(crate) struct Counts {
     known: Vec<Known>,
     /// Which of them is this shard.
     own: usize,
+    /// How often this shard has said how many it has.
+    statements: u64,
+}
+
+/// How many connections a shard says that it has. They come to another one on several ways, and not always in their order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Statement {
+    number: u64,
+    open: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     /// As it said last.
     told: usize,
+    /// Which of its statements that was.
+    statement: u64,
     /// Sent from here, and not arrived yet.
     under_way: usize,
     /// What other shards are taken to send there, until it tells anew.
@@ -25,6 +36,12 @@ struct Known {
 }
 
 impl Known {
+    fn hear(&mut self, Statement { number, open }: Statement) {
+        if number > self.statement {
+            (self.statement, self.told) = (number, open);
+        }
+    }
+
     fn open(&self) -> usize {
         self.told + self.under_way + self.assumed
     }
@@ -34,7 +51,7 @@ impl Counts {
     /// Those of `shard`, which is one of the `members`.
     pub(crate) fn new(shard: ShardId, members: Vec<ShardId>) -> Self {
         let own = members.iter().position(|&member| member == shard).unwrap_or(0);
-        Self { known: vec![Known::default(); members.len()], members, own }
+        Self { known: vec![Known::default(); members.len()], members, own, statements: 0 }
     }
 
     pub(crate) fn own(&self) -> usize {
@@ -45,10 +62,17 @@ impl Counts {
         self.known[self.own] = Known { told: open, ..Known::default() };
     }
 
+    /// What this shard says of itself now.
+    pub(crate) fn state(&mut self) -> Statement {
+        self.statements += 1;
+        Statement { number: self.statements, open: self.own() }
+    }
+
     /// Another shard has told how many it has.
-    pub(crate) fn hear(&mut self, from: ShardId, open: usize) {
+    pub(crate) fn hear(&mut self, from: ShardId, statement: Statement) {
         if let Some(known) = self.of(from) {
-            (known.told, known.assumed) = (open, 0);
+            known.hear(statement);
+            known.assumed = 0;
         }
     }
 
@@ -66,12 +90,12 @@ impl Counts {
         }
     }
 
-    /// One that was sent has arrived, or is back; with it came how many are `open` there. (One more than before would be one
-    /// too many where the shard has told meanwhile.)
-    pub(crate) fn settle(&mut self, shard: ShardId, open: Option<usize>) {
+    /// One that was sent has arrived, or is back, and with it how many are open there. (One more than before would be one too
+    /// many where the shard has told meanwhile.)
+    pub(crate) fn settle(&mut self, shard: ShardId, statement: Option<Statement>) {
         if let Some(known) = self.of(shard) {
             known.under_way -= 1;
-            known.told = open.unwrap_or(known.told);
+            statement.into_iter().for_each(|statement| known.hear(statement));
         }
     }
 
@@ -171,7 +195,7 @@ mod tests {
 
     fn counts(own: usize, open: &[usize]) -> Counts {
         let known = open.iter().map(|&told| Known { told, ..Known::default() }).collect();
-        Counts { own, known, members: (0..open.len()).map(ShardId::new).collect() }
+        Counts { own, known, members: (0..open.len()).map(ShardId::new).collect(), statements: 0 }
     }
 
     #[test]
@@ -232,14 +256,15 @@ mod tests {
         let other = ShardId::new(1);
         counts.send(other, false);
         counts.send(other, true);
-        counts.hear(other, 1);
+        counts.hear(other, Statement { number: 1, open: 1 });
         assert_eq!(counts.known[1].open(), 3);
-        counts.settle(other, Some(2));
+        counts.settle(other, Some(Statement { number: 2, open: 2 }));
         assert_eq!(counts.known[1].open(), 3);
         counts.settle(other, None);
         assert_eq!(counts.known[1].open(), 2);
-        counts.hear(other, 2);
-        assert_eq!(counts.known[1].open(), 2);
+        counts.hear(other, Statement { number: 4, open: 0 });
+        counts.hear(other, Statement { number: 3, open: 2 });
+        assert_eq!(counts.known[1].open(), 0, "that was before");
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use pants_engine::{Balancer, Connection, ConnectionKey, Context, Handler, Newcomer, ServerKey};
 
-use super::counts::Counts;
+use super::counts::{Counts, Statement};
 use super::{Balance, Balancing};
 use crate::bus::Bus;
 use crate::bus::hand_off::UnderWay;
@@ -130,8 +130,8 @@ impl Leveller {
     }
 
     /// Another shard has told how many it has.
-    pub(crate) fn hear(self: &Rc<Self>, context: &mut Context, from: ShardId, open: usize) {
-        self.counts.borrow_mut().hear(from, open);
+    pub(crate) fn hear(self: &Rc<Self>, context: &mut Context, from: ShardId, statement: Statement) {
+        self.counts.borrow_mut().hear(from, statement);
         if self.mover.is_some() {
             self.look_later(context);
         }
@@ -185,11 +185,12 @@ impl Leveller {
     fn tell(&self, open: usize) -> bool {
         let (group, own) = (self.group, self.bus.shard());
         let others = self.counts.borrow().others();
+        let statement = self.counts.borrow_mut().state();
         let mut all = true;
         for other in others {
             let heard = move |shard: &mut Shard<'_>| {
                 if let Some(leveller) = shard.leveller(group) {
-                    leveller.hear(shard.context(), own, open);
+                    leveller.hear(shard.context(), own, statement);
                 }
             };
             all &= self.bus.send(other, heard).is_ok();
@@ -241,24 +242,27 @@ impl Leveller {
             Err(error) => return Some(error.into_inner()),
         };
         let under_way = UnderWay::begin(&self.bus);
-        let (group, own, server, open) = (self.group, self.bus.shard(), self.servers[0], self.counts.borrow().own());
+        let (group, own, server, statement) =
+            (self.group, self.bus.shard(), self.servers[0], self.counts.borrow_mut().state());
         let parcel = Arc::new(Mutex::new(Some(newcomer)));
         let there = Arc::clone(&parcel);
         let here = Arc::clone(&parcel);
         let arrive = move |shard: &mut Shard<'_>| {
             let leveller = shard.leveller(group)?;
-            leveller.counts.borrow_mut().hear(own, open);
+            leveller.counts.borrow_mut().hear(own, statement);
             leveller.note_arrival(shard.context());
             let server = leveller.servers[0];
             let mut parcel = there.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(newcomer) = parcel.take() {
                 *parcel = shard.context().admit(server, newcomer).err();
             }
-            Some(leveller.count(shard.context()))
+            leveller.count(shard.context());
+            let statement = leveller.counts.borrow_mut().state();
+            Some(statement)
         };
         // Whoever could not take it leaves it in the parcel.
         let leveller = Rc::clone(self);
-        let settle = move |shard: &mut Shard<'_>, answer: Result<Option<usize>, Unanswered>| {
+        let settle = move |shard: &mut Shard<'_>, answer: Result<Option<Statement>, Unanswered>| {
             let _under_way = under_way;
             let newcomer = here.lock().unwrap_or_else(PoisonError::into_inner).take();
             leveller.counts.borrow_mut().settle(to, answer.ok().flatten());
