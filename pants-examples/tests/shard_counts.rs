@@ -15,9 +15,6 @@ const SHARDS: [usize; 4] = [1, 2, 4, 8];
 /// What the dearest may cost, of the cheapest.
 const SPREAD_MAX: f64 = 1.05;
 
-/// How often it is counted at most.
-const ATTEMPTS: usize = 3;
-
 /// Sends `rounds` messages on each connection, each when the reply to the one before is in. A thread for each connection, so
 /// that none waits for another, and each shard is as busy as the others let it be.
 fn saturate(address: SocketAddr, connections: usize, rounds: usize) -> usize {
@@ -57,7 +54,6 @@ fn a_message_costs_as_much_with_eight_shards_as_with_one() {
         if spread(costs) <= SPREAD_MAX {
             break;
         }
-        // Work of others on this machine keeps the clients waiting, and the turns short, which can only add.
         for (shards, least) in SHARDS.into_iter().zip(&mut costs) {
             *least = least.min(cost(shards));
         }
