@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use pants_shard::{Config, Report, Running, Runtime, Shard, ShardId, Stats};
 
 use crate::descriptors;
+use crate::flags::CommonFlags;
 use crate::lifecycle;
+use crate::log::{self, LevelFilter};
 use crate::notice;
 use crate::signals::Stopper;
 
@@ -31,6 +33,18 @@ impl Program {
             },
             Err(message) => self.refuse(&message),
         }
+    }
+
+    /// Does what the flags ask for instead of serving, or else installs the logger, by default from `level` on. Gives the status
+    /// to exit with, if that was all.
+    pub fn prepare(self, common: &CommonFlags, config: &Config, level: LevelFilter) -> Option<ExitCode> {
+        if common.print_config {
+            return Some(self.say(&config.to_toml()));
+        }
+        if common.check {
+            return Some(self.say("the configuration is valid\n"));
+        }
+        log::install(level).err().map(|message| self.refuse(&message))
     }
 
     fn start<F>(self, config: Config, set_up: F) -> Result<Running, String>

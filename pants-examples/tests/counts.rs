@@ -11,13 +11,10 @@ use std::process::Command;
 use crate::support::counts::*;
 use crate::support::*;
 
-/// Calls beside the messages': an end of input for each connection, and a few at the start and the end.
+/// Calls beside the messages': an end of input for each connection.
 const CALLS_PER_CONNECTION: usize = 2;
-const CALLS_ELSEWHERE: usize = 50;
 
-/// The bounds, per message.
-const RECV_AND_SEND_MAX: usize = 2;
-const EPOLL_WAIT_MAX: usize = 1;
+/// The bounds, in instructions per message.
 const INSTRUCTIONS_MAX: f64 = 200.0;
 const LINE_INSTRUCTIONS_MAX: f64 = 350.0;
 
@@ -36,18 +33,7 @@ fn a_message_costs_one_recv_one_send_and_a_share_of_one_epoll_wait() {
     let messages = load(server.address, 100);
     assert_eq!(server.stop().code, Some(0));
 
-    let text = table.text();
-    let calls = calls(&text);
-    let count = |name: &str| calls.get(name).copied().unwrap_or(0);
-    let allowed = |per_message: usize| per_message * messages + CALLS_PER_CONNECTION * CONNECTIONS + CALLS_ELSEWHERE;
-    let io = ["recvfrom", "recvmsg", "read", "readv", "sendto", "sendmsg", "write", "writev"].map(count);
-    println!("{messages} messages: {calls:?}");
-    assert!(count("recvfrom") >= messages && count("sendto") >= messages, "the calls have other names now:\n{text}");
-    assert!(io.iter().sum::<usize>() <= allowed(RECV_AND_SEND_MAX), "too many calls to receive and to send:\n{text}");
-    assert!(count("epoll_wait") <= allowed(EPOLL_WAIT_MAX), "too many calls to wait:\n{text}");
-    // Beside these nothing is called for a message: the clock is read without the kernel, and memory is not asked for.
-    let others: usize = calls.values().sum::<usize>() - io.iter().sum::<usize>() - count("epoll_wait") - count("total");
-    assert!(others < messages / 4, "{others} other calls for {messages} messages:\n{text}");
+    assert_calls(&table.text(), messages, CALLS_PER_CONNECTION);
 }
 
 /// Counts, prints and bounds what a message costs.

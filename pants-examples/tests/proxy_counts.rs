@@ -10,13 +10,10 @@ use crate::support::counts::*;
 use crate::support::proxy::*;
 use crate::support::*;
 
-/// Calls beside the messages': those that make and end a connection, and a few at the start and the end.
+/// Calls beside the messages': those that make and end a connection.
 const CALLS_PER_CONNECTION: usize = 10;
-const CALLS_ELSEWHERE: usize = 50;
 
-/// The bounds, per message and direction.
-const RECV_AND_SEND_MAX: usize = 2;
-const EPOLL_WAIT_MAX: usize = 1;
+/// The bound, per message and direction.
 const INSTRUCTIONS_MAX: f64 = 520.0;
 
 /// A proxy that a tool runs, before a pants-echo that it does not see.
@@ -39,17 +36,7 @@ fn a_message_costs_one_recv_one_send_and_a_share_of_one_epoll_wait_in_each_direc
     assert_eq!(proxy.stop().code, Some(0));
     assert_eq!(echo.stop().code, Some(0));
 
-    let text = table.text();
-    let calls = calls(&text);
-    let count = |name: &str| calls.get(name).copied().unwrap_or(0);
-    let allowed = |per_message: usize| per_message * messages + CALLS_PER_CONNECTION * CONNECTIONS + CALLS_ELSEWHERE;
-    let io = ["recvfrom", "recvmsg", "read", "readv", "sendto", "sendmsg", "write", "writev"].map(count);
-    println!("{messages} messages: {calls:?}");
-    assert!(count("recvfrom") >= messages && count("sendto") >= messages, "the calls have other names now:\n{text}");
-    assert!(io.iter().sum::<usize>() <= allowed(RECV_AND_SEND_MAX), "too many calls to receive and to send:\n{text}");
-    assert!(count("epoll_wait") <= allowed(EPOLL_WAIT_MAX), "too many calls to wait:\n{text}");
-    let others: usize = calls.values().sum::<usize>() - io.iter().sum::<usize>() - count("epoll_wait") - count("total");
-    assert!(others < messages / 4, "{others} other calls for {messages} messages:\n{text}");
+    assert_calls(&table.text(), messages, CALLS_PER_CONNECTION);
 }
 
 /// The instructions that pants-proxy executes in all, for this many rounds of messages.

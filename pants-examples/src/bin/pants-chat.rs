@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pants_examples::chat;
 use pants_examples::flags::CommonFlags;
-use pants_examples::log::{self, LevelFilter};
+use pants_examples::log::LevelFilter;
 use pants_examples::program::Program;
 
 /// A chat by lines with rooms and nicknames, for telnet, socat and nc, with one pinned thread per CPU.
@@ -39,14 +39,8 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return program.refuse(&error.to_string()),
     };
-    if common.print_config {
-        return program.say(&config.to_toml());
-    }
-    if common.check {
-        return program.say("the configuration is valid\n");
-    }
-    if let Err(message) = log::install(LevelFilter::WARN) {
-        return program.refuse(&message);
+    if let Some(status) = program.prepare(&common, &config, LevelFilter::WARN) {
+        return status;
     }
     program.serve(config, chat::set_up)
 }

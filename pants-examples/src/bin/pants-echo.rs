@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pants_examples::flags::CommonFlags;
-use pants_examples::log::{self, LevelFilter};
+use pants_examples::log::LevelFilter;
 use pants_examples::program::Program;
 use pants_shard::{Connection, Handler, Movable, Shard};
 
@@ -59,14 +59,8 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return program.refuse(&error.to_string()),
     };
-    if common.print_config {
-        return program.say(&config.to_toml());
-    }
-    if common.check {
-        return program.say("the configuration is valid\n");
-    }
-    if let Err(message) = log::install(LevelFilter::WARN) {
-        return program.refuse(&message);
+    if let Some(status) = program.prepare(&common, &config, LevelFilter::WARN) {
+        return status;
     }
     program.serve(config, |shard| {
         for address in shard.config().listen().to_vec() {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pants_examples::flags::CommonFlags;
-use pants_examples::log::{self, LevelFilter};
+use pants_examples::log::LevelFilter;
 use pants_examples::program::Program;
 use pants_examples::proxy::{self, ProxyFlags, Settings};
 
@@ -52,14 +52,9 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(message) => return program.refuse(&message),
     };
-    if common.print_config {
-        return program.say(&config.to_toml());
-    }
-    if common.check {
-        return program.say("the configuration is valid\n");
-    }
-    if let Err(message) = log::install(if arguments.quiet { LevelFilter::WARN } else { LevelFilter::INFO }) {
-        return program.refuse(&message);
+    let level = if arguments.quiet { LevelFilter::WARN } else { LevelFilter::INFO };
+    if let Some(status) = program.prepare(common, &config, level) {
+        return status;
     }
     program.serve(config, move |shard| proxy::set_up(shard, &settings))
 }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use super::{PATIENCE, ScratchFile, Server, assert_receives, client, command, has_tool};
 
 pub(crate) const CONNECTIONS: usize = 50;
+/// System calls at a server's start and its end.
+const CALLS_ELSEWHERE: usize = 50;
 /// How often instructions are counted at most. Work of others on the machine keeps clients waiting, and turns short, which can
 /// only add to them.
 pub(crate) const ATTEMPTS: usize = 3;
@@ -35,6 +37,22 @@ pub(crate) fn load(address: SocketAddr, rounds: usize) -> usize {
         }
     }
     rounds * CONNECTIONS
+}
+
+/// Bounds the system calls in strace's table: a message costs one call to receive, one to send, a share of one to wait, and no
+/// other.
+pub(crate) fn assert_calls(table: &str, messages: usize, per_connection: usize) {
+    let calls = calls(table);
+    let count = |name: &str| calls.get(name).copied().unwrap_or(0);
+    let allowed = |per_message: usize| per_message * messages + per_connection * CONNECTIONS + CALLS_ELSEWHERE;
+    let io = ["recvfrom", "recvmsg", "read", "readv", "sendto", "sendmsg", "write", "writev"].map(count);
+    println!("{messages} messages: {calls:?}");
+    assert!(count("recvfrom") >= messages && count("sendto") >= messages, "the calls have other names now:\n{table}");
+    assert!(io.iter().sum::<usize>() <= allowed(2), "too many calls to receive and to send:\n{table}");
+    assert!(count("epoll_wait") <= allowed(1), "too many calls to wait:\n{table}");
+    // The clock is read without the kernel, and memory is not asked for.
+    let others: usize = calls.values().sum::<usize>() - io.iter().sum::<usize>() - count("epoll_wait") - count("total");
+    assert!(others < messages / 4, "{others} other calls for {messages} messages:\n{table}");
 }
 
 /// Whether instructions can be counted here. Without callgrind, or in a build that is not optimised, they are not.
