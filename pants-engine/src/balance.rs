@@ -75,6 +75,13 @@ pub trait Balancer: 'static {
     /// A connection has been accepted. Comes back what is to be served here; `None` if it was sent elsewhere.
     fn on_accept(&mut self, context: &mut Context, newcomer: Newcomer) -> Option<Newcomer>;
 
+    /// The server has its `max` connections: whether one that is accepted all the same would find room elsewhere. If not, it waits
+    /// in the kernel's queue until one ends here, or [`reconsider`](Context::reconsider) is called.
+    fn has_room_elsewhere(&self, max: usize) -> bool {
+        let _ = max;
+        false
+    }
+
     /// The number of the server's open connections has changed, to `open`. Several changes of a turn are told together.
     fn on_change(&mut self, context: &mut Context, open: usize) {
         let _ = (context, open);

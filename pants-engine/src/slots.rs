@@ -159,11 +159,18 @@ impl ServerSlot {
         if waits { None } else { self.newcomers.pop_front() }
     }
 
+    /// Whether another connection is to be accepted now: there is room for it, here or, as the balancer says, elsewhere.
+    pub(crate) fn wants_accept(&self) -> bool {
+        let room_elsewhere = |max| self.balancer.as_ref().is_some_and(|balancer| balancer.has_room_elsewhere(max));
+        let max = self.server.options.max_connections;
+        self.server.can_accept() && max.is_none_or(|max| self.server.connections < max || room_elsewhere(max))
+    }
+
     /// So many connections more, or less. Returns whether the server has to be driven for it.
     pub(crate) fn count_connection(&mut self, change: isize) -> bool {
         self.server.connections = self.server.connections.wrapping_add_signed(change);
         self.change_due = self.balancer.is_some();
-        self.change_due || (change < 0 && (self.server.wants_accept() || !self.newcomers.is_empty()))
+        self.change_due || (change < 0 && (self.wants_accept() || !self.newcomers.is_empty()))
     }
 }
 

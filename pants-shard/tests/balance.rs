@@ -231,3 +231,44 @@ fn a_listener_s_own_balance_beats_the_configuration_s() {
     assert!(report.shards.iter().all(|stats| stats.connections_handed_out == 0));
     assert_eq!(report.shards.iter().map(|stats| stats.connections_accepted).sum::<u64>(), 60);
 }
+
+#[test]
+fn a_full_acceptor_goes_on_accepting_for_shards_that_have_room() {
+    let directory = std::env::temp_dir().join(format!("pants-full-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join("socket");
+    let listen = path.clone();
+    let config = shards(2).max_connections(Some(3)).balance_interval(Duration::from_millis(10));
+    let live = Live::start(config, move |shard| {
+        let number = shard.id().index() as u8;
+        shard.listen(listen.as_path(), move |_peer| Greeter(number)).map(drop)
+    });
+    let connect = || {
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut number = [9];
+        std::io::Read::read_exact(&mut client, &mut number).unwrap();
+        (number[0], client)
+    };
+    let mut clients: Vec<_> = (0..6).map(|_| connect()).collect();
+    for accepts in 0..2 {
+        // Whichever shard it is that accepts, when it alone is full, and its connections stay, the other's places are filled.
+        clients.retain(|(number, _)| *number == accepts);
+        assert_eq!(clients.len(), 3);
+        clients.extend((0..3).map(|_| connect()));
+    }
+    drop(clients);
+    live.drain();
+    std::fs::remove_dir(&directory).unwrap();
+}
+
+/// Says which shard serves.
+struct Greeter(u8);
+
+impl Handler for Greeter {
+    fn on_connect(&mut self, connection: &mut Connection<'_>) {
+        connection.write(&[self.0]);
+    }
+
+    fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
+}

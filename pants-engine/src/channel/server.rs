@@ -84,9 +84,9 @@ impl Server {
         }
     }
 
-    /// Whether another connection may be accepted now.
-    pub(crate) fn wants_accept(&self) -> bool {
-        self.open && self.ready && !self.passive && !self.paused && !self.is_full()
+    /// Whether another connection could be accepted now.
+    pub(crate) fn can_accept(&self) -> bool {
+        self.open && self.ready && !self.passive && !self.paused
     }
 
     /// Whether it has as many connections as it may have.

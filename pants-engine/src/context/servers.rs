@@ -227,6 +227,11 @@ impl Context {
         }
     }
 
+    /// Has a server look again whether it may accept, since its [`Balancer`] has heard of room elsewhere.
+    pub fn reconsider(&mut self, key: ServerKey) {
+        self.schedule(key.0);
+    }
+
     /// How many connections of a server are open.
     pub fn connections_open(&self, key: ServerKey) -> usize {
         match self.channels.get(key.0) {

@@ -42,7 +42,7 @@ impl Dispatcher {
                 self.admit(key, socket, peer);
                 continue;
             }
-            if !slot.server.wants_accept() {
+            if !slot.wants_accept() {
                 let queued = !slot.server.passive && slot.server.ready && slot.server.open;
                 let emptied = slot.newcomers.is_empty() && !queued;
                 let drains = draining && !slot.server.options.attendant;
@@ -83,8 +83,11 @@ impl Dispatcher {
                 kept
             }
         };
-        if let Some(Newcomer { socket, peer }) = kept {
-            self.admit(key, socket, peer);
+        let Some(newcomer) = kept else { return };
+        match self.context.server_slot(key) {
+            // There was room elsewhere, and is none any more.
+            Some(slot) if slot.is_full() => slot.newcomers.push_back(newcomer),
+            _ => self.admit(key, newcomer.socket, newcomer.peer),
         }
     }
 

@@ -123,8 +123,13 @@ impl Counts {
         if with_it as f64 <= (self.mean_with(1) * max_skew).max(1.0) {
             return None;
         }
-        let (emptiest, open) = self.of_others().min_by_key(|&(_, open)| open)?;
+        let (emptiest, open) = self.emptiest_other()?;
         (open + 1 < with_it).then_some(emptiest)
+    }
+
+    /// The emptiest of the other shards, and how many it has.
+    pub(crate) fn emptiest_other(&self) -> Option<(ShardId, usize)> {
+        self.of_others().min_by_key(|&(_, open)| open)
     }
 
     /// Where the emptiest shard is, this one among them.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pants_engine::{Balancer, Connection, ConnectionKey, Context, Handler, Newcomer, ServerKey};
+use pants_engine::{Balancer, Connection, ConnectionKey, Context, HandOffError, Handler, Newcomer, ServerKey};
 
 use super::counts::{Counts, Statement};
 use super::{Balance, Balancing};
@@ -132,6 +132,8 @@ impl Leveller {
     /// Another shard has told how many it has.
     pub(crate) fn hear(self: &Rc<Self>, context: &mut Context, from: ShardId, statement: Statement) {
         self.counts.borrow_mut().hear(from, statement);
+        // One that is full may have left connections in the queue.
+        self.servers.iter().for_each(|&server| context.reconsider(server));
         if self.mover.is_some() {
             self.look_later(context);
         }
@@ -223,9 +225,11 @@ impl Leveller {
     }
 
     /// Where a connection that has just come is to be served.
-    fn place(&self) -> ShardId {
+    fn place(&self, is_full: bool) -> ShardId {
         let counts = self.counts.borrow();
-        if self.policy.one_accepts {
+        if is_full {
+            counts.emptiest_other().map_or(self.bus.shard(), |(shard, _)| shard)
+        } else if self.policy.one_accepts {
             counts.emptiest()
         } else {
             counts.better_place(self.policy.max_skew).unwrap_or(self.bus.shard())
@@ -308,8 +312,13 @@ impl Balancer for Usher {
     fn on_accept(&mut self, context: &mut Context, newcomer: Newcomer) -> Option<Newcomer> {
         let leveller = &self.0;
         leveller.count(context);
-        let place = leveller.place();
+        let is_full = context.can_attach(Some(leveller.servers[0])) == Err(HandOffError::Full);
+        let place = leveller.place(is_full);
         if place == leveller.bus.shard() { Some(newcomer) } else { leveller.send(place, newcomer) }
+    }
+
+    fn has_room_elsewhere(&self, max: usize) -> bool {
+        self.0.counts.borrow().emptiest_other().is_some_and(|(_, open)| open < max)
     }
 
     fn on_change(&mut self, context: &mut Context, _open: usize) {
