@@ -83,7 +83,8 @@ pub trait Handler: Any {
     /// The peer has sent FIN: no more bytes will come, though it may still read. Comes after the last byte, and so, as
     /// [`on_read`](Self::on_read), not while reading is paused; of a frame that has not come whole the beginning is
     /// [kept](Connection::buffered), and a delimiter that is set here may still cut frames out of it. By default the connection
-    /// [closes](Connection::close): what is queued leaves, then FIN.
+    /// [closes](Connection::close): what is queued leaves, then FIN. A handler that still owes an answer, which comes from a timer, a
+    /// helper thread or another shard, closes it later, behind that.
     fn on_end(&mut self, connection: &mut Connection<'_>) {
         connection.close();
     }

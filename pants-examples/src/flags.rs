@@ -29,7 +29,8 @@ pub struct CommonFlags {
     #[arg(long, value_name = "TIME|off")]
     pub idle_timeout: Option<String>,
     /// Take the listening sockets over from the process that was started with the same path, if there is one, and leave them
-    /// to the next: to restart the program without losing a connection, start it once more [default: off]
+    /// to the next: to restart the program, with nobody refused or reset, start it once more; open connections end in good order [default:
+    /// off]
     #[arg(long, value_name = "PATH|off")]
     pub handover: Option<String>,
     /// Serve metrics, health and a live page at this address, such as 127.0.0.1:9090 [default: off]

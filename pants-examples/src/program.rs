@@ -41,10 +41,15 @@ impl Program {
         if common.print_config {
             return Some(self.say(&config.to_toml()));
         }
+        let level = match log::level(level) {
+            Ok(level) => level,
+            Err(message) => return Some(self.refuse(&message)),
+        };
         if common.check {
             return Some(self.say("the configuration is valid\n"));
         }
-        log::install(level).err().map(|message| self.refuse(&message))
+        log::install(level);
+        None
     }
 
     fn start<F>(self, config: Config, set_up: F) -> Result<Running, String>
@@ -116,9 +121,10 @@ fn describe(running: &Running) -> String {
 
 fn summarise(report: &Report) -> String {
     let sum = |count: fn(&Stats) -> u64| report.shards.iter().map(count).sum::<u64>();
+    let connections = sum(|stats| stats.connections_accepted);
     format!(
-        "drained: {} connections, {} bytes in, {} bytes out\n",
-        sum(|stats| stats.connections_accepted),
+        "drained: {connections} connection{}, {} bytes in, {} bytes out\n",
+        if connections == 1 { "" } else { "s" },
         sum(|stats| stats.bytes_in),
         sum(|stats| stats.bytes_out)
     )

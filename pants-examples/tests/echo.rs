@@ -72,7 +72,7 @@ fn sixty_four_mebibytes_come_back_bit_for_bit_to_a_client_that_reads_while_it_wr
     assert_ends(&mut reader);
     write.join().unwrap();
     let total = CHUNK * CHUNKS;
-    assert_eq!(server.stop().output[1], format!("drained: 1 connections, {total} bytes in, {total} bytes out"));
+    assert_eq!(server.stop().output[1], format!("drained: 1 connection, {total} bytes in, {total} bytes out"));
 }
 
 #[test]
@@ -224,8 +224,5 @@ fn its_admin_endpoint_is_where_it_says_and_stays_while_it_drains() {
     drop(held);
     let ended = server.program.join();
     assert_eq!(ended.code, Some(0));
-    assert!(
-        ended.output.last().unwrap().starts_with("drained: 1 connections, "),
-        "visitors are not counted: {ended:?}"
-    );
+    assert!(ended.output.last().unwrap().starts_with("drained: 1 connection, "), "visitors are not counted: {ended:?}");
 }

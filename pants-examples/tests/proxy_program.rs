@@ -145,7 +145,7 @@ fn the_log_can_be_kept_quiet() {
         let (client, server) = (proxy.connect(), upstream.accept());
         drop((client, server));
         let ended = proxy.stop();
-        assert!(ended.output.last().unwrap().starts_with("drained: 1 connections, "), "{ended:?}");
+        assert!(ended.output.last().unwrap().starts_with("drained: 1 connection, "), "{ended:?}");
         assert!(ended.errors.iter().all(|line| !line.contains("client=")), "{ended:?}");
     }
 }

@@ -105,12 +105,11 @@ fn iperf3_streams_in_both_directions() {
     }
     let port = free_port().to_string();
     let iperf = Program::start(Command::new("iperf3").args(["-s", "-B", "127.0.0.1", "-p", &port, "--forceflush"]));
-    // It takes a connection for a test, so it is its output that is waited for.
-    while !iperf.next_line().starts_with("Server listening") {}
-
     let proxy = Proxy::start(&["--quiet", "--to", &format!("127.0.0.1:{port}")]);
     let (host, port) = split(&proxy.address);
     for direction in [&[][..], &["-R"], &["--bidir"]] {
+        // It takes a connection for a test, and one test at a time, so it is its output that is waited for.
+        while !iperf.next_line().starts_with("Server listening") {}
         let flags = ["-c", host, "-p", port, "-t", "1", "-P", "2"];
         let printed = run_tool(Command::new("iperf3").args(flags).args(direction));
         assert!(printed.contains("iperf Done") && !printed.contains("error"), "{printed}");

@@ -31,7 +31,7 @@
 //! # Contents
 //!
 //! * [`Runtime`], [`Running`], [`StopHandle`] and [`Report`]: starting, stopping, what became of it.
-//! * [`Runtime::handover`] and [`Runtime::inherit`]: restarts that lose no connection; [`Listeners`]: addresses that come and go.
+//! * [`Runtime::handover`] and [`Runtime::inherit`]: restarts at which nobody is refused or reset; [`Listeners`]: addresses that come and go.
 //! * [`Shard`] and [`ShardId`]: what set-up, timers and messages see; [`Shard::open_datagram`]: UDP on all shards.
 //! * [`Bus`]: work between shards; [`Mailbox`]: messages of one type; [`Offloader`]: work that blocks, for helper threads.
 //! * [`Metrics`], [`ShardMetrics`], [`BusStats`]: what the shards have done; [`Shard::serve_admin`] shows it.

@@ -32,8 +32,24 @@ const QUEUED_MAX: usize = 1024;
 ///
 /// ```
 /// use pants_shard::{Config, Connection, Handler, Offloader, Runtime};
+/// use std::cell::Cell;
+/// use std::rc::Rc;
 ///
-/// struct Lengths(Offloader);
+/// struct Lengths {
+///     offloader: Offloader,
+///     /// Answers that are on their way, and whether the connection closes behind the last of them.
+///     owed: Rc<Cell<usize>>,
+///     ends: Rc<Cell<bool>>,
+/// }
+///
+/// impl Lengths {
+///     fn end(&self, connection: &mut Connection<'_>) {
+///         self.ends.set(true);
+///         if self.owed.get() == 0 {
+///             connection.close();
+///         }
+///     }
+/// }
 ///
 /// impl Handler for Lengths {
 ///     fn on_connect(&mut self, connection: &mut Connection<'_>) {
@@ -42,9 +58,11 @@ const QUEUED_MAX: usize = 1024;
 ///
 ///     fn on_read(&mut self, connection: &mut Connection<'_>, path: &[u8]) {
 ///         let (key, path) = (connection.key(), String::from_utf8_lossy(path).into_owned());
-///         let asked = self.0.offload(
+///         let (owed, ends) = (Rc::clone(&self.owed), Rc::clone(&self.ends));
+///         let asked = self.offloader.offload(
 ///             move || std::fs::metadata(path).map(|about| about.len()),
 ///             move |shard, answer| {
+///                 owed.set(owed.get() - 1);
 ///                 // It may have closed meanwhile.
 ///                 let Some(mut connection) = shard.context().connection(key) else { return };
 ///                 let text = match answer {
@@ -53,22 +71,40 @@ const QUEUED_MAX: usize = 1024;
 ///                     Err(unanswered) => format!("{unanswered}\n"),
 ///                 };
 ///                 connection.write(text.as_bytes());
+///                 if ends.get() && owed.get() == 0 {
+///                     connection.close();
+///                 }
 ///             },
 ///         );
-///         if asked.is_err() {
-///             connection.write(b"too busy\n");
+///         match asked {
+///             Ok(()) => self.owed.set(self.owed.get() + 1),
+///             Err(_) => drop(connection.write(b"too busy\n")),
 ///         }
+///     }
+///
+///     // Both close at once by default, and what is owed would reach nobody.
+///     fn on_end(&mut self, connection: &mut Connection<'_>) {
+///         self.end(connection);
+///     }
+///
+///     fn on_shutdown(&mut self, connection: &mut Connection<'_>) {
+///         self.end(connection);
 ///     }
 /// }
 ///
 /// let running = Runtime::new(Config::default())?.start(|shard| {
 ///     let offloader = shard.offloader();
-///     shard.listen("127.0.0.1:0", move |_peer| Lengths(offloader.clone()))?;
+///     shard.listen("127.0.0.1:0", move |_peer| Lengths {
+///         offloader: offloader.clone(),
+///         owed: Rc::default(),
+///         ends: Rc::default(),
+///     })?;
 ///     Ok(())
 /// })?;
 /// # use std::io::{BufRead, BufReader, Write};
 /// # let mut client = std::net::TcpStream::connect(running.addresses()[0].socket_address().unwrap())?;
 /// # client.write_all(b"Cargo.toml\n")?;
+/// # client.shutdown(std::net::Shutdown::Write)?;
 /// # let mut answer = String::new();
 /// # BufReader::new(client).read_line(&mut answer)?;
 /// # assert_eq!(answer.trim().parse::<u64>()?, std::fs::metadata("Cargo.toml")?.len());

@@ -139,7 +139,7 @@ impl Runtime {
     }
 
     /// Takes the listening sockets over from a process that runs already, and leaves them to the next one: a restart at
-    /// which no connection is refused, reset or lost.
+    /// which no connection is refused or reset. (Those that are open stay with the old process, whose drain ends them in good order.)
     ///
     /// Both processes are started with the same `path`, of a Unix socket that only their user can connect to (mode 0600;
     /// each also looks at the other's user, which must be its own or root). [`start`](Self::start) asks the process that

@@ -56,6 +56,25 @@ pub enum Address {
     Abstract(Vec<u8>),
 }
 
+impl Address {
+    /// Its port; a Unix socket has none.
+    ///
+    /// ```
+    /// use pants_engine::Address;
+    ///
+    /// assert_eq!("localhost:4040".parse::<Address>()?.port(), Some(4040));
+    /// assert_eq!("/run/x.sock".parse::<Address>()?.port(), None);
+    /// # Ok::<(), pants_engine::AddressError>(())
+    /// ```
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Port(port) | Self::Host { port, .. } => Some(*port),
+            Self::Socket(address) => Some(address.port()),
+            Self::Path(_) | Self::Abstract(_) => None,
+        }
+    }
+}
+
 /// What can name an [`Address`], so that `listen(4040, …)` and `listen("127.0.0.1:4040", …)` both read well.
 ///
 /// Only one integer type implements it, which is why the literal `4040` needs no suffix.

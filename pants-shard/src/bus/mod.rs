@@ -202,7 +202,10 @@ impl Bus {
     /// [`Unanswered`] if `work` panics or the runtime ends before it has run.
     ///
     /// The answer's way back is kept free from here on, so that no answer is ever refused: a shard may have 1,024 requests
-    /// under way with each other one.
+    /// under way with each other one, whatever its [overflow](Self::with_overflow). One that asks on behalf of its connections had
+    /// better pause reading a connection for as long as that waits for an answer or two.
+    ///
+    /// A connection may end before its answer comes: see [`Handler::on_end`](crate::Handler::on_end).
     ///
     /// # Errors
     ///

@@ -29,6 +29,7 @@ impl Config {
         let mut config = Self { values, settings, placement: Placement::default() };
         config.placement = config.checked_placement(machine, &mut problems);
         config.check_marks(&mut problems);
+        config.check_admin(&mut problems);
         problems.into_result(config)
     }
 
@@ -50,6 +51,18 @@ impl Config {
             Origin::Default if cap_is_wrong => high.blame("at most", cap, problems),
             _ if cap_is_wrong => cap.blame("at least", high, problems),
             _ => {}
+        }
+    }
+
+    /// Checks that the admin endpoint is not where the program listens. At port 0 each gets one of its own.
+    fn check_admin(&self, problems: &mut Problems) {
+        const ADMIN: &str = "admin.listen";
+        if let Some(admin) = &self.values.admin_listen
+            && problems.none_about(&[ADMIN, "listener.listen"])
+            && self.values.listen.contains(admin)
+            && admin.port() != Some(0)
+        {
+            problems.blame(ADMIN, self.origin(ADMIN), format!("{admin} is where the program itself listens"));
         }
     }
 
@@ -256,5 +269,13 @@ mod tests {
         // The default high water is below this low water, but it is not what the user wrote.
         let text = "[limits]\nwrite_high_water = 'x'\nwrite_low_water = '512KiB'\n";
         assert_eq!(problems(text).len(), 1);
+    }
+
+    #[test]
+    fn the_admin_endpoint_is_not_where_the_program_listens() {
+        let text = |port| format!("listener.listen = [80, 'localhost:{port}']\nadmin.listen = 'localhost:{port}'\n");
+        let line = "pants.toml:2:16: admin.listen: localhost:81 is where the program itself listens";
+        assert_eq!(problems(&text(81)), [line]);
+        assert_eq!(problems(&text(0)), [""; 0]);
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn listen(value: &Value) -> Result<Vec<Address>, String> {
     }
     match addresses.iter().enumerate().find(|(index, address)| addresses[..*index].contains(address)) {
         // With SO_REUSEPORT the second one would bind and take half of the connections.
-        Some((_, twice)) if !is_port_zero(twice) => Err(format!("{twice} is listed twice; name each address once")),
+        Some((_, twice)) if twice.port() != Some(0) => Err(format!("{twice} is listed twice; name each address once")),
         _ => Ok(addresses),
     }
 }
@@ -284,14 +284,6 @@ fn integer(value: &Value) -> Option<i64> {
 
 fn address(text: &str) -> Result<Address, String> {
     text.parse().map_err(message)
-}
-
-fn is_port_zero(address: &Address) -> bool {
-    match address {
-        Address::Port(port) | Address::Host { port, .. } => *port == 0,
-        Address::Socket(socket) => socket.port() == 0,
-        _ => false,
-    }
 }
 
 /// Shows a value that is of the right kind, but out of range.

@@ -20,12 +20,7 @@ pub(super) enum Space {
 /// The claim is an abstract Unix socket: it belongs to the network namespace, as ports do, and ends with its process
 /// (unix(7)), or with the successor that it is passed on to. Port 0 needs none.
 pub(super) fn claim(space: Space, address: &Address) -> Result<Option<UnixDatagram>> {
-    let port = match address {
-        Address::Port(port) | Address::Host { port, .. } => *port,
-        Address::Socket(socket) => socket.port(),
-        _ => return Ok(None),
-    };
-    if port == 0 {
+    if address.port().is_none_or(|port| port == 0) {
         return Ok(None);
     }
     let name = match space {

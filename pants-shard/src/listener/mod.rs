@@ -383,7 +383,9 @@ fn resolve(declared: &Address, endpoint: &Endpoint) -> Address {
 fn port_taken(error: pants_engine::Error, address: &Address) -> Error {
     use pants_engine::Error::{Bind, Listen};
     match error {
-        Listen { source, .. } | Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+        Listen { source, .. } | Bind { source, .. }
+            if source.kind() == io::ErrorKind::AddrInUse && !is_unix(address) =>
+        {
             Error::PortTaken(address.clone())
         }
         error => error.into(),

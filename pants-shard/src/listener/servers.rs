@@ -118,7 +118,8 @@ pub(super) fn bind_late(
     acceptor: impl Acceptor,
 ) -> Result<GroupId> {
     let local = Rc::clone(shard.local());
-    if group.is_none() && !chooses_port(&address) && local.groups.is_taken(&address) {
+    // Port 0 may be asked for again and again.
+    if group.is_none() && address.port() != Some(0) && local.groups.is_taken(&address) {
         return Err(crate::Error::AlreadyListening(address));
     }
     let balance = local.config.balance();
@@ -130,15 +131,6 @@ pub(super) fn bind_late(
     let group = served.group;
     local.servers.borrow_mut().insert(served);
     Ok(group)
-}
-
-/// Whether the kernel is to choose the port, so that the address may be asked for again and again.
-fn chooses_port(address: &Address) -> bool {
-    match address {
-        Address::Port(port) | Address::Host { port, .. } => *port == 0,
-        Address::Socket(address) => address.port() == 0,
-        _ => false,
-    }
 }
 
 /// Lets a shard's servers of a group listen, or be sent what another shard accepts.
