@@ -128,17 +128,15 @@ mod tests {
 
     #[test]
     fn an_age_is_the_same_by_any_clock() {
-        let mut from = Clock::new();
-        std::thread::sleep(Duration::from_millis(3));
-        let mut to = Clock::new();
-        from.read();
-        let age = Age::of(Tick(0), &from);
-        std::thread::sleep(Duration::from_millis(5));
+        let (from, mut to) = (Clock::new(), Clock::new());
         to.read();
-        // It was before the other clock began, so it is its origin there.
-        assert_eq!(age.to_tick(&to), Tick(0));
-        let now = Age::of(from.tick(), &from);
-        from.read();
-        assert!(now.to_tick(&from) < from.tick());
+        let at = |read, age| Age { age: Duration::from_millis(age), read }.to_tick(&to);
+        assert_eq!(at(to.instant(), 0), to.tick());
+        assert_eq!(at(to.instant(), 1_000), Tick(0), "before the clock began it is its beginning");
+        // What was on the way for longer was longer ago, and nothing comes from the future.
+        assert_eq!(at(to.instant() + Duration::from_secs(1), 0), to.tick());
+        assert!(at(from.instant(), 0) <= to.tick());
+        let age = Age::of(from.tick(), &from);
+        assert_eq!((age.age, age.read), (from.now(), from.instant()));
     }
 }
