@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod compare;
 pub mod connection;
 pub mod control;
 pub mod conversation;
@@ -43,6 +44,7 @@ pub mod report;
 pub mod run;
 pub mod server;
 pub mod signals;
+pub mod stats;
 pub mod summary;
 pub mod tally;
 pub mod target;

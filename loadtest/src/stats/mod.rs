@@ -1,0 +1,6 @@
+//! Statistics over the figures of several runs; pure.
+
+pub mod bootstrap;
+mod random;
+
+pub(crate) use random::Random;
