@@ -1,6 +1,6 @@
 //! Numbers that look random and are the same for the same seed.
 
-use crate::pattern::split_mix;
+use crate::protocol::pattern::split_mix;
 
 /// A sequence of numbers that a seed makes.
 #[derive(Clone, Debug)]
