@@ -2,15 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use loadtest::cli::compare::CompareArguments;
+use loadtest::cli::merge::MergeArguments;
 use loadtest::cli::run::RunArguments;
 use loadtest::cli::{self, Cli, Command};
-use loadtest::measure::measure;
-use loadtest::progress::Progress;
+use loadtest::measure::Trial;
+use loadtest::repeat::{self, Repeated, Spread};
 use loadtest::report::record::Record;
 use loadtest::{descriptors, signals};
 
@@ -27,8 +31,12 @@ fn main() -> ExitCode {
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => return fail(NOT_STARTED, &cli::describe(&error)),
     };
-    let Command::Run(arguments) = command;
-    match load(&arguments) {
+    let done = match command {
+        Command::Run(arguments) => load(&arguments),
+        Command::Compare(arguments) => compare(&arguments),
+        Command::Merge(arguments) => merge(&arguments),
+    };
+    match done {
         Ok(code) => code,
         Err(message) => fail(NOT_STARTED, &message),
     }
@@ -36,24 +44,59 @@ fn main() -> ExitCode {
 
 /// Runs and reports. An error means that the run has not started.
 fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
-    let trial = arguments.trial()?;
-    let outputs = arguments.output.open()?;
-    if let Some(warning) = descriptors::raise_limit(trial.plan.connections) {
+    let task = arguments.task()?;
+    let outputs = arguments.open_outputs()?;
+    let interrupted = prepare(&task.trials)?;
+    let single = task.trials.len() == 1 && task.rounds == 1;
+    let Repeated { runs, failure } = repeat::repeat(&task, &interrupted, |turn, report| {
+        say(&if single { report.to_string() } else { repeat::line(turn, report) });
+    });
+    if !single {
+        runs.iter().for_each(|runs| say(&Spread(runs).to_string()));
+    }
+    let good = failure.is_none() && runs.iter().flatten().all(|run| run.is_valid() && !run.has_failed());
+    let written = outputs.into_iter().zip(runs).map(|(outputs, runs)| outputs.write(&Record::new(runs)));
+    // Each is tried, whatever becomes of those before it.
+    let written = written.collect::<Vec<_>>().into_iter().collect::<Result<(), String>>();
+    Ok(match written.err().or(failure) {
+        Some(error) => fail(FAILED, &error),
+        None if good => ExitCode::SUCCESS,
+        None => ExitCode::from(FAILED),
+    })
+}
+
+/// Compares. An error means that nothing was compared.
+fn compare(arguments: &CompareArguments) -> Result<ExitCode, String> {
+    let comparison = arguments.compare()?;
+    say(&comparison.to_string());
+    if let Some(path) = &arguments.json {
+        let json = serde_json::to_string_pretty(&comparison).map_err(|error| format!("--json: {error}"))?;
+        File::create(path)
+            .and_then(|mut file| writeln!(file, "{json}"))
+            .map_err(|error| format!("--json: {}: {error}", path.display()))?;
+    }
+    Ok(if comparison.has_regression() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// Merges. An error means that nothing was merged.
+fn merge(arguments: &MergeArguments) -> Result<ExitCode, String> {
+    let merged = arguments.merge()?;
+    let outputs = arguments.open_outputs()?;
+    say(&merged.to_string());
+    outputs.into_iter().try_for_each(|outputs| outputs.write(&merged.record))?;
+    let good = merged.record.runs.iter().all(|run| run.is_valid() && !run.has_failed());
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// Readies the process for these loads; gives what the user's signals will set.
+fn prepare(trials: &[Trial]) -> Result<Arc<AtomicBool>, String> {
+    let connections = trials.iter().map(|trial| trial.plan.connections).max().unwrap_or_default();
+    if let Some(warning) = descriptors::raise_limit(connections) {
         eprintln!("pants-load: {warning}");
     }
     let interrupted = Arc::default();
     signals::watch(Arc::clone(&interrupted)).map_err(|error| format!("cannot catch signals: {error}"))?;
-    let mut progress = Progress::new(&trial.plan);
-    let report = match measure(&trial, &interrupted, &mut progress) {
-        Ok(report) => report,
-        Err(error) => return Ok(fail(FAILED, &error)),
-    };
-    say(&report.to_string());
-    let failed = report.has_failed();
-    if let Err(error) = outputs.write(&Record::new(vec![report])) {
-        return Ok(fail(FAILED, &error));
-    }
-    Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+    Ok(interrupted)
 }
 
 /// Prints to standard output. Whoever has closed that does not want to read it.

@@ -1,7 +1,7 @@
 //! The flags that shape the load, and the plan that they make.
 
 use std::num::NonZeroU64;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Args;
 use pants_shard::{Config, Shards};
@@ -12,16 +12,12 @@ use crate::plan::part::Part;
 use crate::plan::sizes::Sizes;
 use crate::plan::{CONNECTIONS_MAX, DEPTH_MAX, DURATION_MAX, Extent, Model, Plan, TIMEOUT_MAX};
 use crate::target::Target;
-use crate::units;
 
 /// Measured for this long if nothing else is said.
 const DURATION: Duration = Duration::from_secs(10);
 
 /// The warm-up of a run by the clock. One by count has none, so that every message counts.
 const WARMUP: Duration = Duration::from_secs(1);
-
-/// The furthest that the beginning of a load may be ahead.
-const START_AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long the connections have to be closed in good order at the end of a run.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -65,14 +61,6 @@ pub struct LoadArguments {
     /// Do not compare what comes back with what was sent; it saves one pass over bytes that are in the cache
     #[arg(long)]
     no_verify: bool,
-    /// Begin the load, its warm-up included, at this time; the connections are made before. Such as 2026-11-23T12:00:00Z, or
-    /// seconds since 1970; at most a day ahead
-    #[arg(long, value_name = "TIME", value_parser = start_at)]
-    start_at: Option<SystemTime>,
-    /// Be one of several processes that make one test, such as 0/50 for the first of fifty: have a share of the connections, of
-    /// the rate and of the count
-    #[arg(long, value_name = "I/N", default_value = "0/1", hide_default_value = true)]
-    part: Part,
 }
 
 impl LoadArguments {
@@ -97,12 +85,11 @@ impl LoadArguments {
             timeout: self.timeout,
             seed: self.seed,
             verify: !self.no_verify,
-            start_at: self.start_at,
+            start_at: None,
             part: Part::WHOLE,
             first_connection: 0,
         };
-        plan.check()?;
-        plan.of_part(self.part)
+        plan.check().map(|()| plan)
     }
 
     /// The runtime's configuration. The variables that configure a server, `PANTS_SHARDS` and so on, are not the generator's.
@@ -142,14 +129,6 @@ fn warmup(text: &str) -> Result<Duration, String> {
 
 fn timeout(text: &str) -> Result<Duration, String> {
     time(text, Duration::from_millis(1), TIMEOUT_MAX)
-}
-
-fn start_at(text: &str) -> Result<SystemTime, String> {
-    let time = units::parse_time(text)?;
-    match time.duration_since(SystemTime::now()) {
-        Ok(ahead) if ahead > START_AHEAD_MAX => Err("is more than a day ahead".to_owned()),
-        _ => Ok(time),
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::units;
+
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -46,6 +48,14 @@ impl Figure {
             Self::P99 => "p99",
             Self::P99_9 => "p99.9",
             Self::ServerCpu => "server CPU",
+        }
+    }
+
+    /// A value of it for people.
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Self::Rate => format!("{}/s", units::count(value.round() as u64)),
+            _ => units::latency(value.round() as u64),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What one set of runs shows beside another: each figure's difference, how sure it is, and whether it is a regression; pure.
 
 pub mod figure;
+pub mod sides;
 mod text;
 
 use serde::Serialize;

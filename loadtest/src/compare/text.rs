@@ -2,8 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Candidate, Change, Comparison, FailureChange, Figure, Verdict};
-use crate::units;
+use super::{Candidate, Change, Comparison, FailureChange, Verdict};
 
 impl Display for Comparison {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -24,7 +23,7 @@ impl Display for Comparison {
 fn write_change(f: &mut Formatter<'_>, change: &Change, bound: f64) -> fmt::Result {
     let Change { figure, baseline, candidate, ratio, .. } = change;
     let (name, change_percent) = (figure.name(), percent(*ratio));
-    write!(f, "  {name:<11}{:>12}{:>14}{change_percent:>10}", show(*figure, *baseline), show(*figure, *candidate))?;
+    write!(f, "  {name:<11}{:>12}{:>14}{change_percent:>10}", figure.show(*baseline), figure.show(*candidate))?;
     let interval = change
         .interval
         .map_or_else(|| "none".to_owned(), |[low, high]| format!("{} to {}", percent(low), percent(high)));
@@ -55,13 +54,6 @@ fn words(verdict: Verdict, regression: bool, bound: f64) -> String {
         Verdict::Better => "better".to_owned(),
         Verdict::Worse if regression => format!("WORSE by more than {} %", bound * 100.0),
         Verdict::Worse => "worse".to_owned(),
-    }
-}
-
-fn show(figure: Figure, value: f64) -> String {
-    match figure {
-        Figure::Rate => format!("{}/s", units::count(value.round() as u64)),
-        _ => units::latency(value.round() as u64),
     }
 }
 
