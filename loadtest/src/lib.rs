@@ -31,6 +31,7 @@ pub mod descriptors;
 pub mod environment;
 pub mod load;
 pub mod measure;
+pub mod output;
 pub mod plan;
 pub mod proc;
 pub mod progress;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::count::failure::{Count, Kind};
 use crate::report::Report;
+use crate::report::options::Options;
 use crate::report::outcome::{Outcome, ShardUse};
 use crate::server::ServerUse;
 use crate::units;
@@ -34,6 +35,17 @@ impl Display for Report {
             write_server(f, server)?;
         }
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
+    }
+}
+
+/// Which loop it was, in a few words.
+pub(crate) fn model(options: &Options) -> String {
+    match (options.rate_per_s, &options.arrivals) {
+        (Some(rate), Some(arrivals)) => {
+            let arrivals = if arrivals == "poisson" { "Poisson" } else { arrivals };
+            format!("open loop, {}/s, {arrivals} arrivals", units::count(rate.round() as u64))
+        }
+        _ => "closed loop".to_owned(),
     }
 }
 

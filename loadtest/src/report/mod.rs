@@ -3,6 +3,8 @@
 pub mod options;
 pub mod outcome;
 pub mod record;
+#[cfg(test)]
+pub(crate) mod sample;
 
 use serde::{Deserialize, Serialize};
 
