@@ -26,11 +26,8 @@ fn add(fields: &mut Vec<(String, String)>, name: &str, value: &Value) {
                 add(fields, &name, value);
             }
         }
-        Value::Array(parts) if parts.iter().any(Value::is_object) => {
-            for (index, value) in parts.iter().enumerate() {
-                add(fields, &format!("{name} {index}"), value);
-            }
-        }
+        // Lists of things with fields, such as threads, have tables of their own.
+        Value::Array(parts) if parts.iter().any(Value::is_object) => {}
         value => {
             let text = text(name, value);
             if !text.is_empty() {
@@ -62,7 +59,7 @@ fn is_a_name(name: &str) -> bool {
 fn amount(name: &str, number: f64) -> String {
     if name.ends_with("_ns") || name.contains("_ns_per_") {
         units::latency(number as u64)
-    } else if name.ends_with("_bytes") {
+    } else if name.ends_with("_bytes") || name.contains("_bytes_per_") {
         units::bytes(number as u64)
     } else if name.ends_with("_share") {
         format!("{} %", label::plain((number * 1e4).round() / 1e2))
@@ -88,7 +85,7 @@ fn grouped(number: f64) -> String {
 fn label_of(name: &str) -> String {
     let ends = ["_per_s", "_ns", "_bytes", "_share", "_seconds", "_s"];
     let bare = ends.into_iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-    bare.replace("_ns_per_", "_per_").replace('_', " ")
+    bare.replace("_ns_per_", "_per_").replace("_bytes_per_", "_per_").replace('_', " ")
 }
 
 #[cfg(test)]
@@ -101,11 +98,12 @@ mod tests {
     fn every_field_is_there_with_the_unit_that_its_name_says() {
         let part = json!({
             "target": "tcp://a", "warmup_s": 1.0, "window_s": 1.2345678, "cpu_ns_per_message": 1500.0, "rss_bytes": 2048, "cpu_share": 0.123,
-            "seed": 12345, "connections": 12345, "commit": null, "verify": true, "part": { "index": 0, "of": 2 },
+            "seed": 12345, "connections": 12345, "commit": null, "threads": [{ "name": "shard-0" }], "verify": true, "part": { "index": 0, "of": 2 },
             "cpus": [0, 1], "rate_per_s": 40_000.0
         });
         let expected = [
             ("commit", ""),
+            ("threads", ""),
             ("target", "tcp://a"),
             ("warmup", "1s"),
             ("window", "1.23s"),
