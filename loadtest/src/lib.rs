@@ -33,6 +33,7 @@ pub mod environment;
 pub mod load;
 pub mod measure;
 pub mod merge;
+pub mod output;
 pub mod plan;
 pub mod proc;
 pub mod progress;

@@ -83,7 +83,7 @@ fn merge(arguments: &MergeArguments) -> Result<ExitCode, String> {
     let merged = arguments.merge()?;
     let outputs = arguments.open_outputs()?;
     say(&merged.to_string());
-    outputs.into_iter().try_for_each(|outputs| outputs.write(&merged.record))?;
+    outputs.write(&merged.record)?;
     let good = merged.record.runs.iter().all(|run| run.is_valid() && !run.has_failed());
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }

@@ -41,7 +41,7 @@ impl MergeArguments {
     /// # Errors
     ///
     /// If one cannot be created, in one line.
-    pub fn open_outputs(&self) -> Result<Vec<Outputs>, String> {
-        self.output.open_each(1)
+    pub fn open_outputs(&self) -> Result<Outputs, String> {
+        self.output.open()
     }
 }

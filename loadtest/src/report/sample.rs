@@ -113,5 +113,6 @@ fn server() -> ServerUse {
         busiest_share: 0.13,
         ran_on: cpus.clone(),
         allowed: cpus,
+        ..ServerUse::default()
     }
 }
