@@ -43,7 +43,7 @@ fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
     }
     let interrupted = Arc::default();
     signals::watch(Arc::clone(&interrupted)).map_err(|error| format!("cannot catch signals: {error}"))?;
-    let mut progress = Progress::new(&trial.plan);
+    let mut progress = Progress::new();
     let report = match measure(&trial, &interrupted, &mut progress) {
         Ok(report) => report,
         Err(error) => return Ok(fail(FAILED, &error)),
