@@ -1,0 +1,3 @@
+//! Statistics over what runs have measured; pure.
+
+pub mod usl;
