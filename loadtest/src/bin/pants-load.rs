@@ -5,14 +5,16 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use loadtest::cli::run::RunArguments;
+use loadtest::cli::search::SearchArguments;
 use loadtest::cli::{self, Cli, Command};
-use loadtest::measure::measure;
+use loadtest::measure::{Trial, measure};
 use loadtest::progress::Progress;
 use loadtest::report::record::Record;
-use loadtest::{descriptors, signals};
+use loadtest::{descriptors, search, signals};
 
 /// Some request failed, or the run did.
 const FAILED: u8 = 1;
@@ -27,8 +29,11 @@ fn main() -> ExitCode {
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => return fail(NOT_STARTED, &cli::describe(&error)),
     };
-    let Command::Run(arguments) = command;
-    match load(&arguments) {
+    let done = match command {
+        Command::Run(arguments) => load(&arguments),
+        Command::Search(arguments) => find(&arguments),
+    };
+    match done {
         Ok(code) => code,
         Err(message) => fail(NOT_STARTED, &message),
     }
@@ -38,11 +43,7 @@ fn main() -> ExitCode {
 fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
     let trial = arguments.trial()?;
     let outputs = arguments.output.open()?;
-    if let Some(warning) = descriptors::raise_limit(trial.plan.connections) {
-        eprintln!("pants-load: {warning}");
-    }
-    let interrupted = Arc::default();
-    signals::watch(Arc::clone(&interrupted)).map_err(|error| format!("cannot catch signals: {error}"))?;
+    let interrupted = prepare(&trial)?;
     let mut progress = Progress::new(&trial.plan);
     let report = match measure(&trial, &interrupted, &mut progress) {
         Ok(report) => report,
@@ -54,6 +55,33 @@ fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
         return Ok(fail(FAILED, &error));
     }
     Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// Searches and reports. An error means that the search has not started.
+fn find(arguments: &SearchArguments) -> Result<ExitCode, String> {
+    let task = arguments.task()?;
+    let outputs = arguments.output.open()?;
+    let interrupted = prepare(&task.trial)?;
+    let closed = search::probe(&task, &interrupted)?;
+    let (record, findings) = match search::search(&task, closed, &interrupted) {
+        Ok(found) => found,
+        Err(error) => return Ok(fail(FAILED, &error)),
+    };
+    say(&findings.to_string());
+    if let Err(error) = outputs.write(&record) {
+        return Ok(fail(FAILED, &error));
+    }
+    Ok(if findings.is_found() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// Readies the process for a load; gives what the user's signals will set.
+fn prepare(trial: &Trial) -> Result<Arc<AtomicBool>, String> {
+    if let Some(warning) = descriptors::raise_limit(trial.plan.connections) {
+        eprintln!("pants-load: {warning}");
+    }
+    let interrupted = Arc::default();
+    signals::watch(Arc::clone(&interrupted)).map_err(|error| format!("cannot catch signals: {error}"))?;
+    Ok(interrupted)
 }
 
 /// Prints to standard output. Whoever has closed that does not want to read it.

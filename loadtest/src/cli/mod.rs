@@ -3,6 +3,7 @@
 pub mod load;
 pub mod output;
 pub mod run;
+pub mod search;
 pub mod server;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::cli::run::RunArguments;
+use crate::cli::search::SearchArguments;
 use crate::units;
 
 const AFTER_HELP: &str = "\
@@ -31,6 +33,9 @@ pub enum Command {
     /// Load a server, and report what it did
     #[command(after_help = AFTER_HELP)]
     Run(RunArguments),
+    /// Find the highest rate at which a server holds a target, such as 'p99<2ms'
+    #[command(after_help = search::AFTER_HELP, mut_args = search::adapt)]
+    Search(SearchArguments),
 }
 
 /// The one line that says what is wrong with a command line.

@@ -7,6 +7,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Report, VERSION};
+use crate::scaling::Scaling;
+use crate::search::findings::Findings;
 
 /// The reports of one run, or of several of the same plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +17,12 @@ pub struct Record {
     pub version: u32,
     /// In the order in which they were made.
     pub runs: Vec<Report>,
+    /// What a search has concluded from them: its points are theirs, in the same order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<Findings>,
+    /// What a sweep has concluded from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Scaling>,
 }
 
 /// Just enough of a record to know its version.
@@ -26,7 +34,7 @@ struct Versioned {
 impl Record {
     /// Of these runs.
     pub fn new(runs: Vec<Report>) -> Self {
-        Self { version: VERSION, runs }
+        Self { version: VERSION, runs, search: None, sweep: None }
     }
 
     /// Reads what [`write`](Self::write) has written.
