@@ -43,6 +43,7 @@ pub mod server;
 pub mod signals;
 pub mod stats;
 pub mod summary;
+pub mod sweep;
 pub mod target;
 pub mod units;
 pub mod verdict;

@@ -8,13 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use loadtest::cli::output::Outputs;
 use loadtest::cli::run::RunArguments;
 use loadtest::cli::search::SearchArguments;
+use loadtest::cli::sweep::SweepArguments;
 use loadtest::cli::{self, Cli, Command};
 use loadtest::measure::{Trial, measure};
 use loadtest::progress::Progress;
 use loadtest::report::record::Record;
-use loadtest::{descriptors, search, signals};
+use loadtest::search::Searched;
+use loadtest::sweep::Swept;
+use loadtest::{descriptors, search, signals, sweep};
 
 /// Some request failed, or the run did.
 const FAILED: u8 = 1;
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Run(arguments) => load(&arguments),
         Command::Search(arguments) => find(&arguments),
+        Command::Sweep(arguments) => scale(&arguments),
     };
     match done {
         Ok(code) => code,
@@ -51,10 +56,7 @@ fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
     };
     say(&report.to_string());
     let failed = report.has_failed();
-    if let Err(error) = outputs.write(&Record::new(vec![report])) {
-        return Ok(fail(FAILED, &error));
-    }
-    Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+    Ok(conclude(outputs, &Record::new(vec![report]), None, !failed))
 }
 
 /// Searches and reports. An error means that the search has not started.
@@ -63,15 +65,35 @@ fn find(arguments: &SearchArguments) -> Result<ExitCode, String> {
     let outputs = arguments.output.open()?;
     let interrupted = prepare(&task.trial)?;
     let closed = search::probe(&task, &interrupted)?;
-    let (record, findings) = match search::search(&task, closed, &interrupted) {
-        Ok(found) => found,
-        Err(error) => return Ok(fail(FAILED, &error)),
-    };
+    let Searched { runs, findings, failure } = search::search(&task, closed, &interrupted);
     say(&findings.to_string());
-    if let Err(error) = outputs.write(&record) {
-        return Ok(fail(FAILED, &error));
+    let found = findings.is_found();
+    let record = Record { search: Some(findings), ..Record::new(runs) };
+    Ok(conclude(outputs, &record, failure, found))
+}
+
+/// Sweeps and reports. An error means that nothing was measured.
+fn scale(arguments: &SweepArguments) -> Result<ExitCode, String> {
+    let task = arguments.task()?;
+    let outputs = arguments.output.open()?;
+    let interrupted = prepare(&task.trial)?;
+    let Swept { runs, scaling, failure } = sweep::sweep(&task, &interrupted);
+    if let (Some(failure), true) = (&failure, runs.is_empty()) {
+        return Err(failure.clone());
     }
-    Ok(if findings.is_found() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    say(&scaling.to_string());
+    let right = runs.iter().all(|run| run.is_valid() && !run.has_failed());
+    let record = Record { sweep: Some(scaling), ..Record::new(runs) };
+    Ok(conclude(outputs, &record, failure, right))
+}
+
+/// Writes the results; gives the status: good if nothing has failed, and that not either.
+fn conclude(outputs: Outputs, record: &Record, failure: Option<String>, good: bool) -> ExitCode {
+    match outputs.write(record).err().or(failure) {
+        Some(error) => fail(FAILED, &error),
+        None if good => ExitCode::SUCCESS,
+        None => ExitCode::from(FAILED),
+    }
 }
 
 /// Readies the process for a load; gives what the user's signals will set.

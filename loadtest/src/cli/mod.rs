@@ -5,6 +5,7 @@ pub mod output;
 pub mod run;
 pub mod search;
 pub mod server;
+pub mod sweep;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cli::run::RunArguments;
 use crate::cli::search::SearchArguments;
+use crate::cli::sweep::SweepArguments;
 use crate::units;
 
 const AFTER_HELP: &str = "\
@@ -36,6 +38,9 @@ pub enum Command {
     /// Find the highest rate at which a server holds a target, such as 'p99<2ms'
     #[command(after_help = search::AFTER_HELP, mut_args = search::adapt)]
     Search(SearchArguments),
+    /// Load a server with one number of shards after the other, and show how it scales
+    #[command(after_help = sweep::AFTER_HELP, mut_args = sweep::adapt)]
+    Sweep(SweepArguments),
 }
 
 /// The one line that says what is wrong with a command line.

@@ -72,7 +72,7 @@ pub enum End {
     Unlimited,
     /// The trials were used up before the bounds were confirmed.
     TrialsUsed,
-    /// The user has ended it.
+    /// It was ended before its time: by the user, or by a trial that could not be made.
     Interrupted,
 }
 

@@ -16,7 +16,6 @@ use crate::measure::{Trial, measure};
 use crate::plan::{Arrivals, Extent, Model, Plan};
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::report::record::Record;
 use crate::search::bounds::{End, Limits, Search, Step};
 use crate::search::findings::Findings;
 use crate::search::objective::Objective;
@@ -67,29 +66,36 @@ pub fn probe(task: &Task, interrupted: &Arc<AtomicBool>) -> Result<f64, String> 
     Ok(result.messages_per_s)
 }
 
-/// Searches, and tells of each trial on standard error. `closed` is what a closed loop did. The record has every trial's
-/// report and the findings.
-///
-/// # Errors
-///
-/// If a trial cannot be made, in one line.
-pub fn search(task: &Task, closed: f64, interrupted: &Arc<AtomicBool>) -> Result<(Record, Findings), String> {
+/// What a search has come to.
+#[derive(Debug)]
+pub struct Searched {
+    /// The reports of its trials, in the order in which they were made.
+    pub runs: Vec<Report>,
+    /// What follows from them.
+    pub findings: Findings,
+    /// Why it ended before its time, if a trial could not be made.
+    pub failure: Option<String>,
+}
+
+/// Searches, and tells of each trial on standard error. `closed` is what a closed loop did. What was found before a failure or
+/// an interruption is not lost; the trial that it ended is left out.
+pub fn search(task: &Task, closed: f64, interrupted: &Arc<AtomicBool>) -> Searched {
     let lowest = MESSAGES_MIN / task.length.as_secs_f64();
     let from = task.from.unwrap_or((closed * PROBE_SHARE).max(lowest));
     let limits = Limits { from, lowest: lowest.min(from), precision: task.precision, trials: task.trials };
-    let (mut search, mut runs, mut points) = (Search::new(limits), Vec::new(), Vec::new());
+    let (mut search, mut runs, mut points, mut failure) = (Search::new(limits), Vec::new(), Vec::new(), None);
     let end = loop {
         let rate = match search.next_step() {
             Step::Done(end) => break end,
             Step::Try(rate) => rate,
         };
-        let model = Model::Open { rate, arrivals: task.arrivals };
-        let seed = task.trial.plan.seed.wrapping_add(points.len() as u64);
-        let extent = Extent::Time(task.length);
-        let report = run(task, Plan { model, seed, extent, ..task.trial.plan.clone() }, interrupted)?;
-        if report.result.interrupted {
-            break End::Interrupted;
-        }
+        let report = match run(task, task.plan(rate, points.len()), interrupted) {
+            Ok(report) if !report.result.interrupted => report,
+            ended => {
+                failure = ended.err();
+                break End::Interrupted;
+            }
+        };
         let point = Point::new(rate, &report, &task.objectives);
         eprintln!("pants-load: trial {}: {}", points.len() + 1, findings::verdict(&point));
         search.handle_trial(rate, point.judgement);
@@ -98,7 +104,20 @@ pub fn search(task: &Task, closed: f64, interrupted: &Arc<AtomicBool>) -> Result
     };
     let objectives = task.objectives.iter().map(ToString::to_string).collect();
     let findings = Findings { objectives, end, lower: search.lower(), upper: search.upper(), points };
-    Ok((Record { search: Some(findings.clone()), ..Record::new(runs) }, findings))
+    Searched { runs, findings, failure }
+}
+
+impl Task {
+    /// What the trial of this number does, from 0.
+    fn plan(&self, rate: f64, number: usize) -> Plan {
+        let plan = self.trial.plan.clone();
+        Plan {
+            model: Model::Open { rate, arrivals: self.arrivals },
+            extent: Extent::Time(self.length),
+            seed: plan.seed.wrapping_add(number as u64),
+            ..plan
+        }
+    }
 }
 
 fn run(task: &Task, plan: Plan, interrupted: &Arc<AtomicBool>) -> Result<Report, String> {
