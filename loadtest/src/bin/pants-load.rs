@@ -15,7 +15,7 @@ use loadtest::cli::sweep::SweepArguments;
 use loadtest::cli::{self, Cli, Command};
 use loadtest::measure::{Trial, measure};
 use loadtest::progress::Progress;
-use loadtest::report::record::Record;
+use loadtest::report::record::{Record, doubts};
 use loadtest::search::Searched;
 use loadtest::sweep::Swept;
 use loadtest::{descriptors, search, signals, sweep};
@@ -66,7 +66,8 @@ fn find(arguments: &SearchArguments) -> Result<ExitCode, String> {
     let interrupted = prepare(&task.trial)?;
     let closed = search::probe(&task, &interrupted)?;
     let Searched { runs, findings, failure } = search::search(&task, closed, &interrupted);
-    say(&findings.to_string());
+    let deciding = runs.iter().zip(&findings.points).filter(|(_, point)| Some(point.asked) == findings.lower);
+    say(&format!("{findings}{}", lines(doubts(deciding.map(|(run, _)| run)))));
     let found = findings.is_found();
     let record = Record { search: Some(findings), ..Record::new(runs) };
     Ok(conclude(outputs, &record, failure, found))
@@ -81,7 +82,7 @@ fn scale(arguments: &SweepArguments) -> Result<ExitCode, String> {
     if let (Some(failure), true) = (&failure, runs.is_empty()) {
         return Err(failure.clone());
     }
-    say(&scaling.to_string());
+    say(&format!("{scaling}{}", lines(doubts(&runs))));
     let right = runs.iter().all(|run| run.is_valid() && !run.has_failed());
     let record = Record { sweep: Some(scaling), ..Record::new(runs) };
     Ok(conclude(outputs, &record, failure, right))
@@ -104,6 +105,10 @@ fn prepare(trial: &Trial) -> Result<Arc<AtomicBool>, String> {
     let interrupted = Arc::default();
     signals::watch(Arc::clone(&interrupted)).map_err(|error| format!("cannot catch signals: {error}"))?;
     Ok(interrupted)
+}
+
+fn lines(texts: Vec<String>) -> String {
+    texts.into_iter().map(|text| text + "\n").collect()
 }
 
 /// Prints to standard output. Whoever has closed that does not want to read it.

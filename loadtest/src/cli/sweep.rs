@@ -25,8 +25,7 @@ pub struct SweepArguments {
     /// What to load, such as tcp://127.0.0.1:4040
     #[arg(value_name = "tcp://HOST:PORT")]
     target: Target,
-    /// How the server is started, with {n} where the number of shards belongs, such as
-    /// 'pants-echo --listen 127.0.0.1:4040 --shards {n}'
+    /// How the server is started, with an n in braces where the number of shards belongs
     #[arg(long, value_name = "COMMAND", value_parser = command)]
     server_cmd: String,
     /// The numbers of shards, such as 1,2,4

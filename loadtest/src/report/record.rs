@@ -31,6 +31,23 @@ struct Versioned {
     version: u32,
 }
 
+/// How many doubts about several runs are shown; the rest is in their reports.
+const DOUBTS_SHOWN: usize = 4;
+
+/// Why runs say nothing, and what to doubt in them: each sentence once, and only the first few.
+pub fn doubts<'a>(runs: impl IntoIterator<Item = &'a Report>) -> Vec<String> {
+    let mut doubts: Vec<String> = Vec::new();
+    for run in runs {
+        let invalid = run.invalid.iter().map(|reason| format!("INVALID: {reason}"));
+        for doubt in invalid.chain(run.warnings.iter().map(|warning| format!("warning: {warning}"))) {
+            if doubts.len() < DOUBTS_SHOWN && !doubts.contains(&doubt) {
+                doubts.push(doubt);
+            }
+        }
+    }
+    doubts
+}
+
 impl Record {
     /// Of these runs.
     pub fn new(runs: Vec<Report>) -> Self {
