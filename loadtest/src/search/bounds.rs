@@ -6,6 +6,11 @@
 //! wider again, and the search goes on in it. That the lowest failing rate is the upper bound, and the highest rate below it
 //! that held the lower one, whatever higher rates did, is as in MLRsearch (RFC 9971, "relevant bounds"), and so are the short
 //! trials; its trials of growing length are left out.
+//!
+//! A rate at which the generator is late bounds the search from above as one that fails does, but it is no answer: where the
+//! server's bound is below it, the search finds that one, and where it is not, the generator is the limit.
+
+use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +19,6 @@ const GROWTH: f64 = 2.0;
 
 /// Trials of one rate that must agree before a bound is believed.
 const AGREEING: u32 = 2;
-
-/// Trials of one rate that the generator may spoil before it is taken for the limit. One may be a hiccup of the machine.
-const SPOILT_MAX: u32 = 3;
 
 /// Digits of a rate that mean something: the rest is not asked for, so that people can read it.
 const DIGITS: i32 = 4;
@@ -66,7 +68,7 @@ pub enum End {
     Found,
     /// Not even the lowest rate held.
     NothingHeld,
-    /// The generator could not keep up.
+    /// The generator could not keep up at any rate that might have failed.
     Generator,
     /// The highest rate that can be asked for held.
     Unlimited,
@@ -94,21 +96,30 @@ struct Rate {
     spoilt: u32,
 }
 
+/// What all trials of a rate say together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Holds,
+    Fails,
+    Spoilt,
+    /// As many held as failed.
+    Open,
+}
+
 impl Rate {
-    fn holds(&self) -> bool {
-        self.held > self.failed
-    }
-
-    fn fails(&self) -> bool {
-        self.failed > self.held
-    }
-
-    fn is_contradicted(&self) -> bool {
-        self.held > 0 && self.held == self.failed
+    fn verdict(&self) -> Verdict {
+        if self.spoilt > self.held + self.failed {
+            return Verdict::Spoilt;
+        }
+        match self.held.cmp(&self.failed) {
+            Ordering::Greater => Verdict::Holds,
+            Ordering::Less => Verdict::Fails,
+            Ordering::Equal => Verdict::Open,
+        }
     }
 
     fn is_confirmed(&self) -> bool {
-        self.held.max(self.failed) >= AGREEING
+        self.held.max(self.failed).max(self.spoilt) >= AGREEING
     }
 }
 
@@ -120,9 +131,6 @@ impl Search {
 
     /// What to do next.
     pub fn next_step(&self) -> Step {
-        if self.rates.iter().any(|rate| rate.spoilt >= SPOILT_MAX) {
-            return Step::Done(End::Generator);
-        }
         match self.wanted() {
             Step::Try(_) if self.made >= self.limits.trials => Step::Done(End::TrialsUsed),
             step => step,
@@ -144,29 +152,30 @@ impl Search {
         }
     }
 
-    /// The highest rate that held below all that failed, in messages a second.
+    /// The highest rate that held below all that did not, in messages a second.
     pub fn lower(&self) -> Option<f64> {
         self.low().map(|rate| rate.rate)
     }
 
     /// The lowest rate that failed, in messages a second.
     pub fn upper(&self) -> Option<f64> {
-        self.high().map(|rate| rate.rate)
+        self.rates.iter().find(|rate| rate.verdict() == Verdict::Fails).map(|rate| rate.rate)
     }
 
+    /// The lowest rate that the server failed or the generator spoilt.
     fn high(&self) -> Option<&Rate> {
-        self.rates.iter().find(|rate| rate.fails())
+        self.rates.iter().find(|rate| matches!(rate.verdict(), Verdict::Fails | Verdict::Spoilt))
     }
 
     fn low(&self) -> Option<&Rate> {
-        let below = self.upper().unwrap_or(f64::INFINITY);
-        self.rates.iter().rev().find(|rate| rate.holds() && rate.rate < below)
+        let below = self.high().map_or(f64::INFINITY, |rate| rate.rate);
+        self.rates.iter().rev().find(|rate| rate.verdict() == Verdict::Holds && rate.rate < below)
     }
 
     fn wanted(&self) -> Step {
         let Limits { from, lowest, precision, .. } = self.limits;
-        if let Some(undecided) = self.rates.iter().find(|rate| rate.is_contradicted()) {
-            return Step::Try(undecided.rate);
+        if let Some(open) = self.rates.iter().find(|rate| rate.verdict() == Verdict::Open) {
+            return Step::Try(open.rate);
         }
         match (self.low(), self.high()) {
             (None, None) => Step::Try(from),
@@ -177,11 +186,19 @@ impl Search {
             }
             (low, high) => match [low, high].into_iter().flatten().find(|bound| !bound.is_confirmed()) {
                 Some(bound) => Step::Try(bound.rate),
-                None if low.is_none() => Step::Done(End::NothingHeld),
-                None if high.is_none() => Step::Done(End::Unlimited),
-                None => Step::Done(End::Found),
+                None => Step::Done(end(low, high)),
             },
         }
+    }
+}
+
+/// What confirmed bounds mean.
+fn end(low: Option<&Rate>, high: Option<&Rate>) -> End {
+    match (low, high.map(Rate::verdict)) {
+        (_, Some(Verdict::Spoilt)) => End::Generator,
+        (None, _) => End::NothingHeld,
+        (Some(_), None) => End::Unlimited,
+        (Some(_), Some(_)) => End::Found,
     }
 }
 
@@ -266,11 +283,25 @@ mod tests {
     }
 
     #[test]
-    fn a_generator_that_cannot_keep_up_ends_the_search_and_is_no_failure_of_the_server() {
+    fn where_the_generator_cannot_keep_up_below_any_failing_rate_it_is_the_limit() {
         let beyond = |rate: f64, _: usize| if rate > 800.0 { Judgement::Spoilt } else { Judgement::Held };
         let (search, tried, end) = search(LIMITS, beyond);
         assert_eq!((end, search.lower(), search.upper()), (End::Generator, Some(800.0), None));
-        assert_eq!(tried, [100.0, 200.0, 400.0, 800.0, 1_600.0, 1_600.0, 1_600.0]);
+        let highest = tried.iter().filter(|rate| **rate > 800.0).copied().fold(f64::INFINITY, f64::min);
+        assert!(highest <= 800.0 * 1.02, "it was tried as near as asked for: {tried:?}");
+        let (search, tried, end) = self::search(LIMITS, |_, _| Judgement::Spoilt);
+        assert_eq!((end, search.lower(), tried), (End::Generator, None, vec![100.0, 50.0, 50.0]));
+    }
+
+    #[test]
+    fn a_step_beyond_what_the_generator_can_does_not_hide_a_lower_bound_of_the_server() {
+        let (search, _, end) = search(LIMITS, |rate, number| match rate {
+            1_500.0.. => Judgement::Spoilt,
+            _ => up_to(1_000.0)(rate, number),
+        });
+        let (lower, upper) = (search.lower().unwrap(), search.upper().unwrap());
+        assert_eq!(end, End::Found);
+        assert!(lower <= 1_000.0 && 1_000.0 < upper && upper <= lower * 1.02, "{lower} to {upper}");
     }
 
     #[test]
