@@ -1,12 +1,15 @@
 //! The same load against a server with more and more shards: one server after the other, round by round.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::measure::{Trial, measure};
 use crate::progress::Progress;
 use crate::report::Report;
+use crate::report::options::Options;
+use crate::report::record::doubts;
 use crate::scaling::{Measurement, Scaling};
 use crate::units;
 use crate::verdict::SATURATED;
@@ -63,6 +66,18 @@ pub fn sweep(task: &Task, interrupted: &Arc<AtomicBool>) -> Swept {
         runs.push(report);
     }
     Swept { runs, scaling: Scaling::new(measured), failure }
+}
+
+impl Display for Swept {
+    /// The load in a line, the table, and what to doubt in it.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(Options { target, model, connections, depth, .. }) = self.runs.first().map(|run| &run.options) {
+            write!(f, "{target}: {model} loop, {connections} connections, {depth} in flight on each; ")?;
+            writeln!(f, "{} runs", self.runs.len())?;
+        }
+        write!(f, "{}", self.scaling)?;
+        doubts(&self.runs).iter().try_for_each(|doubt| writeln!(f, "{doubt}"))
+    }
 }
 
 /// The rounds, from 1, and the numbers in them.

@@ -15,9 +15,7 @@ use loadtest::cli::sweep::SweepArguments;
 use loadtest::cli::{self, Cli, Command};
 use loadtest::measure::{Trial, measure};
 use loadtest::progress::Progress;
-use loadtest::report::record::{Record, doubts};
-use loadtest::search::Searched;
-use loadtest::sweep::Swept;
+use loadtest::report::record::Record;
 use loadtest::{descriptors, search, signals, sweep};
 
 /// Some request failed, or the run did.
@@ -65,12 +63,11 @@ fn find(arguments: &SearchArguments) -> Result<ExitCode, String> {
     let outputs = arguments.output.open()?;
     let interrupted = prepare(&task.trial)?;
     let closed = search::probe(&task, &interrupted)?;
-    let Searched { runs, findings, failure } = search::search(&task, closed, &interrupted);
-    let deciding = runs.iter().zip(&findings.points).filter(|(_, point)| Some(point.asked) == findings.lower);
-    say(&format!("{findings}{}", lines(doubts(deciding.map(|(run, _)| run)))));
-    let found = findings.is_found();
-    let record = Record { search: Some(findings), ..Record::new(runs) };
-    Ok(conclude(outputs, &record, failure, found))
+    let searched = search::search(&task, closed, &interrupted);
+    say(&searched.to_string());
+    let found = searched.findings.is_found();
+    let record = Record { search: Some(searched.findings), ..Record::new(searched.runs) };
+    Ok(conclude(outputs, &record, searched.failure, found))
 }
 
 /// Sweeps and reports. An error means that nothing was measured.
@@ -78,14 +75,14 @@ fn scale(arguments: &SweepArguments) -> Result<ExitCode, String> {
     let task = arguments.task()?;
     let outputs = arguments.output.open()?;
     let interrupted = prepare(&task.trial)?;
-    let Swept { runs, scaling, failure } = sweep::sweep(&task, &interrupted);
-    if let (Some(failure), true) = (&failure, runs.is_empty()) {
+    let swept = sweep::sweep(&task, &interrupted);
+    if let (Some(failure), true) = (&swept.failure, swept.runs.is_empty()) {
         return Err(failure.clone());
     }
-    say(&format!("{scaling}{}", lines(doubts(&runs))));
-    let right = runs.iter().all(|run| run.is_valid() && !run.has_failed());
-    let record = Record { sweep: Some(scaling), ..Record::new(runs) };
-    Ok(conclude(outputs, &record, failure, right))
+    say(&swept.to_string());
+    let right = swept.runs.iter().all(|run| run.is_valid() && !run.has_failed());
+    let record = Record { sweep: Some(swept.scaling), ..Record::new(swept.runs) };
+    Ok(conclude(outputs, &record, swept.failure, right))
 }
 
 /// Writes the results; gives the status: good if nothing has failed, and that not either.
@@ -105,10 +102,6 @@ fn prepare(trial: &Trial) -> Result<Arc<AtomicBool>, String> {
     let interrupted = Arc::default();
     signals::watch(Arc::clone(&interrupted)).map_err(|error| format!("cannot catch signals: {error}"))?;
     Ok(interrupted)
-}
-
-fn lines(texts: Vec<String>) -> String {
-    texts.into_iter().map(|text| text + "\n").collect()
 }
 
 /// Prints to standard output. Whoever has closed that does not want to read it.

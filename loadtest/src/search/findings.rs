@@ -43,9 +43,9 @@ impl Findings {
         };
         let (lower, upper) = (lower.unwrap_or_default(), upper.unwrap_or_default());
         match self.end {
-            End::Found => format!("{targets} holds up to {lower}, and not at {upper}; two trials of each say so"),
-            End::NothingHeld => format!("{targets} does not hold even at {upper}"),
-            End::Unlimited => format!("{targets} holds at {lower}, and no higher rate can be asked for"),
+            End::Found => format!("{targets} hold up to {lower}, and not at {upper}; two trials of each say so"),
+            End::NothingHeld => format!("{targets} do not hold even at {upper}"),
+            End::Unlimited => format!("{targets} hold at {lower}, and no higher rate can be asked for"),
             End::Generator => {
                 let spoilt = self.points.iter().rev().find(|point| point.judgement == Judgement::Spoilt);
                 let (at, why) = spoilt.map(|point| (rate_text(point.asked), point.why.join(", "))).unwrap_or_default();
@@ -72,15 +72,20 @@ impl Display for Findings {
         let mut points: Vec<&Point> = self.points.iter().collect();
         // Stable: trials of the same rate stay in the order in which they were made.
         points.sort_by(|one, other| one.asked.total_cmp(&other.asked));
-        points.iter().try_for_each(|point| {
-            write!(f, "{:>13} {:>13} ", rate_text(point.asked), rate_text(point.achieved))?;
-            let [p50, p99, p99_9] = [point.p50_ns, point.p99_ns, point.p99_9_ns].map(units::latency);
-            // Two digits of a share are enough beside the others; the JSON has all.
-            let failed = percent((point.failures * 1e4).round() / 1e4);
-            writeln!(f, "{p50:>9} {p99:>9} {p99_9:>9} {failed:>8}  {}", held(point))
-        })?;
+        points.iter().try_for_each(|point| writeln!(f, "{}", row(point)))?;
         writeln!(f, "{}", self.answer())
     }
+}
+
+fn row(point: &Point) -> String {
+    let rates = [point.asked, point.achieved].map(rate_text);
+    let times = [point.p50_ns, point.p99_ns, point.p99_9_ns];
+    // Of no messages there are no times.
+    let times = times.map(|nanos| if point.achieved > 0.0 { units::latency(nanos) } else { "-".to_owned() });
+    // Two digits of a share are enough beside the others; the JSON has all.
+    let failed = percent((point.failures * 1e4).round() / 1e4);
+    let ([asked, achieved], [p50, p99, p99_9]) = (rates, times);
+    format!("{asked:>13} {achieved:>13} {p50:>9} {p99:>9} {p99_9:>9} {failed:>8}  {}", held(point))
 }
 
 /// What a trial came to, as a part of a sentence.
@@ -143,12 +148,9 @@ mod tests {
     #[test]
     fn every_end_has_its_sentence() {
         for (end, sentence) in [
-            (
-                End::Found,
-                "p99<2ms and failures<0.1% holds up to 2,000/s, and not at 2,039/s; two trials of each say so",
-            ),
-            (End::NothingHeld, "does not hold even at 2,039/s"),
-            (End::Unlimited, "holds at 2,000/s, and no higher rate can be asked for"),
+            (End::Found, "p99<2ms and failures<0.1% hold up to 2,000/s, and not at 2,039/s; two trials of each say so"),
+            (End::NothingHeld, "do not hold even at 2,039/s"),
+            (End::Unlimited, "hold at 2,000/s, and no higher rate can be asked for"),
             (
                 End::Generator,
                 "the generator is the limit, at 1,500/s: late; use more --shards; of the server, 2,000/s held",

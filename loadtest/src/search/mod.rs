@@ -8,6 +8,7 @@ pub mod findings;
 pub mod objective;
 pub mod trial;
 
+use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use crate::measure::{Trial, measure};
 use crate::plan::{Arrivals, Extent, Model, Plan};
 use crate::progress::Progress;
 use crate::report::Report;
+use crate::report::options::Options;
+use crate::report::record::doubts;
 use crate::search::bounds::{End, Limits, Search, Step};
 use crate::search::findings::Findings;
 use crate::search::objective::Objective;
@@ -105,6 +108,32 @@ pub fn search(task: &Task, closed: f64, interrupted: &Arc<AtomicBool>) -> Search
     let objectives = task.objectives.iter().map(ToString::to_string).collect();
     let findings = Findings { objectives, end, lower: search.lower(), upper: search.upper(), points };
     Searched { runs, findings, failure }
+}
+
+impl Searched {
+    /// The reports of the trials that held at the highest rate.
+    fn deciding(&self) -> impl Iterator<Item = &Report> {
+        let decides = |point: &Point| Some(point.asked) == self.findings.lower;
+        self.runs.iter().zip(&self.findings.points).filter(move |(_, point)| decides(point)).map(|(run, _)| run)
+    }
+}
+
+impl Display for Searched {
+    /// The load in a line, the curve, the answer, and what to doubt in it.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(Options { target, arrivals, connections, depth, duration_s, .. }) =
+            self.runs.first().map(|run| &run.options)
+        {
+            let (arrivals, length) = (arrivals.as_deref().unwrap_or_default(), duration_s.unwrap_or_default());
+            writeln!(
+                f,
+                "{target}: open loop, {arrivals} arrivals, {connections} connections, at most {depth} in flight on each;"
+            )?;
+            writeln!(f, "{} trials of {length} s", self.runs.len())?;
+        }
+        write!(f, "{}", self.findings)?;
+        doubts(self.deciding()).iter().try_for_each(|doubt| writeln!(f, "{doubt}"))
+    }
 }
 
 impl Task {
