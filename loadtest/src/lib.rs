@@ -25,16 +25,20 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod compare;
 pub mod count;
 pub mod cpus;
 pub mod descriptors;
 pub mod environment;
 pub mod load;
 pub mod measure;
+pub mod merge;
+pub mod output;
 pub mod plan;
 pub mod proc;
 pub mod progress;
 pub mod protocol;
+pub mod repeat;
 pub mod report;
 pub mod run;
 pub mod scaling;

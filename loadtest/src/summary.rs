@@ -3,102 +3,175 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use crate::count::failure::{Count, Kind};
+use crate::count::failure::{Count, Failures, Kind};
+use crate::count::histogram::Distribution;
 use crate::report::Report;
+use crate::report::options::Options;
 use crate::report::outcome::{Outcome, ShardUse};
 use crate::server::ServerUse;
 use crate::units;
 
 /// Shards that have a line of their own; of more the busiest is shown.
-const SHARDS_SHOWN: usize = 4;
+const SHARDS_SHOWN: usize = 2;
+
+/// Kinds of failures that have a line of their own, those with the most messages; the rest is summed up.
+const KINDS_SHOWN: usize = 4;
+
+/// How wide the text is where that is in its hands: the texts of users, servers and warnings may be wider.
+const WIDTH: usize = 100;
+
+/// The widest column of latencies, such as `≥ 12.3 ms`, and a space.
+const COLUMN: usize = 11;
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { options, result, .. } = self;
-        let (connections, depth) = (options.connections, options.depth);
-        let size = &options.size;
-        let verified = if options.verify { "every byte verified" } else { "not verified" };
-        writeln!(f, "{}: closed loop, {connections} connections, {depth} in flight on each", options.target)?;
-        writeln!(f, "messages of {size}, {verified}, seed {}", options.seed)?;
+        write_head(f, options, result)?;
         if self.environment.debug_build {
             writeln!(f, "warning: this is a debug build; build with --release to measure")?;
         }
-        if result.interrupted {
-            writeln!(f, "interrupted: this is what was measured so far")?;
-        }
-        write_traffic(f, result, options.warmup_s)?;
-        write_latency(f, result)?;
-        write_failures(f, result)?;
-        write_shards(f, &result.shards)?;
-        if let Some(server) = &result.server {
-            write_server(f, server)?;
+        self.invalid.iter().try_for_each(|reason| writeln!(f, "INVALID: {reason}"))?;
+        if result.response.count == 0 {
+            // All its numbers would be zeros.
+            let (made, asked) = (units::count(result.total.connections), units::count(options.connections as u64));
+            writeln!(f, "  no message came back in the measured time; {made} of {asked} connections were made")?;
+            write_failures(f, &result.failures)?;
+        } else {
+            write_traffic(f, result)?;
+            write_latencies(f, options, result)?;
+            write_failures(f, &result.failures)?;
+            write_shards(f, &result.shards)?;
+            result.server.as_ref().map_or(Ok(()), |server| write_server(f, server))?;
         }
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }
 }
 
-fn write_traffic(f: &mut Formatter<'_>, result: &Outcome, warmup_s: f64) -> fmt::Result {
-    let warmup = match Duration::try_from_secs_f64(warmup_s) {
-        Ok(warmup) if !warmup.is_zero() => {
-            format!(", after {} of warm-up, discarded", units::exact_duration(warmup))
+/// Which loop it was, in a few words.
+pub(crate) fn model(options: &Options) -> String {
+    match (options.rate_per_s, &options.arrivals) {
+        (Some(rate), Some(arrivals)) => {
+            let arrivals = if arrivals == "poisson" { "Poisson" } else { arrivals };
+            format!("open loop, {}/s, {arrivals} arrivals", units::count(rate.round() as u64))
         }
-        _ => String::new(),
-    };
-    let total = &result.total;
-    writeln!(f, "  measured   {:.2} s{warmup}", result.elapsed_s)?;
-    let (messages, rate) = (units::count(result.messages), units::count(result.messages_per_s.round() as u64));
-    writeln!(f, "  messages   {messages}, {rate}/s, {}/s each way", units::bytes(result.bytes_out_per_s as u64))?;
-    write!(f, "  in all     {} sent, {} back", units::count(total.sent), units::count(total.replied))?;
-    writeln!(f, "; {} B out, {} B in", units::count(total.bytes_out), units::count(total.bytes_in))?;
+        _ => "closed loop".to_owned(),
+    }
+}
+
+fn write_head(f: &mut Formatter<'_>, options: &Options, result: &Outcome) -> fmt::Result {
+    let (connections, depth) = (units::count(options.connections as u64), options.depth);
+    writeln!(f, "{}: {}; {connections} connections, {depth} in flight on each", options.target, model(options))?;
+    let verified = if options.verify { "every byte verified" } else { "not verified" };
+    write!(f, "messages of {}, {verified}, seed {}; ", options.size, options.seed)?;
+    let measured = if result.interrupted { "interrupted, measured" } else { "measured" };
+    write!(f, "{measured} {:.2} s", result.elapsed_s)?;
+    match Duration::try_from_secs_f64(options.warmup_s) {
+        Ok(warmup) if !warmup.is_zero() => {
+            writeln!(f, ", after {} of warm-up, discarded", units::exact_duration(warmup))
+        }
+        _ => writeln!(f),
+    }
+}
+
+fn write_traffic(f: &mut Formatter<'_>, result: &Outcome) -> fmt::Result {
+    let rate = units::count(result.messages_per_s.round() as u64);
+    write!(f, "  rate       {rate}/s, {} messages", units::count(result.messages))?;
+    if let Some(schedule) = result.schedule {
+        let (sent, scheduled) = (units::count(schedule.sent), units::count(schedule.scheduled));
+        write!(f, "; {sent} sent of {scheduled} scheduled")?;
+    }
+    writeln!(f)?;
+    let (total, bytes) = (&result.total, |per_second: f64| units::bytes(per_second as u64));
+    write!(f, "  traffic    {}/s out, {}/s in", bytes(result.bytes_out_per_s), bytes(result.bytes_in_per_s))?;
+    write!(f, "; in all {} sent, {} back", units::count(total.sent), units::count(total.replied))?;
     match total.unfinished {
+        0 => writeln!(f),
+        unfinished => writeln!(f, ", {} in flight at the end", units::count(unfinished)),
+    }
+}
+
+fn write_latencies(f: &mut Formatter<'_>, options: &Options, result: &Outcome) -> fmt::Result {
+    write!(f, "  latency ")?;
+    for name in ["p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"] {
+        write!(f, "{name:>COLUMN$}")?;
+    }
+    writeln!(f)?;
+    write_distribution(f, "response", &result.response)?;
+    // In a closed loop the two are the same.
+    if options.rate_per_s.is_some() {
+        write_distribution(f, "service", &result.service)?;
+    }
+    if let Some(lag) = &result.lag {
+        write_distribution(f, "lag", lag)?;
+    }
+    if result.total.connections > options.connections as u64 {
+        write_distribution(f, "connect", &result.connect)?;
+    }
+    match result.response.censored {
         0 => Ok(()),
-        unfinished => writeln!(f, "  unfinished {} messages were in flight at the end", units::count(unfinished)),
+        censored => writeln!(f, "  given up   {}, which count as at least (≥) so long", units::count(censored)),
     }
 }
 
-fn write_latency(f: &mut Formatter<'_>, result: &Outcome) -> fmt::Result {
-    let latency = &result.response;
-    if latency.count == 0 {
-        return writeln!(f, "  latency    no message came back in the measured time");
+fn write_distribution(f: &mut Formatter<'_>, name: &str, found: &Distribution) -> fmt::Result {
+    write!(f, "  {name:<8}")?;
+    let quantiles = [
+        (0.5, found.p50_ns),
+        (0.9, found.p90_ns),
+        (0.99, found.p99_ns),
+        (0.999, found.p99_9_ns),
+        (0.9999, found.p99_99_ns),
+        (1.0, found.max_ns),
+    ];
+    for (quantile, nanos) in quantiles {
+        write!(f, "{:>COLUMN$}", at_least(found.is_at_least(quantile), nanos))?;
     }
-    let show = units::latency;
-    let (p50, p90, p99) = (show(latency.p50_ns), show(latency.p90_ns), show(latency.p99_ns));
-    writeln!(f, "  latency    p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {}", show(latency.p99_9_ns))?;
-    writeln!(f, "             max {}, mean {}", show(latency.max_ns), show(latency.mean_ns as u64))
+    writeln!(f, "{:>COLUMN$}", at_least(found.censored > 0, found.mean_ns as u64))
 }
 
-fn write_failures(f: &mut Formatter<'_>, result: &Outcome) -> fmt::Result {
-    let failures = &result.failures;
+fn at_least(is_at_least: bool, nanos: u64) -> String {
+    format!("{}{}", if is_at_least { "≥ " } else { "" }, units::latency(nanos))
+}
+
+fn write_failures(f: &mut Formatter<'_>, failures: &Failures) -> fmt::Result {
     if failures.is_empty() {
         return writeln!(f, "  failed     none");
     }
-    for kind in Kind::ALL {
-        let count = failures.of(kind);
-        if count == Count::default() {
-            continue;
+    let mut kinds: Vec<(Kind, &Count)> = failures.kinds.iter().map(|(kind, count)| (*kind, count)).collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(count.messages.max(count.connections)));
+    let (shown, rest) = kinds.split_at(kinds.len().min(KINDS_SHOWN));
+    for (kind, count) in shown {
+        let mut line = format!("  failed     {}: {} messages", kind.name(), units::count(count.messages));
+        line += &match kind {
+            Kind::Corrupt => format!(", {} wrong bytes", units::count(failures.wrong_bytes)),
+            _ => format!(", {} connections", units::count(count.connections)),
+        };
+        if let Some(first) = &count.first {
+            line += &format!("; the first: {first}");
         }
-        write!(f, "  failed     {}: {} messages", kind.name(), units::count(count.messages))?;
-        match kind {
-            Kind::Corrupt => write!(f, ", {} wrong bytes", units::count(failures.wrong_bytes))?,
-            _ => write!(f, ", {} connections", units::count(count.connections))?,
-        }
-        match &count.first {
-            Some(first) => writeln!(f, "; the first: {first}")?,
-            None => writeln!(f)?,
-        }
+        writeln!(f, "{}", shortened(line))?;
     }
-    Ok(())
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let messages = units::count(rest.iter().map(|(_, count)| count.messages).sum());
+    let names: Vec<&str> = rest.iter().map(|(kind, _)| kind.name()).collect();
+    writeln!(f, "{}", shortened(format!("             and {messages} messages: {}", names.join(", "))))
+}
+
+/// Cut to the width. What comes from a server could be of any length, and move the cursor.
+fn shortened(line: String) -> String {
+    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.chars().count() <= WIDTH { line } else { line.chars().take(WIDTH - 1).chain(['…']).collect() }
 }
 
 fn write_shards(f: &mut Formatter<'_>, shards: &[ShardUse]) -> fmt::Result {
-    for shard in shards.iter().take(SHARDS_SHOWN) {
-        writeln!(f, "  generator  {}", describe(shard))?;
+    // Two are shown one by one, and of more the busiest.
+    if shards.len() <= SHARDS_SHOWN {
+        return shards.iter().try_for_each(|shard| writeln!(f, "  generator  {}", describe(shard)));
     }
-    let busiest = shards.iter().skip(SHARDS_SHOWN).max_by(|a, b| a.cpu_share.total_cmp(&b.cpu_share));
-    match busiest {
-        Some(busiest) => {
-            writeln!(f, "             and {} more, busiest {}", shards.len() - SHARDS_SHOWN, describe(busiest))
-        }
+    match shards.iter().max_by(|a, b| a.cpu_share.total_cmp(&b.cpu_share)) {
+        Some(busiest) => writeln!(f, "  generator  {} shards, the busiest {}", shards.len(), describe(busiest)),
         None => Ok(()),
     }
 }
@@ -115,68 +188,94 @@ fn write_server(f: &mut Formatter<'_>, server: &ServerUse) -> fmt::Result {
     if busiest_thread.is_empty() {
         return Ok(());
     }
-    writeln!(
-        f,
-        "             busiest thread {busiest_thread}: {:.0} % busy; ran on CPU {ran_on}",
-        busiest_share * 100.0
-    )
+    let busy = busiest_share * 100.0;
+    writeln!(f, "             busiest thread {busiest_thread}: {busy:.0} % busy; ran on CPU {ran_on}")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
-    use crate::count::tally::{Tally, Usage};
-    use crate::cpus::Cpus;
-    use crate::environment::Environment;
-    use crate::load::control;
-    use crate::plan::{Extent, tests::plan};
-    use crate::run::Measured;
+    use crate::count::histogram::Latencies;
+    use crate::report::sample::{open_report, report};
 
-    /// The report of a run in which much has gone wrong.
+    /// The lines of a screen that a summary may fill, and their width.
+    const SCREEN: (usize, usize) = (24, 100);
+
+    /// A run in which everything that can has gone wrong.
     fn worst() -> Report {
-        let second = Duration::from_secs(1);
-        let mut tally = Tally { sent: 10, replied: 5, ..Tally::default() };
-        tally.response.record(Duration::from_millis(3));
-        for kind in [Kind::Refused, Kind::Reset, Kind::Timeout, Kind::Corrupt, Kind::Other] {
-            tally.failures.add(kind, 1, 1, || Some("no buffer space".to_owned()));
+        let mut report = open_report();
+        for kind in Kind::ALL {
+            let first = "message 1,204 of connection 3: byte 17 is 0x2f\nand should be 0xa1, ".repeat(3);
+            report.result.failures.add(kind, 1, 1, || Some(first));
         }
-        let config = pants_shard::Config::builder().shards("9".parse().unwrap()).build().unwrap();
-        let shards = (0..9).map(|shard| {
-            let usage = Usage { busy: second, elapsed: second };
-            control::Outcome { shard, tally: Tally::default(), usage, ended: std::time::Instant::now() }
-        });
-        let measured = Measured {
-            tally,
-            started: SystemTime::now(),
-            elapsed: second,
-            shards: shards.collect(),
-            placement: config.placement().clone(),
-            server: None,
-            interrupted: true,
-        };
-        let mut report = Report::new(&plan(50, Extent::Time(second)), measured, Environment::read());
-        let cpus: Cpus = [0].into_iter().collect();
-        report.result.server = Some(ServerUse {
-            pid: 1,
-            cpu_seconds: 1.0,
-            cpu_ns_per_message: Some(1.0),
-            busiest_thread: "shard-0".to_owned(),
-            busiest_share: 0.1,
-            ran_on: cpus.clone(),
-            allowed: cpus,
-        });
-        report.warnings.push("a second one".to_owned());
+        report.result.failures.add(Kind::Timeout, 11, 0, || None);
+        let mut latencies = report.result.response.latencies().unwrap();
+        (0..12).for_each(|_| latencies.record_censored(Duration::from_secs(5)));
+        report.result.response = latencies.distribution();
+        report.result.shards = report.result.shards.iter().cycle().take(9).cloned().collect();
+        report.result.interrupted = true;
+        report.result.total.unfinished = 50;
+        report.result.total.connections = 500;
+        report.result.messages_per_s = 1_234_567.0;
+        report.result.messages = 123_456_789;
+        report.invalid.extend(["the schedule was not kept".to_owned(), "the generator was saturated".to_owned()]);
+        report.warnings.extend(["a first warning".to_owned(), "a second warning".to_owned()]);
         report
     }
 
     #[test]
     fn the_longest_summary_fits_a_screen() {
         let text = worst().to_string();
-        assert!(text.lines().count() <= 24, "{text}");
-        assert!(text.contains("closed loop") && text.contains("no buffer space"), "{text}");
-        assert!(text.contains("and 5 more, busiest shard-"), "{text}");
-        assert!(text.contains("refused: 1 messages"), "{text}");
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(text.lines().count() <= SCREEN.0 && widest <= Some(SCREEN.1), "{widest:?}\n{text}");
+        for part in [
+            "open loop, 1,000/s, Poisson arrivals",
+            "interrupted",
+            "INVALID: the schedule was not kept\n",
+            "10,000 sent of 10,000 scheduled",
+            "9 shards, the busiest shard-1",
+            "failed     timeout: 12 messages",
+            "…",
+            "and 9 messages: ",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_ordinary_run_in_a_closed_loop_has_one_line_of_latencies() {
+        let mut report = report();
+        report.environment.debug_build = false;
+        let text = report.to_string();
+        assert!(text.starts_with("tcp://127.0.0.1:4040: closed loop; 50 connections, 1 in flight on each\n"), "{text}");
+        assert!(text.contains("  response  ") && !text.contains("  service") && !text.contains("  lag"), "{text}");
+        assert!(text.contains("failed     none") && !text.contains("INVALID") && !text.contains('≥'), "{text}");
+        assert!(text.lines().count() <= 11, "{text}");
+    }
+
+    #[test]
+    fn what_was_given_up_is_told_as_at_least_so_long_where_it_is_reached() {
+        let text = worst().to_string();
+        let response = text.lines().find(|line| line.starts_with("  response")).unwrap();
+        assert_eq!(response.matches('≥').count(), 4, "p99.9, p99.99, max and mean: {response}");
+        assert!(text.contains("given up   12,"), "{text}");
+        let service = text.lines().find(|line| line.starts_with("  service")).unwrap();
+        assert!(!service.contains('≥'), "{service}");
+    }
+
+    #[test]
+    fn a_run_with_nobody_there_is_no_page_of_zeros() {
+        let mut report = report();
+        report.environment.debug_build = false;
+        report.result.response = Latencies::default().distribution();
+        report.result.total.connections = 0;
+        report.result.failures.add(Kind::Refused, 0, 50, || Some("Connection refused (os error 111)".to_owned()));
+        let text = report.to_string();
+        assert!(text.contains("no message came back in the measured time; 0 of 50 connections were made"), "{text}");
+        assert!(
+            text.contains("failed     refused: 0 messages, 50 connections; the first: Connection refused"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 4, "{text}");
     }
 }

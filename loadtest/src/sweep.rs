@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::measure::{Trial, measure};
 use crate::progress::Progress;
+use crate::repeat::turns;
 use crate::report::Report;
 use crate::report::options::Options;
 use crate::report::record::doubts;
@@ -43,12 +44,11 @@ pub struct Swept {
 
 /// Sweeps, and tells of each run on standard error. What was measured before a failure or an interruption is not lost; the run
 /// that it ended is left out.
-///
-/// Every other round goes the other way, so that a machine which slowly changes does so to all numbers alike.
 pub fn sweep(task: &Task, interrupted: &Arc<AtomicBool>) -> Swept {
     let mut measured: BTreeMap<u32, Vec<Measurement>> = BTreeMap::new();
     let (mut runs, mut failure) = (Vec::new(), None);
-    for (round, n) in order(&task.counts, task.rounds) {
+    for turn in turns(task.counts.len(), task.rounds.into(), task.trial.plan.seed) {
+        let n = task.counts[turn.trial];
         let report = match run(task, n, interrupted) {
             Ok(report) => report,
             Err(error) => {
@@ -61,7 +61,7 @@ pub fn sweep(task: &Task, interrupted: &Arc<AtomicBool>) -> Swept {
         }
         let measurement = Measurement::new(&report);
         let rate = units::count(measurement.rate.round() as u64);
-        eprintln!("pants-load: round {round} of {}, n = {n}: {rate}/s", task.rounds);
+        eprintln!("pants-load: round {} of {}, n = {n}: {rate}/s", turn.round + 1, task.rounds);
         measured.entry(n).or_default().push(measurement);
         runs.push(report);
     }
@@ -78,14 +78,6 @@ impl Display for Swept {
         write!(f, "{}", self.scaling)?;
         doubts(&self.runs).iter().try_for_each(|doubt| writeln!(f, "{doubt}"))
     }
-}
-
-/// The rounds, from 1, and the numbers in them.
-fn order(counts: &[u32], rounds: u16) -> impl Iterator<Item = (u16, u32)> {
-    (1..=rounds).flat_map(move |round| {
-        let ordered: Vec<u32> = if round % 2 == 1 { counts.to_vec() } else { counts.iter().rev().copied().collect() };
-        ordered.into_iter().map(move |n| (round, n))
-    })
 }
 
 /// One run against a server of its own.
@@ -137,16 +129,5 @@ impl Measurement {
             p99_ns: result.response.p99_ns,
             generator_bound: result.shards.iter().any(|shard| shard.cpu_share >= SATURATED),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_number_comes_once_in_each_round_and_every_other_round_is_the_other_way() {
-        let all: Vec<_> = order(&[1, 2, 4], 3).collect();
-        assert_eq!(all, [(1, 1), (1, 2), (1, 4), (2, 4), (2, 2), (2, 1), (3, 1), (3, 2), (3, 4)]);
     }
 }

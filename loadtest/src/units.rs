@@ -1,6 +1,8 @@
 //! How sizes, durations and counts are read from the command line and written in a report.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
 
 /// Units of time in nanoseconds, longest first.
 const TIME_UNITS: [(&str, u64); 6] = [
@@ -40,6 +42,21 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let (_, bytes) = SIZE_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
     let number: u64 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(*bytes).ok_or_else(|| format!("{text} is too much"))
+}
+
+/// Reads a time of the wall clock: RFC 3339, such as `2026-11-23T12:00:00Z`, or seconds since 1970.
+///
+/// # Errors
+///
+/// What is wrong with it, as the end of a sentence.
+pub fn parse_time(text: &str) -> Result<SystemTime, String> {
+    let wrong = || format!("expected a time such as 2026-11-23T12:00:00Z, or seconds since 1970, found {text:?}");
+    let time = match text.parse() {
+        Ok(seconds) => Timestamp::from_second(seconds),
+        Err(_) => text.parse(),
+    };
+    // Of what was before 1970 no load begins.
+    time.ok().filter(|time| time.as_second() >= 0).map(SystemTime::from).ok_or_else(wrong)
 }
 
 /// Parts a number from its unit.
@@ -113,6 +130,27 @@ mod tests {
         }
         for wrong in ["", "10", "s", "-1s", "1 day", "18446744073709551615h"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_with_their_zone_or_as_seconds() {
+        let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_435_200);
+        for text in ["2026-11-23T12:00:00Z", "2026-11-23T13:30:00+01:30", "2026-11-23 12:00:00Z", "1795435200"] {
+            assert_eq!(parse_time(text), Ok(noon), "{text}");
+        }
+        assert_eq!(parse_time("2026-11-23T12:00:00.5Z"), Ok(noon + Duration::from_millis(500)));
+        for wrong in [
+            "",
+            "noon",
+            "12:00",
+            "2026-11-23",
+            "2026-11-23T12:00:00",
+            "-5",
+            "99999999999999999999",
+            "2026-13-01T00:00:00Z",
+        ] {
+            assert!(parse_time(wrong).unwrap_err().contains("expected a time such as"), "{wrong}");
         }
     }
 

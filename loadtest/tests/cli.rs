@@ -46,7 +46,7 @@ fn bad_arguments_are_told_in_one_line_with_status_2() {
         (&["run", target, "--size", "16MiB", "--depth", "9"], "in flight"),
         (&["run", target, "--cpus", "1023"], "--cpus: CPU 1023"),
         (&["run", target, "--server-pid", "4294967295"], "--server-pid: there is no process"),
-        (&["run", target, "--json", "/nowhere/at/all"], "--json: No such file"),
+        (&["run", target, "--json", "/nowhere/at/all"], "--json: /nowhere/at/all: No such file"),
     ] {
         let ended = run(arguments);
         assert_eq!((ended.code, ended.output.as_str()), (Some(2), ""), "{arguments:?}: {ended:?}");

@@ -2,19 +2,22 @@
 
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use loadtest::cli::output::Outputs;
+use loadtest::cli::compare::CompareArguments;
+use loadtest::cli::merge::MergeArguments;
 use loadtest::cli::run::RunArguments;
 use loadtest::cli::search::SearchArguments;
 use loadtest::cli::sweep::SweepArguments;
 use loadtest::cli::{self, Cli, Command};
-use loadtest::measure::{Trial, measure};
-use loadtest::progress::Progress;
+use loadtest::measure::Trial;
+use loadtest::repeat::{self, Repeated, Spread};
 use loadtest::report::record::Record;
 use loadtest::{descriptors, search, signals, sweep};
 
@@ -35,6 +38,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => load(&arguments),
         Command::Search(arguments) => find(&arguments),
         Command::Sweep(arguments) => scale(&arguments),
+        Command::Compare(arguments) => compare(&arguments),
+        Command::Merge(arguments) => merge(&arguments),
     };
     match done {
         Ok(code) => code,
@@ -44,37 +49,64 @@ fn main() -> ExitCode {
 
 /// Runs and reports. An error means that the run has not started.
 fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
-    let trial = arguments.trial()?;
-    let outputs = arguments.output.open()?;
-    let interrupted = prepare(&trial)?;
-    let mut progress = Progress::new(&trial.plan);
-    let report = match measure(&trial, &interrupted, &mut progress) {
-        Ok(report) => report,
-        Err(error) => return Ok(fail(FAILED, &error)),
-    };
-    say(&report.to_string());
-    let failed = report.has_failed();
-    Ok(conclude(outputs, &Record::new(vec![report]), None, !failed))
+    let task = arguments.task()?;
+    let outputs = arguments.open_outputs()?;
+    let interrupted = prepare(&task.trials)?;
+    let single = task.trials.len() == 1 && task.rounds == 1;
+    let Repeated { runs, failure } = repeat::repeat(&task, &interrupted, |turn, report| {
+        say(&if single { report.to_string() } else { repeat::line(turn, report) });
+    });
+    if !single {
+        runs.iter().for_each(|runs| say(&Spread(runs).to_string()));
+    }
+    let good = failure.is_none() && runs.iter().flatten().all(|run| run.is_valid() && !run.has_failed());
+    let written = outputs.into_iter().zip(runs).map(|(outputs, runs)| outputs.write(&Record::new(runs)));
+    // Each is tried, whatever becomes of those before it.
+    let written = written.collect::<Vec<_>>().into_iter().collect::<Result<(), String>>();
+    Ok(conclude(written, failure, good))
+}
+
+/// Compares. An error means that nothing was compared.
+fn compare(arguments: &CompareArguments) -> Result<ExitCode, String> {
+    let comparison = arguments.compare()?;
+    say(&comparison.to_string());
+    if let Some(path) = &arguments.json {
+        let json = serde_json::to_string_pretty(&comparison).map_err(|error| format!("--json: {error}"))?;
+        File::create(path)
+            .and_then(|mut file| writeln!(file, "{json}"))
+            .map_err(|error| format!("--json: {}: {error}", path.display()))?;
+    }
+    Ok(if comparison.has_regression() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// Merges. An error means that nothing was merged.
+fn merge(arguments: &MergeArguments) -> Result<ExitCode, String> {
+    let merged = arguments.merge()?;
+    let outputs = arguments.open_outputs()?;
+    say(&merged.to_string());
+    outputs.write(&merged.record)?;
+    let good = merged.record.runs.iter().all(|run| run.is_valid() && !run.has_failed());
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 /// Searches and reports. An error means that the search has not started.
 fn find(arguments: &SearchArguments) -> Result<ExitCode, String> {
     let task = arguments.task()?;
     let outputs = arguments.output.open()?;
-    let interrupted = prepare(&task.trial)?;
+    let interrupted = prepare(slice::from_ref(&task.trial))?;
     let closed = search::probe(&task, &interrupted)?;
     let searched = search::search(&task, closed, &interrupted);
     say(&searched.to_string());
-    let found = searched.findings.is_found();
+    let (found, curve) = (searched.findings.is_found(), searched.findings.curve());
     let record = Record { search: Some(searched.findings), ..Record::new(searched.runs) };
-    Ok(conclude(outputs, &record, searched.failure, found))
+    Ok(conclude(outputs.write_with(&record, Some(&curve)), searched.failure, found))
 }
 
 /// Sweeps and reports. An error means that nothing was measured.
 fn scale(arguments: &SweepArguments) -> Result<ExitCode, String> {
     let task = arguments.task()?;
     let outputs = arguments.output.open()?;
-    let interrupted = prepare(&task.trial)?;
+    let interrupted = prepare(slice::from_ref(&task.trial))?;
     let swept = sweep::sweep(&task, &interrupted);
     if let (Some(failure), true) = (&swept.failure, swept.runs.is_empty()) {
         return Err(failure.clone());
@@ -82,21 +114,22 @@ fn scale(arguments: &SweepArguments) -> Result<ExitCode, String> {
     say(&swept.to_string());
     let right = swept.runs.iter().all(|run| run.is_valid() && !run.has_failed());
     let record = Record { sweep: Some(swept.scaling), ..Record::new(swept.runs) };
-    Ok(conclude(outputs, &record, swept.failure, right))
+    Ok(conclude(outputs.write(&record), swept.failure, right))
 }
 
-/// Writes the results; gives the status: good if nothing has failed, and that not either.
-fn conclude(outputs: Outputs, record: &Record, failure: Option<String>, good: bool) -> ExitCode {
-    match outputs.write(record).err().or(failure) {
+/// The status of what was written, and was good if nothing has failed.
+fn conclude(written: Result<(), String>, failure: Option<String>, good: bool) -> ExitCode {
+    match written.err().or(failure) {
         Some(error) => fail(FAILED, &error),
         None if good => ExitCode::SUCCESS,
         None => ExitCode::from(FAILED),
     }
 }
 
-/// Readies the process for a load; gives what the user's signals will set.
-fn prepare(trial: &Trial) -> Result<Arc<AtomicBool>, String> {
-    if let Some(warning) = descriptors::raise_limit(trial.plan.connections) {
+/// Readies the process for these loads; gives what the user's signals will set.
+fn prepare(trials: &[Trial]) -> Result<Arc<AtomicBool>, String> {
+    let connections = trials.iter().map(|trial| trial.plan.connections).max().unwrap_or_default();
+    if let Some(warning) = descriptors::raise_limit(connections) {
         eprintln!("pants-load: {warning}");
     }
     let interrupted = Arc::default();

@@ -8,6 +8,7 @@ use pants_shard::{Config, Shards};
 
 use crate::cli::{number, time};
 use crate::cpus::Cpus;
+use crate::plan::part::Part;
 use crate::plan::sizes::Sizes;
 use crate::plan::{CONNECTIONS_MAX, DEPTH_MAX, DURATION_MAX, Extent, Model, Plan, TIMEOUT_MAX};
 use crate::target::Target;
@@ -84,6 +85,9 @@ impl LoadArguments {
             timeout: self.timeout,
             seed: self.seed,
             verify: !self.no_verify,
+            start_at: None,
+            part: Part::WHOLE,
+            first_connection: 0,
         };
         plan.check().map(|()| plan)
     }

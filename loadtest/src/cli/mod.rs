@@ -1,6 +1,8 @@
 //! The command line: its commands and their flags, and what they ask for.
 
+pub mod compare;
 pub mod load;
+pub mod merge;
 pub mod output;
 pub mod run;
 pub mod search;
@@ -11,6 +13,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::cli::compare::CompareArguments;
+use crate::cli::merge::MergeArguments;
 use crate::cli::run::RunArguments;
 use crate::cli::search::SearchArguments;
 use crate::cli::sweep::SweepArguments;
@@ -41,6 +45,12 @@ pub enum Command {
     /// Load a server with one number of shards after the other, and show how it scales
     #[command(after_help = sweep::AFTER_HELP, mut_args = sweep::adapt)]
     Sweep(SweepArguments),
+    /// Compare results with those of a baseline, and say which differences are more than chance
+    #[command(after_help = compare::AFTER_HELP)]
+    Compare(CompareArguments),
+    /// Make one result of those of several processes that loaded a server together
+    #[command(after_help = merge::AFTER_HELP)]
+    Merge(MergeArguments),
 }
 
 /// The one line that says what is wrong with a command line.

@@ -128,6 +128,12 @@ impl Latencies {
 }
 
 impl Distribution {
+    /// Whether the value at this quantile, 0 to 1, is only known to be at least what it is given as: as many have been given up
+    /// as are above it. At 1 that is the longest.
+    pub fn is_at_least(&self, quantile: f64) -> bool {
+        self.censored > 0 && self.censored as f64 >= (1.0 - quantile) * self.count as f64
+    }
+
     /// The latencies themselves, to merge them with others.
     ///
     /// # Errors
@@ -147,6 +153,16 @@ impl Distribution {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_that_were_given_up_make_the_quantiles_they_reach_lower_bounds() {
+        let mut latencies = Latencies::default();
+        (0..99).for_each(|_| latencies.record(Duration::from_millis(1)));
+        assert!(!latencies.distribution().is_at_least(1.0));
+        latencies.record_censored(Duration::from_secs(5));
+        let found = latencies.distribution();
+        assert_eq!([0.5, 0.9, 0.999, 1.0].map(|quantile| found.is_at_least(quantile)), [false, false, true, true]);
+    }
 
     #[test]
     fn the_quantiles_of_a_plain_series_are_right_to_three_digits() {

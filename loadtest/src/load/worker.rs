@@ -149,7 +149,8 @@ impl<P: Protocol> Worker<P> {
 
     fn link(self: &Rc<Self>, number: usize) -> Link<P> {
         let plan = &self.control.plan;
-        let conversation = Conversation::new((self.speak)(number as u64), plan.depth, plan.quota(number));
+        let conversation =
+            Conversation::new((self.speak)((plan.first_connection + number) as u64), plan.depth, plan.quota(number));
         Link::new(Rc::clone(self), conversation)
     }
 

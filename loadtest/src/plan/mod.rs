@@ -1,10 +1,12 @@
 //! What one run is to do, valid: every value in its range, and how the shards part the connections and the messages.
 
+pub mod part;
 pub mod sizes;
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use crate::plan::part::Part;
 use crate::plan::sizes::Sizes;
 use crate::target::Target;
 use crate::units;
@@ -82,6 +84,12 @@ pub struct Plan {
     pub seed: u64,
     /// Whether what comes back is compared with what was sent.
     pub verify: bool,
+    /// When the load begins by the wall clock, if it does not when the connections are made.
+    pub start_at: Option<SystemTime>,
+    /// Which part of a test this is. What the plan asks for is this part's own.
+    pub part: Part,
+    /// The number of its first connection among those of all parts.
+    pub first_connection: usize,
 }
 
 /// The time in which a message must be sent to be measured.
@@ -135,6 +143,36 @@ impl Plan {
         }
     }
 
+    /// The part of this plan that one of several processes has: its share of the connections, of the messages and of the rate.
+    ///
+    /// # Errors
+    ///
+    /// If there are more parts than connections or messages, as one sentence.
+    pub fn of_part(self, part: Part) -> Result<Self, String> {
+        let connections = part.share(self.connections as u64);
+        let too_many = |what: &str| format!("--part {part}: there are more parts than {what}");
+        if connections.is_empty() {
+            return Err(too_many("--connections"));
+        }
+        let extent = match self.extent {
+            Extent::Time(_) => self.extent,
+            Extent::Count(count) => {
+                let share = part.share(count);
+                Extent::Count(share.end - share.start)
+            }
+        };
+        if extent == Extent::Count(0) {
+            return Err(too_many("messages in --count"));
+        }
+        let model = match self.model {
+            Model::Closed => Model::Closed,
+            Model::Open { rate, arrivals } => Model::Open { rate: rate / part.of() as f64, arrivals },
+        };
+        let first_connection = connections.start as usize;
+        let connections = (connections.end - connections.start) as usize;
+        Ok(Self { connections, model, extent, part, first_connection, ..self })
+    }
+
     /// The window of a run whose load begins at `begin`.
     pub fn window(&self, begin: Instant) -> Window {
         let from = begin + self.warmup;
@@ -162,6 +200,31 @@ pub(crate) mod tests {
             timeout: Duration::from_secs(5),
             seed: 1,
             verify: true,
+            start_at: None,
+            part: Part::WHOLE,
+            first_connection: 0,
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_plan_add_up_to_it() {
+        let whole =
+            Plan { model: Model::Open { rate: 1_000.0, arrivals: Arrivals::Poisson }, ..plan(10, Extent::Count(101)) };
+        let (mut connections, mut count, mut rate) = (0, 0, 0.0);
+        for part in ["0/4", "1/4", "2/4", "3/4"] {
+            let own = whole.clone().of_part(part.parse().unwrap()).unwrap();
+            assert_eq!(own.first_connection, connections, "its connections follow those of the part before");
+            connections += own.connections;
+            let (Extent::Count(own_count), Model::Open { rate: own_rate, .. }) = (own.extent, own.model) else {
+                panic!()
+            };
+            count += own_count;
+            rate += own_rate;
+        }
+        assert_eq!((connections, count, rate), (10, 101, 1_000.0));
+        for (connections, messages, part) in [(3, 101, "0/4"), (10, 3, "0/4")] {
+            let plan = plan(connections, Extent::Count(messages));
+            assert!(plan.of_part(part.parse().unwrap()).unwrap_err().contains("more parts than"));
         }
     }
 

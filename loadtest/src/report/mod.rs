@@ -1,8 +1,11 @@
 //! The report of a run: what is written as JSON, and what the summary for people is made from.
 
+pub mod agreement;
 pub mod options;
 pub mod outcome;
 pub mod record;
+#[cfg(test)]
+pub(crate) mod sample;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,10 @@
 //! What was asked for, defaults included, as a report says it.
 
+use std::time::UNIX_EPOCH;
+
 use serde::{Deserialize, Serialize};
 
+use crate::plan::part::Part;
 use crate::plan::{Arrivals, Extent, Model, Plan};
 
 /// What was asked for, defaults included.
@@ -39,6 +42,11 @@ pub struct Options {
     pub seed: u64,
     /// Whether what came back was compared.
     pub verify: bool,
+    /// Which part of a test this is, of how many, such as `0/50`, if it is not all of it. The connections, the rate and the count
+    /// are this part's own.
+    pub part: Option<String>,
+    /// When the load was to begin, in seconds since 1970 by the wall clock, if it had to wait for that.
+    pub start_at: Option<f64>,
 }
 
 impl Options {
@@ -70,6 +78,8 @@ impl Options {
             pinned,
             seed: plan.seed,
             verify: plan.verify,
+            part: (plan.part != Part::WHOLE).then(|| plan.part.to_string()),
+            start_at: plan.start_at.map(|at| at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()),
         }
     }
 }

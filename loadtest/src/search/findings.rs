@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
+use crate::output::html::{self, Curve};
 use crate::search::bounds::{End, Judgement};
 use crate::search::objective::percent;
 use crate::search::trial::Point;
@@ -28,6 +29,19 @@ impl Findings {
     /// Whether the highest rate was found.
     pub fn is_found(&self) -> bool {
         self.end == End::Found
+    }
+
+    /// As a page shows it.
+    pub fn curve(&self) -> Curve {
+        let points = self.points.iter().map(|point| html::Point {
+            asked: point.asked,
+            achieved: point.achieved,
+            p50_ns: point.p50_ns,
+            p99_ns: point.p99_ns,
+            p99_9_ns: point.p99_9_ns,
+            held: point.judgement == Judgement::Held,
+        });
+        Curve { target: self.objectives.join(" and "), points: points.collect() }
     }
 
     /// The answer, as one sentence.
