@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -12,11 +13,13 @@ use clap::Parser;
 use loadtest::cli::compare::CompareArguments;
 use loadtest::cli::merge::MergeArguments;
 use loadtest::cli::run::RunArguments;
+use loadtest::cli::search::SearchArguments;
+use loadtest::cli::sweep::SweepArguments;
 use loadtest::cli::{self, Cli, Command};
 use loadtest::measure::Trial;
 use loadtest::repeat::{self, Repeated, Spread};
 use loadtest::report::record::Record;
-use loadtest::{descriptors, signals};
+use loadtest::{descriptors, search, signals, sweep};
 
 /// Some request failed, or the run did.
 const FAILED: u8 = 1;
@@ -33,6 +36,8 @@ fn main() -> ExitCode {
     };
     let done = match command {
         Command::Run(arguments) => load(&arguments),
+        Command::Search(arguments) => find(&arguments),
+        Command::Sweep(arguments) => scale(&arguments),
         Command::Compare(arguments) => compare(&arguments),
         Command::Merge(arguments) => merge(&arguments),
     };
@@ -58,11 +63,7 @@ fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
     let written = outputs.into_iter().zip(runs).map(|(outputs, runs)| outputs.write(&Record::new(runs)));
     // Each is tried, whatever becomes of those before it.
     let written = written.collect::<Vec<_>>().into_iter().collect::<Result<(), String>>();
-    Ok(match written.err().or(failure) {
-        Some(error) => fail(FAILED, &error),
-        None if good => ExitCode::SUCCESS,
-        None => ExitCode::from(FAILED),
-    })
+    Ok(conclude(written, failure, good))
 }
 
 /// Compares. An error means that nothing was compared.
@@ -86,6 +87,43 @@ fn merge(arguments: &MergeArguments) -> Result<ExitCode, String> {
     outputs.write(&merged.record)?;
     let good = merged.record.runs.iter().all(|run| run.is_valid() && !run.has_failed());
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// Searches and reports. An error means that the search has not started.
+fn find(arguments: &SearchArguments) -> Result<ExitCode, String> {
+    let task = arguments.task()?;
+    let outputs = arguments.output.open()?;
+    let interrupted = prepare(slice::from_ref(&task.trial))?;
+    let closed = search::probe(&task, &interrupted)?;
+    let searched = search::search(&task, closed, &interrupted);
+    say(&searched.to_string());
+    let (found, curve) = (searched.findings.is_found(), searched.findings.curve());
+    let record = Record { search: Some(searched.findings), ..Record::new(searched.runs) };
+    Ok(conclude(outputs.write_with(&record, Some(&curve)), searched.failure, found))
+}
+
+/// Sweeps and reports. An error means that nothing was measured.
+fn scale(arguments: &SweepArguments) -> Result<ExitCode, String> {
+    let task = arguments.task()?;
+    let outputs = arguments.output.open()?;
+    let interrupted = prepare(slice::from_ref(&task.trial))?;
+    let swept = sweep::sweep(&task, &interrupted);
+    if let (Some(failure), true) = (&swept.failure, swept.runs.is_empty()) {
+        return Err(failure.clone());
+    }
+    say(&swept.to_string());
+    let right = swept.runs.iter().all(|run| run.is_valid() && !run.has_failed());
+    let record = Record { sweep: Some(swept.scaling), ..Record::new(swept.runs) };
+    Ok(conclude(outputs.write(&record), swept.failure, right))
+}
+
+/// The status of what was written, and was good if nothing has failed.
+fn conclude(written: Result<(), String>, failure: Option<String>, good: bool) -> ExitCode {
+    match written.err().or(failure) {
+        Some(error) => fail(FAILED, &error),
+        None if good => ExitCode::SUCCESS,
+        None => ExitCode::from(FAILED),
+    }
 }
 
 /// Readies the process for these loads; gives what the user's signals will set.

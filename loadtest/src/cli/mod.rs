@@ -5,7 +5,9 @@ pub mod load;
 pub mod merge;
 pub mod output;
 pub mod run;
+pub mod search;
 pub mod server;
+pub mod sweep;
 
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use clap::{Parser, Subcommand};
 use crate::cli::compare::CompareArguments;
 use crate::cli::merge::MergeArguments;
 use crate::cli::run::RunArguments;
+use crate::cli::search::SearchArguments;
+use crate::cli::sweep::SweepArguments;
 use crate::units;
 
 const AFTER_HELP: &str = "\
@@ -35,6 +39,12 @@ pub enum Command {
     /// Load a server, and report what it did
     #[command(after_help = AFTER_HELP)]
     Run(RunArguments),
+    /// Find the highest rate at which a server holds a target, such as 'p99<2ms'
+    #[command(after_help = search::AFTER_HELP, mut_args = search::adapt)]
+    Search(SearchArguments),
+    /// Load a server with one number of shards after the other, and show how it scales
+    #[command(after_help = sweep::AFTER_HELP, mut_args = sweep::adapt)]
+    Sweep(SweepArguments),
     /// Compare results with those of a baseline, and say which differences are more than chance
     #[command(after_help = compare::AFTER_HELP)]
     Compare(CompareArguments),

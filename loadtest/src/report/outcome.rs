@@ -11,7 +11,7 @@ use crate::run::Measured;
 use crate::server::{self, ServerUse};
 
 /// What came of a run. What is measured was due in the window; totals and failures include what came before and after.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Whether the user ended it.
     pub interrupted: bool,

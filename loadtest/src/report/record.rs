@@ -7,6 +7,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Report, VERSION};
+use crate::scaling::Scaling;
+use crate::search::findings::Findings;
 
 /// The reports of one run, or of several of the same plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +17,12 @@ pub struct Record {
     pub version: u32,
     /// In the order in which they were made.
     pub runs: Vec<Report>,
+    /// What a search has concluded from them: its points are theirs, in the same order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<Findings>,
+    /// What a sweep has concluded from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Scaling>,
 }
 
 /// Just enough of a record to know its version.
@@ -23,10 +31,27 @@ struct Versioned {
     version: u32,
 }
 
+/// How many doubts about several runs are shown; the rest is in their reports.
+const DOUBTS_SHOWN: usize = 4;
+
+/// Why runs say nothing, and what to doubt in them: each sentence once, and only the first few.
+pub fn doubts<'a>(runs: impl IntoIterator<Item = &'a Report>) -> Vec<String> {
+    let mut doubts: Vec<String> = Vec::new();
+    for run in runs {
+        let invalid = run.invalid.iter().map(|reason| format!("INVALID: {reason}"));
+        for doubt in invalid.chain(run.warnings.iter().map(|warning| format!("warning: {warning}"))) {
+            if doubts.len() < DOUBTS_SHOWN && !doubts.contains(&doubt) {
+                doubts.push(doubt);
+            }
+        }
+    }
+    doubts
+}
+
 impl Record {
     /// Of these runs.
     pub fn new(runs: Vec<Report>) -> Self {
-        Self { version: VERSION, runs }
+        Self { version: VERSION, runs, search: None, sweep: None }
     }
 
     /// Reads what [`write`](Self::write) has written.

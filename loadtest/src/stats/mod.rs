@@ -2,5 +2,6 @@
 
 pub mod bootstrap;
 mod random;
+pub mod usl;
 
 pub(crate) use random::Random;

@@ -58,8 +58,13 @@ impl Program {
     }
 
     /// Waits until it has ended.
-    pub(crate) fn join(mut self) -> Ended {
-        let limit = Instant::now() + PATIENCE;
+    pub(crate) fn join(self) -> Ended {
+        self.join_within(PATIENCE)
+    }
+
+    /// Waits until it has ended, for a program that takes its time.
+    pub(crate) fn join_within(mut self, patience: Duration) -> Ended {
+        let limit = Instant::now() + patience;
         let output = rest(&self.output, limit).iter().map(|line| line.clone() + "\n").collect();
         let errors = rest(&self.errors, limit);
         // Its output has ended, so it has ended too, or is about to.

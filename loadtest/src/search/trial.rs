@@ -1,0 +1,183 @@
+//! What one trial of a search says: whether the targets held, whose fault it is if not, and its point of the curve; pure.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::Report;
+use crate::report::outcome::Outcome;
+use crate::search::bounds::Judgement;
+use crate::search::objective::{Figure, Objective, percent};
+use crate::units;
+
+/// The generator is in time if 99 of 100 messages were looked at within this of when they were due.
+const LAG_MAX: Duration = Duration::from_millis(1);
+
+/// The share of the schedule that a trial must have sent: what waits for a free connection waits for the server.
+const SENT_MIN: f64 = 0.99;
+
+/// One trial, as a point of the throughput-latency curve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// The rate that was asked for, in messages a second.
+    pub asked: f64,
+    /// The rate at which replies came.
+    pub achieved: f64,
+    /// Response times, in nanoseconds: as many are above as below.
+    pub p50_ns: u64,
+    /// One in 100 is above.
+    pub p99_ns: u64,
+    /// One in 1,000 is above.
+    pub p99_9_ns: u64,
+    /// The share of the messages that failed: 0 to 1.
+    pub failures: f64,
+    /// What the trial has shown.
+    pub judgement: Judgement,
+    /// Why the targets did not hold, or nothing is known of the server.
+    pub why: Vec<String>,
+}
+
+impl Point {
+    /// The trial at the rate `asked`, against these targets.
+    pub fn new(asked: f64, report: &Report, objectives: &[Objective]) -> Self {
+        let result = &report.result;
+        let (judgement, why) = judge(result, objectives);
+        Self {
+            asked,
+            achieved: result.messages_per_s,
+            p50_ns: result.response.p50_ns,
+            p99_ns: result.response.p99_ns,
+            p99_9_ns: result.response.p99_9_ns,
+            failures: failures(result),
+            judgement,
+            why,
+        }
+    }
+}
+
+/// Whether all targets held. What the generator has spoilt says nothing of the server, however it looks.
+fn judge(result: &Outcome, objectives: &[Objective]) -> (Judgement, Vec<String>) {
+    if let Some(lag) = lag(result) {
+        return (Judgement::Spoilt, vec![lag]);
+    }
+    let missed: Vec<String> =
+        backlog(result).into_iter().chain(objectives.iter().filter_map(|target| missed(result, *target))).collect();
+    (if missed.is_empty() { Judgement::Held } else { Judgement::Failed }, missed)
+}
+
+/// A generator that was late.
+fn lag(result: &Outcome) -> Option<String> {
+    let p99 = result.lag.as_ref()?.p99_ns;
+    (Duration::from_nanos(p99) > LAG_MAX).then(|| format!("the generator was late, by {} at p99", units::latency(p99)))
+}
+
+/// A schedule that was not sent, though the generator was in time, or of which nothing came back.
+fn backlog(result: &Outcome) -> Option<String> {
+    if result.messages == 0 {
+        return Some("no message came back".to_owned());
+    }
+    let schedule = result.schedule?;
+    let unsent = 1.0 - schedule.sent as f64 / schedule.scheduled.max(1) as f64;
+    (unsent > 1.0 - SENT_MIN).then(|| format!("{:.0} % found no free connection", unsent * 100.0))
+}
+
+/// How a target was missed, if it was.
+fn missed(result: &Outcome, objective: Objective) -> Option<String> {
+    match objective {
+        Objective::Response(figure, bound) => {
+            let seen = response(result, figure);
+            (seen >= bound).then(|| format!("{} {}", figure.name(), units::latency(seen.as_nanos() as u64)))
+        }
+        Objective::Failures(share) => {
+            let seen = failures(result);
+            (seen >= share).then(|| format!("failures {}", percent(seen)))
+        }
+    }
+}
+
+fn response(result: &Outcome, figure: Figure) -> Duration {
+    let times = &result.response;
+    Duration::from_nanos(match figure {
+        Figure::P50 => times.p50_ns,
+        Figure::P90 => times.p90_ns,
+        Figure::P99 => times.p99_ns,
+        Figure::P99_9 => times.p99_9_ns,
+        Figure::P99_99 => times.p99_99_ns,
+        Figure::Max => times.max_ns,
+        Figure::Mean => times.mean_ns as u64,
+    })
+}
+
+/// The share of what was sent that failed. A connection that was never made counts like a message.
+fn failures(result: &Outcome) -> f64 {
+    let failed = result.failures.messages().max(result.failures.connections());
+    failed as f64 / failed.max(result.total.sent).max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::count::failure::Kind;
+    use crate::count::histogram::Distribution;
+    use crate::report::outcome::{Scheduled, Total};
+
+    fn millis(count: u64) -> u64 {
+        count * 1_000_000
+    }
+
+    /// A trial of 1,000 messages that came back within a millisecond, and the generator in time.
+    fn good() -> Outcome {
+        let response = Distribution { count: 1_000, p99_ns: millis(1), p99_9_ns: millis(1), ..Distribution::default() };
+        Outcome {
+            messages: 1_000,
+            total: Total { sent: 1_000, ..Total::default() },
+            lag: Some(Distribution { p99_ns: 50_000, ..Distribution::default() }),
+            schedule: Some(Scheduled { scheduled: 1_000, sent: 1_000 }),
+            response,
+            ..Outcome::default()
+        }
+    }
+
+    fn targets() -> Vec<Objective> {
+        ["p99<2ms", "p99.9<10ms", "failures<0.1%"].map(|text| text.parse().unwrap()).to_vec()
+    }
+
+    #[test]
+    fn a_trial_holds_if_it_meets_all_targets_and_says_which_it_misses() {
+        assert_eq!(judge(&good(), &targets()), (Judgement::Held, vec![]));
+        let mut slow = good();
+        (slow.response.p99_ns, slow.response.p99_9_ns) = (millis(2), millis(12));
+        let why = vec!["p99 2.00 ms".to_owned(), "p99.9 12.0 ms".to_owned()];
+        assert_eq!(judge(&slow, &targets()), (Judgement::Failed, why));
+    }
+
+    #[test]
+    fn failures_count_by_what_was_sent_and_connections_that_were_never_made_count_too() {
+        let mut one = good();
+        one.failures.add(Kind::Corrupt, 1, 0, || None);
+        assert_eq!(judge(&one, &targets()), (Judgement::Failed, vec!["failures 0.1%".to_owned()]));
+        one.total.sent = 1_001;
+        assert_eq!(judge(&one, &targets()).0, Judgement::Held);
+        let mut refused = Outcome { messages: 0, total: Total::default(), ..good() };
+        refused.failures.add(Kind::Refused, 0, 50, || None);
+        let why = vec!["no message came back".to_owned(), "failures 100%".to_owned()];
+        assert_eq!(judge(&refused, &targets()), (Judgement::Failed, why));
+    }
+
+    #[test]
+    fn a_schedule_that_waits_for_free_connections_is_the_server_s_failing() {
+        let backlog = Outcome { schedule: Some(Scheduled { scheduled: 1_000, sent: 900 }), ..good() };
+        assert_eq!(judge(&backlog, &[]), (Judgement::Failed, vec!["10 % found no free connection".to_owned()]));
+        let nearly = Outcome { schedule: Some(Scheduled { scheduled: 1_000, sent: 990 }), ..good() };
+        assert_eq!(judge(&nearly, &[]).0, Judgement::Held);
+    }
+
+    #[test]
+    fn a_late_generator_spoils_the_trial_however_the_server_looks() {
+        let mut late = good();
+        late.lag = Some(Distribution { p99_ns: millis(3), ..Distribution::default() });
+        late.response.p99_ns = millis(5);
+        let why = vec!["the generator was late, by 3.00 ms at p99".to_owned()];
+        assert_eq!(judge(&late, &targets()), (Judgement::Spoilt, why));
+    }
+}

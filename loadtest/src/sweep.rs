@@ -1,0 +1,133 @@
+//! The same load against a server with more and more shards: one server after the other, round by round.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::measure::{Trial, measure};
+use crate::progress::Progress;
+use crate::repeat::turns;
+use crate::report::Report;
+use crate::report::options::Options;
+use crate::report::record::doubts;
+use crate::scaling::{Measurement, Scaling};
+use crate::units;
+use crate::verdict::SATURATED;
+
+/// What stands for the number in the server's command.
+pub const PLACE: &str = "{n}";
+
+/// What is swept, and how often.
+#[derive(Debug)]
+pub struct Task {
+    /// The load.
+    pub trial: Trial,
+    /// The command that starts the server, with [`PLACE`] where the number belongs.
+    pub command: String,
+    /// The numbers, in the order of the first round.
+    pub counts: Vec<u32>,
+    /// How often all of them are measured.
+    pub rounds: u16,
+}
+
+/// What a sweep has come to.
+#[derive(Debug)]
+pub struct Swept {
+    /// The reports of its runs, in the order in which they were made.
+    pub runs: Vec<Report>,
+    /// The table of them.
+    pub scaling: Scaling,
+    /// Why it ended before its time, if a server or a run failed.
+    pub failure: Option<String>,
+}
+
+/// Sweeps, and tells of each run on standard error. What was measured before a failure or an interruption is not lost; the run
+/// that it ended is left out.
+pub fn sweep(task: &Task, interrupted: &Arc<AtomicBool>) -> Swept {
+    let mut measured: BTreeMap<u32, Vec<Measurement>> = BTreeMap::new();
+    let (mut runs, mut failure) = (Vec::new(), None);
+    for turn in turns(task.counts.len(), task.rounds.into(), task.trial.plan.seed) {
+        let n = task.counts[turn.trial];
+        let report = match run(task, n, interrupted) {
+            Ok(report) => report,
+            Err(error) => {
+                failure = Some(format!("with n = {n}: {error}"));
+                break;
+            }
+        };
+        if interrupted.load(Ordering::Acquire) {
+            break;
+        }
+        let measurement = Measurement::new(&report);
+        let rate = units::count(measurement.rate.round() as u64);
+        eprintln!("pants-load: round {} of {}, n = {n}: {rate}/s", turn.round + 1, task.rounds);
+        measured.entry(n).or_default().push(measurement);
+        runs.push(report);
+    }
+    Swept { runs, scaling: Scaling::new(measured), failure }
+}
+
+impl Display for Swept {
+    /// The load in a line, the table, and what to doubt in it.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(Options { target, model, connections, depth, .. }) = self.runs.first().map(|run| &run.options) {
+            write!(f, "{target}: {model} loop, {connections} connections, {depth} in flight on each; ")?;
+            writeln!(f, "{} runs", self.runs.len())?;
+        }
+        write!(f, "{}", self.scaling)?;
+        doubts(&self.runs).iter().try_for_each(|doubt| writeln!(f, "{doubt}"))
+    }
+}
+
+/// One run against a server of its own.
+fn run(task: &Task, n: u32, interrupted: &Arc<AtomicBool>) -> Result<Report, String> {
+    let server = Server::start(&task.command.replace(PLACE, &n.to_string()), &task.trial.plan)?;
+    let trial = Trial { server: Some(server.process), ..task.trial.clone() };
+    measure(&trial, interrupted, &mut Progress::new(&trial.plan))
+}
+
+/// PLACEHOLDER until the server's command is on main.
+struct Server {
+    child: std::process::Child,
+    process: crate::server::Process,
+}
+
+impl Server {
+    fn start(command: &str, plan: &crate::plan::Plan) -> Result<Self, String> {
+        use std::net::TcpStream;
+        use std::process::{Command, Stdio};
+        let mut words = command.split_whitespace();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        let mut child = command.args(words).stdout(Stdio::null()).spawn().map_err(|error| error.to_string())?;
+        for _ in 0..100 {
+            if TcpStream::connect(plan.target.address()).is_ok() {
+                let process = crate::server::Process::find(child.id())?;
+                return Ok(Self { child, process });
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        Err("the server does not accept".to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Measurement {
+    fn new(report: &Report) -> Self {
+        let result = &report.result;
+        Self {
+            rate: result.messages_per_s,
+            cpu_ns: result.server.as_ref().and_then(|server| server.cpu_ns_per_message),
+            p99_ns: result.response.p99_ns,
+            generator_bound: result.shards.iter().any(|shard| shard.cpu_share >= SATURATED),
+        }
+    }
+}
