@@ -84,7 +84,7 @@ impl Display for Swept {
 fn run(task: &Task, n: u32, interrupted: &Arc<AtomicBool>) -> Result<Report, String> {
     let server = Server::start(&task.command.replace(PLACE, &n.to_string()), &task.trial.plan)?;
     let trial = Trial { server: Some(server.process), ..task.trial.clone() };
-    measure(&trial, interrupted, &mut Progress::new(&trial.plan))
+    measure(&trial, interrupted, &mut Progress::new())
 }
 
 /// PLACEHOLDER until the server's command is on main.

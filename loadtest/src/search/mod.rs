@@ -150,6 +150,6 @@ impl Task {
 }
 
 fn run(task: &Task, plan: Plan, interrupted: &Arc<AtomicBool>) -> Result<Report, String> {
-    let mut progress = Progress::new(&plan);
+    let mut progress = Progress::new();
     measure(&Trial { plan, ..task.trial.clone() }, interrupted, &mut progress)
 }
