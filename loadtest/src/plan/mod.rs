@@ -1,5 +1,6 @@
 //! What one run is to do, valid: every value in its range, and how the shards part the connections and the messages.
 
+pub mod schedule;
 pub mod sizes;
 
 use std::ops::Range;
