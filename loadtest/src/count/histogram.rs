@@ -70,12 +70,18 @@ impl Latencies {
     /// Counts one. What is past the range counts as its end.
     #[inline]
     pub fn record(&mut self, latency: Duration) {
-        self.values.saturating_record(latency.as_nanos() as u64);
+        self.record_ns(latency.as_nanos() as u64);
     }
 
-    /// Counts one that was given up after this long.
-    pub fn record_censored(&mut self, latency: Duration) {
-        self.record(latency);
+    /// As [`record`](Self::record), in nanoseconds.
+    #[inline]
+    pub fn record_ns(&mut self, nanos: u64) {
+        self.values.saturating_record(nanos);
+    }
+
+    /// Counts one that was given up after so many nanoseconds.
+    pub fn record_censored_ns(&mut self, nanos: u64) {
+        self.record_ns(nanos);
         self.censored += 1;
     }
 
@@ -222,8 +228,8 @@ mod tests {
                 whole.record(latency);
                 shard.record(latency);
             }
-            whole.record_censored(Duration::from_secs(5));
-            shard.record_censored(Duration::from_secs(5));
+            whole.record_censored_ns(5_000_000_000);
+            shard.record_censored_ns(5_000_000_000);
             merged.merge(&shard);
             read.merge(&shard.distribution().latencies().unwrap());
             assert_eq!(shard.pack().unpack(), shard);

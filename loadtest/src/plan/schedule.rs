@@ -85,9 +85,13 @@ impl Schedule {
 /// A random value of the exponential distribution with the mean 1, by inversion (Knuth, "The Art of Computer Programming",
 /// volume 2, 3.4.1).
 pub fn exponential(state: &mut u64) -> f64 {
-    let fraction = (split_mix(state) >> 11) as f64 * FRACTION;
     // Never the logarithm of 0.
-    -(1.0 - fraction).ln()
+    -(1.0 - uniform(state)).ln()
+}
+
+/// A random value from 0 to 1, without 1.
+pub fn uniform(state: &mut u64) -> f64 {
+    (split_mix(state) >> 11) as f64 * FRACTION
 }
 
 #[cfg(test)]
