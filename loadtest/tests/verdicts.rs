@@ -85,7 +85,8 @@ fn the_environment_of_the_run_is_in_its_report() {
     let address = server(|stream| echo(stream, |_| ()));
     let (_, json) = load(address, "--connections 2 --duration 300ms --warmup 0s");
     let environment = &json["environment"];
-    for field in ["time", "program", "kernel", "cpus", "load_average", "somaxconn", "port_range", "siblings", "window"] {
+    for field in ["time", "program", "kernel", "cpus", "load_average", "somaxconn", "port_range", "siblings", "window"]
+    {
         assert!(environment.get(field).is_some_and(|value| !value.is_null()), "{field} is not in {environment}");
     }
     for field in ["commit", "cpu_model", "governor", "clock_source", "hypervisor", "descriptors", "descriptors_hard"] {
