@@ -83,7 +83,10 @@ impl Display for Swept {
 /// One run against a server of its own.
 fn run(task: &Task, n: u32, interrupted: &Arc<AtomicBool>) -> Result<Report, String> {
     let server = Server::start(&task.command.replace(PLACE, &n.to_string()), &task.trial.plan)?;
-    let trial = Trial { server: Some(server.process), ..task.trial.clone() };
+    let trial = Trial {
+        server: Some(crate::server::watch::Subject { process: server.process, syscalls: false }),
+        ..task.trial.clone()
+    };
     measure(&trial, interrupted, &mut Progress::new())
 }
 

@@ -62,8 +62,9 @@ pub struct SearchArguments {
     trials_max: u16,
     #[command(flatten)]
     load: LoadArguments,
+    /// The server's process.
     #[command(flatten)]
-    server: ServerArguments,
+    pub server: ServerArguments,
     /// Where results go.
     #[command(flatten)]
     pub output: OutputArguments,
@@ -81,11 +82,7 @@ impl SearchArguments {
             objectives.push(FAILURES_MAX);
         }
         Ok(Task {
-            trial: Trial {
-                plan: self.load.plan(self.target.clone())?,
-                config: self.load.config()?,
-                server: self.server.process()?,
-            },
+            trial: Trial { plan: self.load.plan(self.target.clone())?, config: self.load.config()?, server: None },
             arrivals: Arrivals::Poisson,
             objectives,
             length: self.trial,
