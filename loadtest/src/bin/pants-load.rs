@@ -52,7 +52,6 @@ fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
         Err(error) => return Ok(fail(FAILED, &error)),
     };
     let server = host.check();
-    drop(host);
     say(&report.to_string());
     let failed = report.has_failed() || !report.is_valid();
     if let Err(error) = outputs.write(&Record::new(vec![report])) {
