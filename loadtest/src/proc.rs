@@ -30,6 +30,8 @@ pub struct Status {
     pub tracer: u64,
     /// The CPUs that the thread may run on.
     pub allowed: Cpus,
+    /// The signals that the process ignores: the lowest bit is signal 1.
+    pub ignored: u64,
     /// How often the thread gave its CPU up, to wait.
     pub voluntary: u64,
     /// How often its CPU was taken from it.
@@ -87,6 +89,7 @@ pub fn parse_status(text: &str) -> Option<Status> {
             "VmRSS" => status.resident = bytes(),
             "VmHWM" => status.peak = bytes(),
             "VmSwap" => status.swapped = bytes(),
+            "SigIgn" => status.ignored = u64::from_str_radix(value.trim(), 16).ok()?,
             "TracerPid" => status.tracer = number()?,
             "Cpus_allowed_list" => status.allowed = value.parse().ok()?,
             "voluntary_ctxt_switches" => status.voluntary = number()?,
@@ -194,11 +197,12 @@ mod tests {
 
     #[test]
     fn a_status_of_a_thread_of_the_kernel_has_no_memory() {
-        let text = "Name:\tx: y\nVmHWM:\t  20 kB\nVmRSS:\t  10 kB\nVmSwap:\t 1 kB\nCpus_allowed_list:\t0-1,4\n\
+        let text = "Name:\tx: y\nVmHWM:\t  20 kB\nVmRSS:\t  10 kB\nVmSwap:\t 1 kB\nCpus_allowed_list:\t0-1,4\nSigIgn:\t0000000000001001\n\
                     voluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t6\n";
         let status = parse_status(text).unwrap();
         assert_eq!((status.resident, status.peak, status.swapped), (10_240, 20_480, 1_024));
         assert_eq!((status.voluntary, status.involuntary, status.allowed.to_string()), (5, 6, "0-1,4".to_owned()));
+        assert_eq!((status.tracer, status.ignored), (0, 0x1001));
         assert_eq!(parse_status("Name:\tkthreadd\n"), Some(Status::default()));
         assert_eq!(parse_status(""), None);
     }

@@ -27,6 +27,9 @@ fn help_names_every_flag_and_the_exit_statuses() {
         "--no-verify",
         "--json",
         "--server-pid",
+        "--server-cmd",
+        "--server-wait",
+        "--server-syscalls",
         "Exit status",
     ] {
         assert!(ended.output.contains(flag), "{flag} is not in\n{}", ended.output);

@@ -2,12 +2,13 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::*;
 
@@ -149,16 +150,37 @@ fn flags_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn ctrl_c_ends_the_server_once_the_report_is_made() {
+fn ctrl_c_and_a_lost_terminal_end_the_server_once_the_report_is_made() {
     let address = free_address(5);
     let target = format!("tcp://{address}");
     let command = command(address, "");
-    let program = Program::start(&["run", &target, "--no-pin", "--server-cmd", &command, "--duration", "60s"]);
-    program.next_error();
-    program.signal(Signal::INT);
-    let ended = program.join();
-    assert!(ended.output.contains("interrupted") && !ended.output.contains("INVALID"), "{ended:?}");
-    wait_for_end(address);
+    for signal in [Signal::INT, Signal::HUP] {
+        let program = Program::start(&["run", &target, "--no-pin", "--server-cmd", &command, "--duration", "60s"]);
+        program.next_error();
+        program.signal(signal);
+        let ended = program.join();
+        assert!(ended.output.contains("interrupted") && !ended.output.contains("INVALID"), "{ended:?}");
+        wait_for_end(address);
+    }
+}
+
+#[test]
+fn a_lost_terminal_that_is_ignored_ends_nothing() {
+    let address = server(|stream| echo(stream, |_| ()));
+    let (program, target) = (env!("CARGO_BIN_EXE_pants-load"), format!("tcp://{address}"));
+    let flags = ["run", &target, "--no-pin", "--duration", "2s", "--warmup", "0s"];
+    let mut command = std::process::Command::new("nohup");
+    let mut child = command.arg(program).args(flags).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    while !line.contains("messages/s") {
+        line.clear();
+        assert!(errors.read_line(&mut line).unwrap() > 0, "it shows that it runs");
+    }
+    kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    errors.read_to_string(&mut line).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success() && !String::from_utf8_lossy(&ended.stdout).contains("interrupted"), "{ended:?}");
 }
 
 #[test]
