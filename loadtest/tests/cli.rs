@@ -26,6 +26,9 @@ fn help_names_every_flag_and_the_exit_statuses() {
         "--timeout",
         "--no-verify",
         "--json",
+        "--csv",
+        "--hgrm",
+        "--html",
         "--server-pid",
         "Exit status",
     ] {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::count::failure::Failures;
 use crate::count::histogram::Latencies;
-use crate::cpus::Cpus;
 use crate::environment::Environment;
 use crate::plan::{Arrivals, Extent, Model, tests::plan};
 use crate::report::Report;
@@ -104,15 +103,13 @@ fn shard(shard: usize) -> ShardUse {
 }
 
 fn server() -> ServerUse {
-    let cpus: Cpus = [0, 1].into_iter().collect();
     ServerUse {
         pid: 4_711,
         cpu_seconds: 2.5,
         cpu_ns_per_message: Some(2_500.0),
         busiest_thread: "shard-0".to_owned(),
         busiest_share: 0.13,
-        ran_on: cpus.clone(),
-        allowed: cpus,
+        ran_on: [0, 1].into_iter().collect(),
         ..ServerUse::default()
     }
 }

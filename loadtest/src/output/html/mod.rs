@@ -305,7 +305,7 @@ mod tests {
         let page = page(&Record::new(vec![report()]), Some(&curve()));
         assert_balanced(&page);
         for title in ["Latency over throughput", "Rate", "Latency", "Distribution"] {
-            assert!(page.contains(&format!("<h3>{title}</h3>")), "{title}");
+            assert!(page.contains(&format!("<h2>{title}</h2>")), "{title}");
         }
         for bars in ["Generator, by shard", "Server, by thread"] {
             assert!(page.contains(bars), "{bars}");
