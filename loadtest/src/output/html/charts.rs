@@ -125,7 +125,8 @@ fn depth(quantile: f64) -> f64 {
 fn distribution(id: &str, result: &Outcome) -> Option<Chart> {
     let read = |distribution: &Distribution| distribution.latencies().ok().filter(|latencies| latencies.count() > 0);
     let response = read(&result.response)?;
-    let service = read(&result.service);
+    // In a closed loop the two are the same.
+    let service = read(&result.service).filter(|service| *service != response);
     let end = (response.count() as f64).log10().max(1.0);
     let all = [Some(&response), service.as_ref()];
     let lowest = all.iter().flatten().map(|latencies| latencies.quantile(0.0)).min()?;
@@ -147,7 +148,7 @@ fn distribution(id: &str, result: &Outcome) -> Option<Chart> {
         id: format!("{id}-distribution"),
         title: "Distribution",
         description: format!(
-            "Response and service times by percentile, both axes logarithmic: p50 {}, p99 {}, the longest {}.",
+            "Latencies by percentile, both axes logarithmic; response times: p50 {}, p99 {}, the longest {}.",
             units::latency(result.response.p50_ns),
             units::latency(result.response.p99_ns),
             units::latency(result.response.max_ns)
@@ -157,7 +158,7 @@ fn distribution(id: &str, result: &Outcome) -> Option<Chart> {
         y: upwards(&y, label::round_latency),
         lines,
         stripes: quantile_stripes(&known.map(|quantile| depth(quantile).min(end)).collect::<Vec<_>>(), &rows, &x),
-        table: Table { head: words(&["Percentile", "Response", "Service"]), rows },
+        table: Table { head: words(&["Percentile", "Response", "Service"][..=all.iter().flatten().count()]), rows },
         wide: true,
     })
 }

@@ -317,6 +317,16 @@ mod tests {
     }
 
     #[test]
+    fn service_times_are_drawn_where_they_are_not_the_response_times() {
+        assert!(page(&Record::new(vec![open_report()]), None).contains("service time</li>"));
+        let mut closed = report();
+        closed.result.service = closed.result.response.clone();
+        let page = page(&Record::new(vec![closed]), None);
+        assert!(page.contains("<h2>Distribution</h2>") && !page.contains("service time</li>"), "{page}");
+        assert!(!page.contains("<th scope=\"col\">Service</th>"), "{page}");
+    }
+
+    #[test]
     fn what_makes_a_run_invalid_comes_before_its_numbers() {
         let mut report = open_report();
         report.invalid.push("the schedule was not kept".to_owned());
