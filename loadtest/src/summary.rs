@@ -11,11 +11,11 @@ use crate::report::outcome::{Outcome, ShardUse};
 use crate::server::ServerUse;
 use crate::units;
 
-/// Shards that have a line of their own; of more the busiest is shown.
-const SHARDS_SHOWN: usize = 2;
+/// Warnings that are shown; a screen is not to be full of them.
+const WARNINGS_SHOWN: usize = 2;
 
 /// Kinds of failures that have a line of their own, those with the most messages; the rest is summed up.
-const KINDS_SHOWN: usize = 4;
+const KINDS_SHOWN: usize = 3;
 
 /// How wide the text is where that is in its hands: the texts of users, servers and warnings may be wider.
 const WIDTH: usize = 100;
@@ -27,9 +27,6 @@ impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { options, result, .. } = self;
         write_head(f, options, result)?;
-        if self.environment.debug_build {
-            writeln!(f, "warning: this is a debug build; build with --release to measure")?;
-        }
         self.invalid.iter().try_for_each(|reason| writeln!(f, "INVALID: {reason}"))?;
         if result.response.count == 0 {
             // All its numbers would be zeros.
@@ -43,7 +40,11 @@ impl Display for Report {
             write_shards(f, &result.shards)?;
             result.server.as_ref().map_or(Ok(()), |server| write_server(f, server))?;
         }
-        self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
+        self.warnings.iter().take(WARNINGS_SHOWN).try_for_each(|warning| writeln!(f, "warning: {warning}"))?;
+        match self.warnings.len().saturating_sub(WARNINGS_SHOWN) {
+            0 => Ok(()),
+            more => writeln!(f, "warning: and {more} more, which --json and --html have"),
+        }
     }
 }
 
@@ -166,11 +167,8 @@ fn shortened(line: String) -> String {
 }
 
 fn write_shards(f: &mut Formatter<'_>, shards: &[ShardUse]) -> fmt::Result {
-    // Two are shown one by one, and of more the busiest.
-    if shards.len() <= SHARDS_SHOWN {
-        return shards.iter().try_for_each(|shard| writeln!(f, "  generator  {}", describe(shard)));
-    }
     match shards.iter().max_by(|a, b| a.cpu_share.total_cmp(&b.cpu_share)) {
+        Some(only) if shards.len() == 1 => writeln!(f, "  generator  {}", describe(only)),
         Some(busiest) => writeln!(f, "  generator  {} shards, the busiest {}", shards.len(), describe(busiest)),
         None => Ok(()),
     }
@@ -182,14 +180,28 @@ fn describe(shard: &ShardUse) -> String {
 }
 
 fn write_server(f: &mut Formatter<'_>, server: &ServerUse) -> fmt::Result {
-    let ServerUse { pid, cpu_seconds, busiest_thread, busiest_share, ran_on, .. } = server;
-    let each = server.cpu_ns_per_message.map(|nanos| format!(", {} a message", units::latency(nanos as u64)));
-    writeln!(f, "  server     process {pid}: {cpu_seconds:.2} s of CPU time{}", each.unwrap_or_default())?;
-    if busiest_thread.is_empty() {
-        return Ok(());
+    write!(f, "  server     process {}: {:.2} s of CPU time", server.pid, server.cpu_seconds)?;
+    if let Some(nanos) = server.cpu_ns_per_message {
+        write!(f, ", {} a message", units::latency(nanos as u64))?;
     }
-    let busy = busiest_share * 100.0;
-    writeln!(f, "             busiest thread {busiest_thread}: {busy:.0} % busy; ran on CPU {ran_on}")
+    if let Some(calls) = server.syscalls.as_ref().and_then(|syscalls| syscalls.per_message) {
+        write!(f, ", {calls:.2} system calls a message")?;
+    }
+    writeln!(f)?;
+    if let Some(missing) = &server.syscalls_missing {
+        writeln!(f, "             its system calls were not counted: {missing}")?;
+    }
+    if !server.busiest_thread.is_empty() {
+        let (thread, share, ran_on) = (&server.busiest_thread, server.busiest_share * 100.0, &server.ran_on);
+        writeln!(f, "             busiest thread {thread}: {share:.0} % busy; ran on CPU {ran_on}")?;
+    }
+    let resident = &server.resident;
+    write!(f, "             {} resident at the end", units::bytes(resident.end_bytes))?;
+    write!(f, ", {} at most", units::bytes(resident.peak_bytes))?;
+    if let Some(each) = server.resident_bytes_per_connection {
+        write!(f, ", {} a connection", units::bytes(each as u64))?;
+    }
+    writeln!(f, "; {} descriptors", units::count(server.descriptors))
 }
 
 #[cfg(test)]
@@ -219,7 +231,7 @@ mod tests {
         report.result.messages_per_s = 1_234_567.0;
         report.result.messages = 123_456_789;
         report.invalid.extend(["the schedule was not kept".to_owned(), "the generator was saturated".to_owned()]);
-        report.warnings.extend(["a first warning".to_owned(), "a second warning".to_owned()]);
+        report.warnings.extend(["a first warning".to_owned(), "a second warning".to_owned(), "a third".to_owned()]);
         report
     }
 
@@ -236,7 +248,9 @@ mod tests {
             "9 shards, the busiest shard-1",
             "failed     timeout: 12 messages",
             "…",
-            "and 9 messages: ",
+            "and 10 messages: ",
+            "warning: and 1 more, ",
+            "12.0 MiB resident",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
@@ -244,8 +258,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_run_in_a_closed_loop_has_one_line_of_latencies() {
-        let mut report = report();
-        report.environment.debug_build = false;
+        let report = report();
         let text = report.to_string();
         assert!(text.starts_with("tcp://127.0.0.1:4040: closed loop; 50 connections, 1 in flight on each\n"), "{text}");
         assert!(text.contains("  response  ") && !text.contains("  service") && !text.contains("  lag"), "{text}");
@@ -266,7 +279,6 @@ mod tests {
     #[test]
     fn a_run_with_nobody_there_is_no_page_of_zeros() {
         let mut report = report();
-        report.environment.debug_build = false;
         report.result.response = Latencies::default().distribution();
         report.result.total.connections = 0;
         report.result.failures.add(Kind::Refused, 0, 50, || Some("Connection refused (os error 111)".to_owned()));

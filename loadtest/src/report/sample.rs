@@ -9,7 +9,7 @@ use crate::plan::{Arrivals, Extent, Model, tests::plan};
 use crate::report::Report;
 use crate::report::options::Options;
 use crate::report::outcome::{Interval, Outcome, ShardUse, Total};
-use crate::server::ServerUse;
+use crate::server::{Resident, ServerUse, ThreadUse};
 
 /// Seconds that were measured.
 const SECONDS: u64 = 10;
@@ -47,6 +47,7 @@ pub(crate) fn report() -> Report {
         intervals,
         shards: (0..2).map(shard).collect(),
         server: Some(server()),
+        server_ended: false,
     };
     let options = Options::new(&plan(50, Extent::Time(measured)), 2, true);
     Report { environment: Environment::read(), options, result, invalid: Vec::new(), warnings: Vec::new() }
@@ -109,7 +110,15 @@ fn server() -> ServerUse {
         cpu_ns_per_message: Some(2_500.0),
         busiest_thread: "shard-0".to_owned(),
         busiest_share: 0.13,
+        threads: (0..2).map(thread).collect(),
+        resident: Resident { end_bytes: 12 << 20, peak_bytes: 13 << 20, ..Resident::default() },
+        resident_bytes_per_connection: Some(1_300.0),
+        descriptors: 57,
         ran_on: [0, 1].into_iter().collect(),
         ..ServerUse::default()
     }
+}
+
+fn thread(number: usize) -> ThreadUse {
+    ThreadUse { name: format!("shard-{number}"), cpu_share: 0.13 - 0.02 * number as f64, cpu: number }
 }

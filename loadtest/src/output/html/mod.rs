@@ -102,6 +102,7 @@ fn facts(first: &Report, runs: usize, curve: Option<&Curve>) -> Vec<String> {
         format!("messages of {}", options.size),
         if runs > 1 { format!("{runs} runs") } else { extent },
     ];
+    facts.push(first.environment.time.clone());
     facts.extend(curve.map(|curve| format!("target {}", curve.target)));
     facts
 }
@@ -281,7 +282,7 @@ mod tests {
             HOSTILE.clone_into(text);
         }
         report.result.failures.add(Kind::Other, 1, 1, || Some(HOSTILE.to_owned()));
-        report.result.server.as_mut().unwrap().busiest_thread = HOSTILE.to_owned();
+        report.result.server.as_mut().unwrap().threads[0].name = HOSTILE.to_owned();
         report.warnings.push(HOSTILE.to_owned());
         report.invalid.push(HOSTILE.to_owned());
         let curve = Curve { target: HOSTILE.to_owned(), ..curve() };
