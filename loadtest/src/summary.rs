@@ -141,14 +141,20 @@ fn write_failures(f: &mut Formatter<'_>, failures: &Failures) -> fmt::Result {
     let mut kinds: Vec<(Kind, &Count)> = failures.kinds.iter().map(|(kind, count)| (*kind, count)).collect();
     kinds.sort_by_key(|(_, count)| std::cmp::Reverse(count.messages.max(count.connections)));
     let (shown, rest) = kinds.split_at(kinds.len().min(KINDS_SHOWN));
-    for (kind, count) in shown {
+    for (place, (kind, count)) in shown.iter().enumerate() {
         let mut line = format!("  failed     {}: {} messages", kind.name(), units::count(count.messages));
         line += &match kind {
             Kind::Corrupt => format!(", {} wrong bytes", units::count(failures.wrong_bytes)),
             _ => format!(", {} connections", units::count(count.connections)),
         };
-        if let Some(first) = &count.first {
-            line += &format!("; the first: {first}");
+        let first = count.first.as_ref().map(|first| format!("the first: {first}")).unwrap_or_default();
+        // That of the most frequent kind has a line of its own if it needs one.
+        if place == 0 && line.chars().count() + first.chars().count() > WIDTH {
+            writeln!(f, "{line}\n{}", shortened(format!("             {first}")))?;
+            continue;
+        }
+        if !first.is_empty() {
+            line += &format!("; {first}");
         }
         writeln!(f, "{}", shortened(line))?;
     }
@@ -281,7 +287,9 @@ mod tests {
         let mut report = report();
         report.result.response = Latencies::default().distribution();
         report.result.total.connections = 0;
-        report.result.failures.add(Kind::Refused, 0, 50, || Some("Connection refused (os error 111)".to_owned()));
+        report.result.failures.add(Kind::Refused, 0, 50, || {
+            Some("cannot connect to 127.0.0.1:40401: Connection refused (os error 111)".to_owned())
+        });
         let text = report.to_string();
         assert!(text.contains("no message came back in the measured time; 0 of 50 connections were made"), "{text}");
         assert!(

@@ -185,6 +185,7 @@ fn failed(runs: &[Report]) -> Tile {
     let (value, note) = match (messages, connections) {
         (0, 0) => ("none".to_owned(), format!("of {} messages", units::count(sent))),
         (messages, 0) => (units::count(messages), format!("of {} messages", units::count(sent))),
+        (0, connections) => (units::count(connections), "connections".to_owned()),
         (messages, connections) => {
             (units::count(messages), format!("messages, {} connections", units::count(connections)))
         }

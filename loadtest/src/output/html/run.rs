@@ -123,9 +123,9 @@ fn failures(failures: &Failures) -> Vec<Failure> {
     failure.collect()
 }
 
-/// What each shard of the generator did, side by side; nothing if there is none.
+/// What each shard of the generator did, side by side; nothing if none measured a message.
 fn shards(shards: &[ShardUse]) -> Option<Bars> {
-    let messages = shards.iter().map(|shard| shard.messages).max()? as f64;
+    let messages = shards.iter().map(|shard| shard.messages).max().filter(|most| *most > 0)? as f64;
     let p99 = shards.iter().map(|shard| shard.p99_ns).max()? as f64;
     let row = |shard: &ShardUse, place: String| Row {
         name: format!("shard-{}", shard.shard),
