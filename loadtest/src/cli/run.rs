@@ -6,6 +6,7 @@ use crate::cli::load::LoadArguments;
 use crate::cli::output::OutputArguments;
 use crate::cli::server::ServerArguments;
 use crate::measure::Trial;
+use crate::server::watch::SYSCALLS_TIME;
 use crate::target::Target;
 
 /// The flags of `run`.
@@ -31,6 +32,10 @@ impl RunArguments {
     ///
     /// What is wrong with the flags, in one line.
     pub fn trial(&self) -> Result<Trial, String> {
-        Ok(Trial { plan: self.load.plan(self.target.clone())?, config: self.load.config()?, server: None })
+        let mut plan = self.load.plan(self.target.clone())?;
+        if self.server.counts_syscalls() {
+            plan.cooldown = plan.cooldown.max(SYSCALLS_TIME);
+        }
+        Ok(Trial { plan, config: self.load.config()?, server: None })
     }
 }

@@ -40,6 +40,11 @@ pub struct Host {
 }
 
 impl ServerArguments {
+    /// Whether system calls are to be counted, for which the load has to go on for a while.
+    pub fn counts_syscalls(&self) -> bool {
+        self.server_syscalls
+    }
+
     /// Finds the server's process, or starts it and waits until `target` answers.
     ///
     /// # Errors

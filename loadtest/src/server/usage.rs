@@ -47,7 +47,8 @@ pub struct ServerUse {
     /// Its memory.
     pub resident: Resident,
     /// What each connection added to its memory, in bytes: what became resident between the first connection and the
-    /// window's beginning, divided by the connections. `None` if it was not seen before, or shrank.
+    /// window's beginning, divided by the connections that were open then. The kernel's memory for their sockets is not in it.
+    /// `None` if it was not seen before, or shrank.
     pub resident_bytes_per_connection: Option<f64>,
     /// Descriptors that it had open at the end; of several processes, the one with the most.
     pub descriptors: u64,
@@ -97,9 +98,8 @@ pub struct Switches {
 }
 
 impl ServerUse {
-    /// What a server did from one sample to the other; `None` if it was not there at both ends. `messages` were measured, over
-    /// so many `connections`, in a `window` about as long as the time between the samples, whose edges are not quite theirs.
-    pub fn between(watched: &Watched, messages: u64, connections: u64, window: Duration) -> Option<Self> {
+    /// What a server did from one sample to the other; `None` if it was not there at both ends. `messages` were measured in a `window` about as long as the time between the samples, whose edges are not quite theirs.
+    pub fn between(watched: &Watched, messages: u64, window: Duration) -> Option<Self> {
         let (from, to) = (watched.first.as_ref()?, watched.last.as_ref()?);
         let elapsed = to.at.saturating_duration_since(from.at);
         let mut usage = Self { pid: watched.process.id(), processes: to.pids.len(), ..Self::default() };
@@ -117,7 +117,7 @@ impl ServerUse {
         };
         let grown = usage.resident.before_bytes.and_then(|before| from.resident.checked_sub(before));
         usage.resident_bytes_per_connection =
-            grown.filter(|_| connections > 0).map(|grown| grown as f64 / connections as f64);
+            grown.filter(|_| watched.connections > 0).map(|grown| grown as f64 / watched.connections as f64);
         usage.descriptors = to.descriptors;
         usage.descriptor_limit = to.descriptor_limit;
         match &watched.syscalls {
@@ -197,7 +197,7 @@ mod tests {
 
     fn watched(first: Sample, last: Option<Sample>) -> Watched {
         let process = Process::find(std::process::id()).unwrap();
-        Watched { process, before: None, first: Some(first), last, syscalls: None, ended: false }
+        Watched { process, before: None, first: Some(first), connections: 0, last, syscalls: None, ended: false }
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
         let at = Instant::now();
         let first = sample(at, vec![thread(0, 100, 0), thread(1, 100, 1), thread(2, 100, 2)]);
         let last = sample(at + SECOND, vec![thread(0, 300, 0), thread(1, 1_000, 1), thread(2, 105, 3)]);
-        let usage = ServerUse::between(&watched(first, Some(last)), 1_000, 0, SECOND).unwrap();
+        let usage = ServerUse::between(&watched(first, Some(last)), 1_000, SECOND).unwrap();
         assert_eq!((usage.busiest_thread.as_str(), usage.pid), ("shard-1", std::process::id()));
         assert!((usage.busiest_share - 0.9).abs() < 1e-9 && (usage.cpu_seconds - 1.105).abs() < 1e-9);
         assert!((usage.cpu_ns_per_message.unwrap() - 1_105_000.0).abs() < 1.0);
@@ -222,7 +222,7 @@ mod tests {
             let first = sample(at, vec![thread(0, 0, 0)]);
             let mut last = sample(at + SECOND, vec![thread(0, 500, 0)]);
             last.counted += Duration::from_millis(extra);
-            ServerUse::between(&watched(first, Some(last)), 1, 0, SECOND).unwrap().cpu_seconds
+            ServerUse::between(&watched(first, Some(last)), 1, SECOND).unwrap().cpu_seconds
         };
         assert!((spent(300) - 0.8).abs() < 1e-9);
         assert!((spent(20) - 0.5).abs() < 1e-9);
@@ -233,7 +233,8 @@ mod tests {
         let at = Instant::now();
         let mut watched = watched(sample(at, vec![thread(0, 0, 0)]), Some(sample(at + SECOND, vec![thread(0, 0, 0)])));
         let each = |watched: &Watched, connections| {
-            ServerUse::between(watched, 1, connections, SECOND).unwrap().resident_bytes_per_connection
+            let watched = Watched { connections, ..watched.clone() };
+            ServerUse::between(&watched, 1, SECOND).unwrap().resident_bytes_per_connection
         };
         assert_eq!(each(&watched, 10), None, "it was not looked at before");
         watched.before = Some(Sample { resident: 30_000, ..sample(at, Vec::new()) });
@@ -245,6 +246,6 @@ mod tests {
     #[test]
     fn a_server_that_was_gone_at_the_end_did_nothing_that_is_known() {
         let first = sample(Instant::now(), vec![thread(0, 0, 0)]);
-        assert_eq!(ServerUse::between(&watched(first, None), 1, 1, SECOND), None);
+        assert_eq!(ServerUse::between(&watched(first, None), 1, SECOND), None);
     }
 }

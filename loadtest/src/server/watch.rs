@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::load::control::Snapshot;
 use crate::plan::Window;
 use crate::server::syscalls::{COUNT_TIME, PATIENCE, Syscalls, Tracer};
 use crate::server::{Process, Sample};
@@ -27,6 +28,8 @@ pub struct Watched {
     pub before: Option<Sample>,
     /// When measuring began.
     pub first: Option<Sample>,
+    /// Connections that were open when measuring began.
+    pub connections: u64,
     /// When measuring ended.
     pub last: Option<Sample>,
     /// Its system calls after that, or why they are not known; `None` if nobody has asked.
@@ -39,6 +42,8 @@ pub struct Watched {
 #[derive(Debug)]
 pub struct Watch {
     subject: Subject,
+    /// Connections that are to be open.
+    connections: u64,
     watched: Watched,
     tracing: Option<Tracing>,
 }
@@ -53,12 +58,19 @@ struct Tracing {
 }
 
 impl Watch {
-    /// Looks for the first time.
-    pub fn new(subject: Subject) -> Self {
+    /// Looks for the first time. So many `connections` are to be open later.
+    pub fn new(subject: Subject, connections: usize) -> Self {
         let process = subject.process;
-        let watched =
-            Watched { process, before: process.sample(), first: None, last: None, syscalls: None, ended: false };
-        Self { subject, watched, tracing: None }
+        let watched = Watched {
+            process,
+            before: process.sample(),
+            first: None,
+            connections: 0,
+            last: None,
+            syscalls: None,
+            ended: false,
+        };
+        Self { subject, connections: connections as u64, watched, tracing: None }
     }
 
     /// When there is something to do next, if that is known.
@@ -70,26 +82,28 @@ impl Watch {
         }
     }
 
-    /// Does what is due. `messages` gives how many have come back by now.
-    pub fn look(&mut self, window: Window, messages: impl Fn() -> u64) {
+    /// Does what is due. `snapshot` gives how far the run has come.
+    pub fn look(&mut self, window: Window, snapshot: impl Fn() -> Snapshot) {
         let now = Instant::now();
         if self.watched.first.is_none() && now >= window.from {
             self.watched.first = self.subject.process.sample();
+            // Those that were made may have been closed and made anew.
+            self.watched.connections = snapshot().connected.min(self.connections);
         }
         if self.watched.last.is_none() && window.until.is_some_and(|until| now >= until) {
             self.watched.last = self.subject.process.sample();
             if self.subject.syscalls && self.watched.last.is_some() {
-                self.begin_to_count(&messages);
+                self.begin_to_count(&snapshot);
             }
         }
         if self.tracing.as_ref().is_some_and(|tracing| now >= tracing.since + COUNT_TIME) {
-            self.finish_counting(&messages);
+            self.finish_counting(&snapshot);
         }
     }
 
     /// The load is over, on time or not.
-    pub fn end(mut self, messages: impl Fn() -> u64) -> Watched {
-        self.finish_counting(&messages);
+    pub fn end(mut self, snapshot: impl Fn() -> Snapshot) -> Watched {
+        self.finish_counting(&snapshot);
         if self.watched.last.is_none() && self.watched.first.is_some() {
             self.watched.last = self.subject.process.sample();
         }
@@ -100,16 +114,16 @@ impl Watch {
         self.watched
     }
 
-    fn begin_to_count(&mut self, messages: impl Fn() -> u64) {
+    fn begin_to_count(&mut self, snapshot: impl Fn() -> Snapshot) {
         match Tracer::start(self.subject.process) {
-            Ok(tracer) => self.tracing = Some(Tracing { tracer, since: Instant::now(), messages: messages() }),
+            Ok(tracer) => self.tracing = Some(Tracing { tracer, since: Instant::now(), messages: snapshot().replied }),
             Err(reason) => self.watched.syscalls = Some(Err(reason)),
         }
     }
 
-    fn finish_counting(&mut self, messages: impl Fn() -> u64) {
+    fn finish_counting(&mut self, snapshot: impl Fn() -> Snapshot) {
         let Some(Tracing { tracer, since, messages: before }) = self.tracing.take() else { return };
-        let counted = tracer.finish(messages().saturating_sub(before), since.elapsed());
+        let counted = tracer.finish(snapshot().replied.saturating_sub(before), since.elapsed());
         self.watched.syscalls = Some(counted);
     }
 }
@@ -119,7 +133,11 @@ mod tests {
     use super::*;
 
     fn watch() -> Watch {
-        Watch::new(Subject { process: Process::find(std::process::id()).unwrap(), syscalls: false })
+        Watch::new(Subject { process: Process::find(std::process::id()).unwrap(), syscalls: false }, 10)
+    }
+
+    fn between(from: Instant, until: Option<Instant>) -> Window {
+        Window { begin: from, from, until, stop: until }
     }
 
     #[test]
@@ -128,29 +146,29 @@ mod tests {
         assert!(watch.watched.before.is_some());
         let now = Instant::now();
         let hour = Duration::from_secs(3_600);
-        let window = Window { from: now + hour, until: Some(now + 2 * hour) };
-        watch.look(window, || 0);
+        let window = between(now + hour, Some(now + 2 * hour));
+        watch.look(window, Snapshot::default);
         assert!(watch.watched.first.is_none() && watch.due(window) == Some(window.from));
-        let window = Window { from: now, until: Some(now + hour) };
-        watch.look(window, || 0);
+        let window = between(now, Some(now + hour));
+        watch.look(window, Snapshot::default);
         assert!(watch.watched.first.is_some() && watch.watched.last.is_none() && watch.due(window) == window.until);
-        let window = Window { from: now, until: Some(now) };
-        watch.look(window, || 0);
+        let window = between(now, Some(now));
+        watch.look(window, Snapshot::default);
         assert!(watch.watched.last.is_some() && watch.due(window).is_none());
-        assert!(watch.end(|| 0).syscalls.is_none());
+        assert!(watch.end(Snapshot::default).syscalls.is_none());
     }
 
     #[test]
     fn a_window_without_an_end_of_its_own_ends_with_the_load() {
         let mut watch = watch();
-        watch.look(Window { from: Instant::now(), until: None }, || 0);
-        assert!(watch.end(|| 0).last.is_some());
+        watch.look(between(Instant::now(), None), Snapshot::default);
+        assert!(watch.end(Snapshot::default).last.is_some());
     }
 
     #[test]
     fn a_load_that_ended_early_leaves_no_time_to_count_system_calls() {
         let mut watch = watch();
         watch.subject.syscalls = true;
-        assert!(watch.end(|| 0).syscalls.unwrap().unwrap_err().contains("was over"));
+        assert!(watch.end(Snapshot::default).syscalls.unwrap().unwrap_err().contains("was over"));
     }
 }

@@ -191,7 +191,8 @@ fn unsteady(intervals: &[Interval], is_open: bool) -> Option<String> {
 /// (Little, "A proof for the queuing formula L = λW", 1961). If not, time or messages were not counted right.
 fn in_flight(options: &Options, result: &Outcome) -> Option<String> {
     let kept = options.connections as f64 * options.depth as f64;
-    let is_simple = options.model == "closed" && options.duration_s.is_some() && !result.interrupted;
+    let never_waits = options.model == "closed" && options.think.is_none() && options.reconnect_after.is_none();
+    let is_simple = never_waits && options.duration_s.is_some() && !result.interrupted;
     if !is_simple || !result.failures.is_empty() || (result.messages as f64) < kept * LITTLE_ROUNDS {
         return None;
     }
