@@ -159,7 +159,7 @@ impl Progress {
         // Before the first whole second there are none.
         let latencies = (snapshot.p99_ns > 0)
             .then(|| format!(", p50 {}, p99 {}", units::latency(snapshot.p50_ns), units::latency(snapshot.p99_ns)));
-        format!(": {} messages/s{failed}{}", units::count(rate), latencies.unwrap_or_default())
+        format!(": {}/s{failed}{}", units::count(rate), latencies.unwrap_or_default())
     }
 }
 
@@ -172,9 +172,9 @@ impl Default for Progress {
 /// How the line on a terminal is made up, with this value of `NO_COLOR`. What does not fit its width is cut.
 fn template(no_color: Option<&OsStr>) -> &'static str {
     if no_color.is_some_and(|value| !value.is_empty()) {
-        "{bar:16} {wide_msg}"
+        "{bar:12} {wide_msg}"
     } else {
-        "{bar:16.green/dim} {wide_msg}"
+        "{bar:12.green/dim} {wide_msg}"
     }
 }
 
@@ -221,11 +221,11 @@ mod tests {
         let window = Some(Window { begin: start, from: start, until: None, stop: None });
         assert_eq!(progress.pace(at(0), None, start), ", 0 failed");
         progress.past.push_back((start, 0));
-        assert_eq!(progress.pace(at(500), window, start + SECOND / 2), ": 1,000 messages/s, 0 failed");
-        assert_eq!(progress.pace(at(600), window, start + SECOND), ": 600 messages/s, 0 failed");
+        assert_eq!(progress.pace(at(500), window, start + SECOND / 2), ": 1,000/s, 0 failed");
+        assert_eq!(progress.pace(at(600), window, start + SECOND), ": 600/s, 0 failed");
         let last = Snapshot { failed: 1_234, p50_ns: 52_800, p99_ns: 252_000, ..at(900) };
         let text = progress.pace(last, window, start + 3 * SECOND / 2);
-        assert_eq!(text, ": 400 messages/s, 1,234 failed, p50 52.8 µs, p99 252 µs");
+        assert_eq!(text, ": 400/s, 1,234 failed, p50 52.8 µs, p99 252 µs");
     }
 
     #[test]

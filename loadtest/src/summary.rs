@@ -61,7 +61,11 @@ pub(crate) fn model(options: &Options) -> String {
 
 fn write_head(f: &mut Formatter<'_>, options: &Options, result: &Outcome) -> fmt::Result {
     let (connections, depth) = (units::count(options.connections as u64), options.depth);
-    writeln!(f, "{}: {}; {connections} connections, {depth} in flight on each", options.target, model(options))?;
+    write!(f, "{}: {}; {connections} connections, {depth} in flight on each", options.target, model(options))?;
+    match options.idle {
+        0 => writeln!(f)?,
+        idle => writeln!(f, ", {} idle", units::count(idle as u64))?,
+    }
     let verified = if options.verify { "every byte verified" } else { "not verified" };
     write!(f, "messages of {}, {verified}, seed {}; ", options.size, options.seed)?;
     let measured = if result.interrupted { "interrupted, measured" } else { "measured" };
