@@ -14,7 +14,8 @@
 //!
 //! * [`units`], [`cpus`], [`proc`], [`target`]: what users and the kernel's files say.
 //! * [`plan`]: what is asked for. [`protocol`]: what a connection says, and what it makes of the answers.
-//! * [`count`]: what is counted. [`verdict`], [`report`], [`summary`]: what it all means.
+//! * [`count`]: what is counted. [`verdict`], [`report`]: what it all means. [`summary`], [`output`]: how it is
+//!   told, to people, to other programs and to browsers.
 //!
 //! The edge, with sockets, clocks and terminals:
 //!

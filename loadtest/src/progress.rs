@@ -28,7 +28,6 @@ pub struct Progress {
     /// What is said before everything else, with what parts it from the rest.
     prefix: String,
     connections: usize,
-    warmup: Duration,
     extent: Extent,
     next: Instant,
     /// Messages that had come back at each look of the last second, since the load began.
@@ -59,7 +58,6 @@ impl Progress {
             bar,
             prefix: String::new(),
             connections: 0,
-            warmup: Duration::ZERO,
             extent: Extent::Count(0),
             next: Instant::now(),
             past: VecDeque::new(),
@@ -73,7 +71,7 @@ impl Progress {
 
     /// A run begins.
     pub fn begin(&mut self, plan: &Plan) {
-        (self.connections, self.warmup, self.extent) = (plan.connections, plan.warmup, plan.extent);
+        (self.connections, self.extent) = (plan.connections, plan.extent);
         self.past.clear();
         self.next = Instant::now() + self.interval();
         if let Some(bar) = &self.bar {
@@ -133,12 +131,9 @@ impl Progress {
         };
         let measured = now.checked_duration_since(window.from);
         match (measured, self.extent) {
-            (None, _) => {
-                let left = window.from.saturating_duration_since(now);
-                timed("warm-up ", self.warmup.saturating_sub(left), self.warmup)
-            }
+            (None, _) => timed("warm-up ", now.saturating_duration_since(window.begin), window.from - window.begin),
             (Some(time), Extent::Time(all)) if time <= all => timed("", time, all),
-            (Some(_), Extent::Time(_)) => Stage { text: "finishing".to_owned(), done: 1, of: 1 },
+            (Some(_), Extent::Time(_)) => Stage { text: "cool-down".to_owned(), done: 1, of: 1 },
             (Some(_), Extent::Count(of)) => {
                 let done = snapshot.replied;
                 Stage { text: format!("{} of {} messages", units::count(done), units::count(of)), done, of }
@@ -164,7 +159,7 @@ impl Progress {
         let latencies = snapshot.p50_ns.zip(snapshot.p99_ns);
         let latencies =
             latencies.map(|(p50, p99)| format!(", p50 {}, p99 {}", units::latency(p50), units::latency(p99)));
-        format!(": {} messages/s{failed}{}", units::count(rate), latencies.unwrap_or_default())
+        format!(": {}/s{failed}{}", units::count(rate), latencies.unwrap_or_default())
     }
 }
 
@@ -177,9 +172,9 @@ impl Default for Progress {
 /// How the line on a terminal is made up, with this value of `NO_COLOR`. What does not fit its width is cut.
 fn template(no_color: Option<&OsStr>) -> &'static str {
     if no_color.is_some_and(|value| !value.is_empty()) {
-        "{bar:16} {wide_msg}"
+        "{bar:12} {wide_msg}"
     } else {
-        "{bar:16.green/dim} {wide_msg}"
+        "{bar:12.green/dim} {wide_msg}"
     }
 }
 
@@ -205,7 +200,7 @@ mod tests {
     fn each_stage_has_its_words_and_its_part_of_the_bar() {
         let start = Instant::now();
         let mut progress = Progress::new();
-        progress.begin(&Plan { warmup: SECOND, ..plan(50, Extent::Time(10 * SECOND)) });
+        progress.begin(&plan(50, Extent::Time(10 * SECOND)));
         let window = Some(Window { begin: start, from: start + SECOND, until: None, stop: None });
         let stage = |progress: &Progress, window, now| {
             let Stage { text, done, of } = progress.stage(at(500), window, now);
@@ -214,7 +209,7 @@ mod tests {
         assert_eq!(stage(&progress, None, start), ("7 of 50 connections open".to_owned(), 7, 50));
         assert_eq!(stage(&progress, window, start + SECOND / 2), ("warm-up 0.5 of 1.0 s".to_owned(), 500, 1_000));
         assert_eq!(stage(&progress, window, start + 3 * SECOND), ("2.0 of 10.0 s".to_owned(), 2_000, 10_000));
-        assert_eq!(stage(&progress, window, start + 12 * SECOND), ("finishing".to_owned(), 1, 1));
+        assert_eq!(stage(&progress, window, start + 12 * SECOND), ("cool-down".to_owned(), 1, 1));
         progress.extent = Extent::Count(1_000);
         assert_eq!(stage(&progress, window, start + 3 * SECOND), ("500 of 1,000 messages".to_owned(), 500, 1_000));
     }
@@ -226,11 +221,11 @@ mod tests {
         let window = Some(Window { begin: start, from: start, until: None, stop: None });
         assert_eq!(progress.pace(at(0), None, start), ", 0 failed");
         progress.past.push_back((start, 0));
-        assert_eq!(progress.pace(at(500), window, start + SECOND / 2), ": 1,000 messages/s, 0 failed");
-        assert_eq!(progress.pace(at(600), window, start + SECOND), ": 600 messages/s, 0 failed");
+        assert_eq!(progress.pace(at(500), window, start + SECOND / 2), ": 1,000/s, 0 failed");
+        assert_eq!(progress.pace(at(600), window, start + SECOND), ": 600/s, 0 failed");
         let last = Snapshot { failed: 1_234, p50_ns: Some(52_800), p99_ns: Some(252_000), ..at(900) };
         let text = progress.pace(last, window, start + 3 * SECOND / 2);
-        assert_eq!(text, ": 400 messages/s, 1,234 failed, p50 52.8 µs, p99 252 µs");
+        assert_eq!(text, ": 400/s, 1,234 failed, p50 52.8 µs, p99 252 µs");
     }
 
     #[test]

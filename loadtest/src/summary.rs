@@ -11,11 +11,11 @@ use crate::report::outcome::{Outcome, ShardUse};
 use crate::server::ServerUse;
 use crate::units;
 
-/// Shards that have a line of their own; of more the busiest is shown.
-const SHARDS_SHOWN: usize = 2;
+/// Warnings that are shown; a screen is not to be full of them.
+const WARNINGS_SHOWN: usize = 2;
 
 /// Kinds of failures that have a line of their own, those with the most messages; the rest is summed up.
-const KINDS_SHOWN: usize = 4;
+const KINDS_SHOWN: usize = 3;
 
 /// How wide the text is where that is in its hands: the texts of users, servers and warnings may be wider.
 const WIDTH: usize = 100;
@@ -23,13 +23,11 @@ const WIDTH: usize = 100;
 /// The widest column of latencies, such as `≥ 12.3 ms`, and a space.
 const COLUMN: usize = 11;
 
-/// Warnings that are shown; a screen is not to be full of them.
-const WARNINGS_SHOWN: usize = 2;
-
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { options, result, .. } = self;
         write_head(f, options, result)?;
+        self.invalid.iter().try_for_each(|reason| writeln!(f, "INVALID: {reason}"))?;
         if result.response.count == 0 {
             // All its numbers would be zeros.
             let (made, asked) = (units::count(result.total.connections), units::count(options.connections as u64));
@@ -42,11 +40,10 @@ impl Display for Report {
             write_shards(f, &result.shards)?;
             result.server.as_ref().map_or(Ok(()), |server| write_server(f, server))?;
         }
-        self.invalid.iter().try_for_each(|reason| writeln!(f, "INVALID: {reason}"))?;
         self.warnings.iter().take(WARNINGS_SHOWN).try_for_each(|warning| writeln!(f, "warning: {warning}"))?;
         match self.warnings.len().saturating_sub(WARNINGS_SHOWN) {
             0 => Ok(()),
-            more => writeln!(f, "warning: and {more} more, which --json has"),
+            more => writeln!(f, "warning: and {more} more, which --json and --html have"),
         }
     }
 }
@@ -64,7 +61,11 @@ pub(crate) fn model(options: &Options) -> String {
 
 fn write_head(f: &mut Formatter<'_>, options: &Options, result: &Outcome) -> fmt::Result {
     let (connections, depth) = (units::count(options.connections as u64), options.depth);
-    writeln!(f, "{}: {}; {connections} connections, {depth} in flight on each", options.target, model(options))?;
+    write!(f, "{}: {}; {connections} connections, {depth} in flight on each", options.target, model(options))?;
+    match options.idle {
+        0 => writeln!(f)?,
+        idle => writeln!(f, ", {} idle", units::count(idle as u64))?,
+    }
     let verified = if options.verify { "every byte verified" } else { "not verified" };
     write!(f, "messages of {}, {verified}, seed {}; ", options.size, options.seed)?;
     let measured = if result.interrupted { "interrupted, measured" } else { "measured" };
@@ -144,14 +145,20 @@ fn write_failures(f: &mut Formatter<'_>, failures: &Failures) -> fmt::Result {
     let mut kinds: Vec<(Kind, &Count)> = failures.kinds.iter().map(|(kind, count)| (*kind, count)).collect();
     kinds.sort_by_key(|(_, count)| std::cmp::Reverse(count.messages.max(count.connections)));
     let (shown, rest) = kinds.split_at(kinds.len().min(KINDS_SHOWN));
-    for (kind, count) in shown {
+    for (place, (kind, count)) in shown.iter().enumerate() {
         let mut line = format!("  failed     {}: {} messages", kind.name(), units::count(count.messages));
         line += &match kind {
             Kind::Corrupt => format!(", {} wrong bytes", units::count(failures.wrong_bytes)),
             _ => format!(", {} connections", units::count(count.connections)),
         };
-        if let Some(first) = &count.first {
-            line += &format!("; the first: {first}");
+        let first = count.first.as_ref().map(|first| format!("the first: {first}")).unwrap_or_default();
+        // That of the most frequent kind has a line of its own if it needs one.
+        if place == 0 && line.chars().count() + first.chars().count() > WIDTH {
+            writeln!(f, "{line}\n{}", shortened(format!("             {first}")))?;
+            continue;
+        }
+        if !first.is_empty() {
+            line += &format!("; {first}");
         }
         writeln!(f, "{}", shortened(line))?;
     }
@@ -170,11 +177,8 @@ fn shortened(line: String) -> String {
 }
 
 fn write_shards(f: &mut Formatter<'_>, shards: &[ShardUse]) -> fmt::Result {
-    // Two are shown one by one, and of more the busiest.
-    if shards.len() <= SHARDS_SHOWN {
-        return shards.iter().try_for_each(|shard| writeln!(f, "  generator  {}", describe(shard)));
-    }
     match shards.iter().max_by(|a, b| a.cpu_share.total_cmp(&b.cpu_share)) {
+        Some(only) if shards.len() == 1 => writeln!(f, "  generator  {}", describe(only)),
         Some(busiest) => writeln!(f, "  generator  {} shards, the busiest {}", shards.len(), describe(busiest)),
         None => Ok(()),
     }
@@ -186,14 +190,28 @@ fn describe(shard: &ShardUse) -> String {
 }
 
 fn write_server(f: &mut Formatter<'_>, server: &ServerUse) -> fmt::Result {
-    let ServerUse { pid, cpu_seconds, busiest_thread, busiest_share, ran_on, .. } = server;
-    let each = server.cpu_ns_per_message.map(|nanos| format!(", {} a message", units::latency(nanos as u64)));
-    writeln!(f, "  server     process {pid}: {cpu_seconds:.2} s of CPU time{}", each.unwrap_or_default())?;
-    if busiest_thread.is_empty() {
-        return Ok(());
+    write!(f, "  server     process {}: {:.2} s of CPU time", server.pid, server.cpu_seconds)?;
+    if let Some(nanos) = server.cpu_ns_per_message {
+        write!(f, ", {} a message", units::latency(nanos as u64))?;
     }
-    let busy = busiest_share * 100.0;
-    writeln!(f, "             busiest thread {busiest_thread}: {busy:.0} % busy; ran on CPU {ran_on}")
+    if let Some(calls) = server.syscalls.as_ref().and_then(|syscalls| syscalls.per_message) {
+        write!(f, ", {calls:.2} system calls a message")?;
+    }
+    writeln!(f)?;
+    if let Some(missing) = &server.syscalls_missing {
+        writeln!(f, "             its system calls were not counted: {missing}")?;
+    }
+    if !server.busiest_thread.is_empty() {
+        let (thread, share, ran_on) = (&server.busiest_thread, server.busiest_share * 100.0, &server.ran_on);
+        writeln!(f, "             busiest thread {thread}: {share:.0} % busy; ran on CPU {ran_on}")?;
+    }
+    let resident = &server.resident;
+    write!(f, "             {} resident at the end", units::bytes(resident.end_bytes))?;
+    write!(f, ", {} at most", units::bytes(resident.peak_bytes))?;
+    if let Some(each) = server.resident_bytes_per_connection {
+        write!(f, ", {} a connection", units::bytes(each as u64))?;
+    }
+    writeln!(f, "; {} descriptors", units::count(server.descriptors))
 }
 
 #[cfg(test)]
@@ -223,7 +241,7 @@ mod tests {
         report.result.messages_per_s = 1_234_567.0;
         report.result.messages = 123_456_789;
         report.invalid.extend(["the schedule was not kept".to_owned(), "the generator was saturated".to_owned()]);
-        report.warnings.extend(["a first warning".to_owned(), "a second warning".to_owned()]);
+        report.warnings.extend(["a first warning".to_owned(), "a second warning".to_owned(), "a third".to_owned()]);
         report
     }
 
@@ -240,7 +258,9 @@ mod tests {
             "9 shards, the busiest shard-1",
             "failed     timeout: 12 messages",
             "…",
-            "and 9 messages: ",
+            "and 10 messages: ",
+            "warning: and 1 more, ",
+            "12.0 MiB resident",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
@@ -248,8 +268,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_run_in_a_closed_loop_has_one_line_of_latencies() {
-        let mut report = report();
-        report.environment.debug_build = false;
+        let report = report();
         let text = report.to_string();
         assert!(text.starts_with("tcp://127.0.0.1:4040: closed loop; 50 connections, 1 in flight on each\n"), "{text}");
         assert!(text.contains("  response  ") && !text.contains("  service") && !text.contains("  lag"), "{text}");
@@ -270,16 +289,15 @@ mod tests {
     #[test]
     fn a_run_with_nobody_there_is_no_page_of_zeros() {
         let mut report = report();
-        report.environment.debug_build = false;
         report.result.response = Latencies::default().distribution();
         report.result.total.connections = 0;
-        report.result.failures.add(Kind::Refused, 0, 50, || Some("Connection refused (os error 111)".to_owned()));
+        report.result.failures.add(Kind::Refused, 0, 50, || {
+            Some("cannot connect to 127.0.0.1:40401: Connection refused (os error 111)".to_owned())
+        });
         let text = report.to_string();
         assert!(text.contains("no message came back in the measured time; 0 of 50 connections were made"), "{text}");
-        assert!(
-            text.contains("failed     refused: 0 messages, 50 connections; the first: Connection refused"),
-            "{text}"
-        );
-        assert_eq!(text.lines().count(), 4, "{text}");
+        let refused = "failed     refused: 0 messages, 50 connections\n             the first: cannot connect to ";
+        assert!(text.contains(refused) && text.contains("(os error 111)\n"), "{text}");
+        assert_eq!(text.lines().count(), 5, "{text}");
     }
 }

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use crate::count::failure::Failures;
 use crate::count::histogram::Latencies;
-use crate::cpus::Cpus;
 use crate::environment::Environment;
 use crate::plan::{Arrivals, Extent, Model, tests::plan};
 use crate::report::Report;
 use crate::report::options::Options;
 use crate::report::outcome::{Interval, Outcome, ShardUse, Total};
-use crate::server::ServerUse;
+use crate::server::{Resident, ServerUse, ThreadUse};
 
 /// Seconds that were measured.
 const SECONDS: u64 = 10;
@@ -105,15 +104,21 @@ fn shard(shard: usize) -> ShardUse {
 }
 
 fn server() -> ServerUse {
-    let cpus: Cpus = [0, 1].into_iter().collect();
     ServerUse {
         pid: 4_711,
         cpu_seconds: 2.5,
         cpu_ns_per_message: Some(2_500.0),
         busiest_thread: "shard-0".to_owned(),
         busiest_share: 0.13,
-        ran_on: cpus.clone(),
-        allowed: cpus,
+        threads: (0..2).map(thread).collect(),
+        resident: Resident { end_bytes: 12 << 20, peak_bytes: 13 << 20, ..Resident::default() },
+        resident_bytes_per_connection: Some(1_300.0),
+        descriptors: 57,
+        ran_on: [0, 1].into_iter().collect(),
         ..ServerUse::default()
     }
+}
+
+fn thread(number: usize) -> ThreadUse {
+    ThreadUse { name: format!("shard-{number}"), cpu_share: 0.13 - 0.02 * number as f64, cpu: number }
 }

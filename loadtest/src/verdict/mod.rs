@@ -81,7 +81,7 @@ impl Verdict {
             server.and_then(|server| shared_cores(shards, server, &environment.siblings)),
             server.and_then(crowded),
             few_messages(result.messages),
-            too_short(result.elapsed_s),
+            if result.messages > 0 { too_short(result.elapsed_s) } else { None },
             unsteady(&result.intervals, is_open),
             in_flight(options, result),
             environment.window.and_then(stolen),
@@ -163,7 +163,9 @@ fn crowded(server: &ServerUse) -> Option<String> {
 
 fn few_messages(messages: u64) -> Option<String> {
     let (quantiles, least) = match messages {
-        0..10_000 => ("p99.9 and p99.99", 1_000),
+        // Nothing came back, which says more.
+        0 => return None,
+        1..10_000 => ("p99.9 and p99.99", 1_000),
         10_000..100_000 => ("p99.99", 10_000),
         _ => return None,
     };
@@ -306,7 +308,7 @@ mod tests {
     fn ten_messages_must_lie_beyond_a_quantile() {
         assert!(few_messages(9_999).unwrap().contains("p99.9 and p99.99: 9 of 9,999 lie beyond, and 10,000 messages"));
         assert!(few_messages(10_000).unwrap().contains("for p99.99: 1 of 10,000 lie beyond, and 100,000 messages"));
-        assert_eq!(few_messages(100_000), None);
+        assert_eq!((few_messages(0), few_messages(100_000)), (None, None));
     }
 
     #[test]

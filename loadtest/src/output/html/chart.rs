@@ -11,6 +11,9 @@ use super::scale::Scale;
 /// The side of the square in which paths are drawn before they are stretched over the chart.
 const SIDE: f64 = 1_000.0;
 
+/// A label beyond this share of the axis is at its end.
+const LAST: f64 = 0.97;
+
 /// Lines of no more points than this show each of them.
 const DOTS_MAX: usize = 40;
 
@@ -41,6 +44,14 @@ pub(super) struct Tick {
     pub(super) label: String,
     /// Left out where there is little room.
     pub(super) optional: bool,
+    /// At the end of the axis, beyond which there is little room.
+    pub(super) last: bool,
+}
+
+impl Tick {
+    pub(super) fn new(at: f64, label: String, optional: bool) -> Self {
+        Self { at: Percent(at), label, optional, last: at > LAST }
+    }
 }
 
 /// One line.
@@ -69,6 +80,8 @@ pub(super) struct Stripe {
     pub(super) x: Percent,
     pub(super) width: Percent,
     pub(super) text: String,
+    /// Whether something failed there.
+    pub(super) failed: bool,
 }
 
 /// A table of numbers, its first column what they belong to.
@@ -91,24 +104,17 @@ impl Display for Percent {
 /// What is labelled on the horizontal axis. Every other label is left out where there is little room.
 pub(super) fn across(scale: &Scale, label: impl Fn(f64) -> String) -> Vec<Tick> {
     let many = scale.ticks().len() > 4;
-    let ticks = scale.ticks().iter().enumerate();
-    ticks
-        .map(|(index, tick)| Tick {
-            at: Percent(scale.at(*tick)),
-            label: label(*tick),
-            optional: many && index % 2 == 1,
-        })
-        .collect()
+    let tick = |(index, tick): (usize, &f64)| Tick::new(scale.at(*tick), label(*tick), many && index % 2 == 1);
+    scale.ticks().iter().enumerate().map(tick).collect()
 }
 
 /// What is labelled on the vertical axis, whose beginning is at the bottom.
 pub(super) fn upwards(scale: &Scale, label: impl Fn(f64) -> String) -> Vec<Tick> {
-    let tick = |tick: &f64| Tick { at: Percent(1.0 - scale.at(*tick)), label: label(*tick), optional: false };
-    scale.ticks().iter().map(tick).collect()
+    scale.ticks().iter().map(|tick| Tick::new(1.0 - scale.at(*tick), label(*tick), false)).collect()
 }
 
 impl Line {
-    /// Through these points, in order.
+    /// Through these points, in order; one without a height, which is no number, is a gap.
     pub(super) fn through(
         name: &'static str,
         style: &'static str,
@@ -118,7 +124,8 @@ impl Line {
     ) -> Self {
         let places: Vec<(f64, f64)> = points.iter().map(|&(h, v)| (x.at(h), 1.0 - y.at(v))).collect();
         let dot = |&(x, y): &(f64, f64)| Dot { x: Percent(x), y: Percent(y), hollow: false };
-        let dots = if places.len() <= DOTS_MAX { places.iter().map(dot).collect() } else { Vec::new() };
+        let known = places.iter().filter(|(_, y)| y.is_finite());
+        let dots = if places.len() <= DOTS_MAX { known.map(dot).collect() } else { Vec::new() };
         Self { name, style, path: path(&places), area: String::new(), dots }
     }
 
@@ -138,10 +145,17 @@ impl Line {
 }
 
 fn path(places: &[(f64, f64)]) -> String {
-    let step = |(index, (x, y)): (usize, &(f64, f64))| {
-        format!("{}{:.1} {:.1}", if index == 0 { 'M' } else { 'L' }, x * SIDE, y * SIDE)
-    };
-    places.iter().enumerate().map(step).collect()
+    let mut path = String::new();
+    let mut drawn = false;
+    for (x, y) in places {
+        if y.is_finite() {
+            let (x, y) = (x * SIDE, y * SIDE);
+            // A line of no length, so that a point between two gaps is seen.
+            path += &if drawn { format!("L{x:.1} {y:.1}") } else { format!("M{x:.1} {y:.1}h0") };
+        }
+        drawn = y.is_finite();
+    }
+    path
 }
 
 #[cfg(test)]
@@ -153,12 +167,14 @@ mod tests {
         let (x, y) = (Scale::time(10.0), Scale::linear(100.0));
         let points = [(0.0, 0.0), (10.0, 100.0)];
         let line = Line::through("rate", "one", &points, &x, &y).shaded(&points, &x);
-        assert_eq!(line.path, "M0.0 1000.0L1000.0 0.0");
-        assert_eq!(line.area, "M0.0 1000.0L1000.0 0.0L1000.0 1000L0.0 1000Z");
+        assert_eq!(line.path, "M0.0 1000.0h0L1000.0 0.0");
+        assert_eq!(line.area, "M0.0 1000.0h0L1000.0 0.0L1000.0 1000L0.0 1000Z");
         assert_eq!(
             (line.dots.len(), line.dots[1].x.to_string(), line.dots[1].y.to_string()),
             (2, "100.00%".into(), "0.00%".into())
         );
+        let gap = Line::through("rate", "one", &[(0.0, 0.0), (5.0, f64::NAN), (10.0, 100.0)], &x, &y);
+        assert_eq!((gap.path.as_str(), gap.dots.len()), ("M0.0 1000.0h0M1000.0 0.0h0", 2));
         let nothing = Line::through("rate", "one", &[], &x, &y).shaded(&[], &x);
         assert!(nothing.path.is_empty() && nothing.area.is_empty());
     }

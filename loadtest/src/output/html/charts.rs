@@ -45,7 +45,7 @@ fn stripe(interval: &Interval, x: &Scale) -> Stripe {
         show(interval.max_ns),
         units::count(interval.failed)
     );
-    Stripe { x: Percent(from), width: Percent(to - from), text }
+    Stripe { x: Percent(from), width: Percent(to - from), text, failed: interval.failed > 0 }
 }
 
 fn rate(id: &str, intervals: &[Interval]) -> Chart {
@@ -81,12 +81,13 @@ fn words(words: &[&str]) -> Vec<String> {
 
 fn latency(id: &str, intervals: &[Interval]) -> Chart {
     // In an interval without a reply there is no latency.
-    let answered: Vec<&Interval> = intervals.iter().filter(|interval| interval.messages > 0).collect();
-    let lowest = answered.iter().map(|interval| interval.p50_ns).min().unwrap_or(1);
-    let highest = answered.iter().map(|interval| interval.max_ns).max().unwrap_or(1);
+    let answered = || intervals.iter().filter(|interval| interval.messages > 0);
+    let lowest = answered().map(|interval| interval.p50_ns).min().unwrap_or(1);
+    let highest = answered().map(|interval| interval.max_ns).max().unwrap_or(1);
     let (x, y) = (time_axis(intervals), Scale::logarithmic(lowest as f64, highest as f64));
     let line = |name, style, value: fn(&Interval) -> u64| {
-        let points: Vec<_> = answered.iter().map(|interval| (middle(interval), value(interval) as f64)).collect();
+        let height = |interval: &Interval| if interval.messages > 0 { value(interval) as f64 } else { f64::NAN };
+        let points: Vec<_> = intervals.iter().map(|interval| (middle(interval), height(interval))).collect();
         Line::through(name, style, &points, &x, &y)
     };
     let rows = intervals.iter().map(|interval| {
@@ -124,7 +125,8 @@ fn depth(quantile: f64) -> f64 {
 fn distribution(id: &str, result: &Outcome) -> Option<Chart> {
     let read = |distribution: &Distribution| distribution.latencies().ok().filter(|latencies| latencies.count() > 0);
     let response = read(&result.response)?;
-    let service = read(&result.service);
+    // In a closed loop the two are the same.
+    let service = read(&result.service).filter(|service| *service != response);
     let end = (response.count() as f64).log10().max(1.0);
     let all = [Some(&response), service.as_ref()];
     let lowest = all.iter().flatten().map(|latencies| latencies.quantile(0.0)).min()?;
@@ -146,7 +148,7 @@ fn distribution(id: &str, result: &Outcome) -> Option<Chart> {
         id: format!("{id}-distribution"),
         title: "Distribution",
         description: format!(
-            "Response and service times by percentile, both axes logarithmic: p50 {}, p99 {}, the longest {}.",
+            "Latencies by percentile, both axes logarithmic; response times: p50 {}, p99 {}, the longest {}.",
             units::latency(result.response.p50_ns),
             units::latency(result.response.p99_ns),
             units::latency(result.response.max_ns)
@@ -156,7 +158,7 @@ fn distribution(id: &str, result: &Outcome) -> Option<Chart> {
         y: upwards(&y, label::round_latency),
         lines,
         stripes: quantile_stripes(&known.map(|quantile| depth(quantile).min(end)).collect::<Vec<_>>(), &rows, &x),
-        table: Table { head: words(&["Percentile", "Response", "Service"]), rows },
+        table: Table { head: words(&["Percentile", "Response", "Service"][..=all.iter().flatten().count()]), rows },
         wide: true,
     })
 }
@@ -168,13 +170,11 @@ fn quantile_axis(end: f64) -> Scale {
 }
 
 fn quantile_ticks(x: &Scale) -> Vec<Tick> {
-    let name = |tick: f64| format!("{} %", label::plain(100.0 - 100.0 / 10_f64.powf(tick)));
-    let tick = |tick: &f64| Tick {
-        at: Percent(x.at(*tick)),
-        label: name(*tick),
-        optional: tick.fract() != 0.0 || *tick == 4.0,
-    };
-    x.ticks().iter().map(tick).collect()
+    let decimals = |tick: f64| (tick as usize).saturating_sub(2);
+    let name = |tick: f64| format!("{:.*} %", decimals(tick), 100.0 - 100.0 / 10_f64.powf(tick));
+    let many = x.ticks().len() > 6;
+    let optional = |tick: f64| tick.fract() != 0.0 || many && tick % 2.0 == 1.0;
+    x.ticks().iter().map(|tick| Tick::new(x.at(*tick), name(*tick), optional(*tick))).collect()
 }
 
 fn quantile_points(latencies: &Latencies, end: f64) -> Vec<(f64, f64)> {
@@ -192,7 +192,7 @@ fn quantile_stripes(depths: &[f64], rows: &[Vec<String>], x: &Scale) -> Vec<Stri
         let to = if index + 1 == depths.len() { 1.0 } else { between(index, index + 1) };
         let [name, values @ ..] = row.as_slice() else { return None };
         let text = format!("{name}: {}", values.join(" response, ") + if values.len() > 1 { " service" } else { "" });
-        Some(Stripe { x: Percent(from), width: Percent(to - from), text })
+        Some(Stripe { x: Percent(from), width: Percent(to - from), text, failed: false })
     };
     rows.iter().enumerate().filter_map(stripe).collect()
 }
@@ -240,4 +240,26 @@ pub(super) fn of_curve(curve: &Curve) -> Option<Chart> {
         table: Table { head: words(&["Asked/s", "Achieved/s", "p50", "p99", "p99.9", "Held"]), rows: rows.collect() },
         wide: true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_axis_of_percentiles_is_labelled_in_nines_however_many_there_are() {
+        let labels = |end| quantile_ticks(&quantile_axis(end)).into_iter().map(|tick| tick.label).collect::<Vec<_>>();
+        assert_eq!(labels(3.2), ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
+        assert_eq!(labels(8.0)[6..], ["99.999 %", "99.9999 %", "99.99999 %", "99.999999 %"]);
+    }
+
+    #[test]
+    fn every_quantile_has_its_stripe_and_they_cover_the_axis() {
+        let x = quantile_axis(3.0);
+        let rows = [["p50", "1 ms"], ["p99", "2 ms"], ["max", "3 ms"]].map(|row| row.map(str::to_owned).to_vec());
+        let stripes = quantile_stripes(&[0.301, 2.0, 3.0], &rows, &x);
+        let (first, last) = (&stripes[0], &stripes[2]);
+        assert_eq!((first.x, last.x.0 + last.width.0, first.text.as_str()), (Percent(0.0), 1.0, "p50: 1 ms"));
+        assert!((stripes.iter().map(|stripe| stripe.width.0).sum::<f64>() - 1.0).abs() < 1e-9);
+    }
 }

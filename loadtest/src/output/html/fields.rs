@@ -53,7 +53,7 @@ fn text(name: &str, value: &Value) -> String {
 
 /// Whether a number is one by which something is called, and not an amount.
 fn is_a_name(name: &str) -> bool {
-    ["pid", "seed", "port", "version"].contains(&name)
+    ["pid", "seed", "port_range", "version"].contains(&name)
 }
 
 fn amount(name: &str, number: f64) -> String {

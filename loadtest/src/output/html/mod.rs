@@ -102,6 +102,7 @@ fn facts(first: &Report, runs: usize, curve: Option<&Curve>) -> Vec<String> {
         format!("messages of {}", options.size),
         if runs > 1 { format!("{runs} runs") } else { extent },
     ];
+    facts.push(first.environment.time.clone());
     facts.extend(curve.map(|curve| format!("target {}", curve.target)));
     facts
 }
@@ -184,6 +185,7 @@ fn failed(runs: &[Report]) -> Tile {
     let (value, note) = match (messages, connections) {
         (0, 0) => ("none".to_owned(), format!("of {} messages", units::count(sent))),
         (messages, 0) => (units::count(messages), format!("of {} messages", units::count(sent))),
+        (0, connections) => (units::count(connections), "connections".to_owned()),
         (messages, connections) => {
             (units::count(messages), format!("messages, {} connections", units::count(connections)))
         }
@@ -281,7 +283,7 @@ mod tests {
             HOSTILE.clone_into(text);
         }
         report.result.failures.add(Kind::Other, 1, 1, || Some(HOSTILE.to_owned()));
-        report.result.server.as_mut().unwrap().busiest_thread = HOSTILE.to_owned();
+        report.result.server.as_mut().unwrap().threads[0].name = HOSTILE.to_owned();
         report.warnings.push(HOSTILE.to_owned());
         report.invalid.push(HOSTILE.to_owned());
         let curve = Curve { target: HOSTILE.to_owned(), ..curve() };
@@ -305,7 +307,7 @@ mod tests {
         let page = page(&Record::new(vec![report()]), Some(&curve()));
         assert_balanced(&page);
         for title in ["Latency over throughput", "Rate", "Latency", "Distribution"] {
-            assert!(page.contains(&format!("<h3>{title}</h3>")), "{title}");
+            assert!(page.contains(&format!("<h2>{title}</h2>")), "{title}");
         }
         for bars in ["Generator, by shard", "Server, by thread"] {
             assert!(page.contains(bars), "{bars}");
@@ -314,6 +316,16 @@ mod tests {
         assert_eq!(page.matches("<desc").count(), 4);
         assert_eq!(page.matches("<summary>Table</summary>").count(), 4);
         assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
+    }
+
+    #[test]
+    fn service_times_are_drawn_where_they_are_not_the_response_times() {
+        assert!(page(&Record::new(vec![open_report()]), None).contains("service time</li>"));
+        let mut closed = report();
+        closed.result.service = closed.result.response.clone();
+        let page = page(&Record::new(vec![closed]), None);
+        assert!(page.contains("<h2>Distribution</h2>") && !page.contains("service time</li>"), "{page}");
+        assert!(!page.contains("<th scope=\"col\">Service</th>"), "{page}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{charts, fields, label};
 use crate::count::failure::Failures;
 use crate::report::Report;
 use crate::report::outcome::ShardUse;
-use crate::server::ServerUse;
+use crate::server::{ServerUse, ThreadUse};
 use crate::units;
 
 /// One run.
@@ -123,9 +123,9 @@ fn failures(failures: &Failures) -> Vec<Failure> {
     failure.collect()
 }
 
-/// What each shard of the generator did, side by side; nothing if there is none.
+/// What each shard of the generator did, side by side; nothing if none measured a message.
 fn shards(shards: &[ShardUse]) -> Option<Bars> {
-    let messages = shards.iter().map(|shard| shard.messages).max()? as f64;
+    let messages = shards.iter().map(|shard| shard.messages).max().filter(|most| *most > 0)? as f64;
     let p99 = shards.iter().map(|shard| shard.p99_ns).max()? as f64;
     let row = |shard: &ShardUse, place: String| Row {
         name: format!("shard-{}", shard.shard),
@@ -147,13 +147,17 @@ fn shards(shards: &[ShardUse]) -> Option<Bars> {
     })
 }
 
-/// The server's threads that worked; nothing if none did.
+/// The server's threads that worked, the busiest first; nothing if none did.
 fn threads(server: &ServerUse) -> Option<Bars> {
-    if server.busiest_thread.is_empty() {
-        return None;
-    }
-    let share = server.busiest_share;
-    let cells = vec![Cell::bar(label::percent(share), share, 1.0, "three")];
-    let row = Row { name: server.busiest_thread.clone(), note: String::new(), cells };
-    Some(Bars { title: "Server, by thread", head: vec![("Thread", false), ("CPU", true)], rows: vec![row] })
+    let row = |thread: &ThreadUse| Row {
+        name: thread.name.clone(),
+        note: format!("CPU {}", thread.cpu),
+        cells: vec![Cell::bar(label::percent(thread.cpu_share), thread.cpu_share, 1.0, "three")],
+    };
+    let rows: Vec<Row> = server.threads.iter().map(row).collect();
+    (!rows.is_empty()).then_some(Bars {
+        title: "Server, by thread",
+        head: vec![("Thread", false), ("CPU", true)],
+        rows,
+    })
 }

@@ -59,8 +59,11 @@ impl Scale {
         Self { low: 0.0, high: positive(high), logarithmic: false, ticks }
     }
 
-    /// Where a value is: 0 at the axis' beginning, 1 at its end. What is outside counts as its end.
+    /// Where a value is: 0 at the axis' beginning, 1 at its end. What is outside counts as its end; what is no number stays so.
     pub(super) fn at(&self, value: f64) -> f64 {
+        if value.is_nan() {
+            return value;
+        }
         let share = if self.logarithmic {
             (value.max(self.low) / self.low).ln() / (self.high / self.low).ln()
         } else {
