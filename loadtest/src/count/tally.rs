@@ -43,8 +43,8 @@ impl Tally {
         if verdict.wrong_bytes > 0 {
             self.failures.wrong_bytes += verdict.wrong_bytes;
             self.failures.add(Kind::Corrupt, 1, 0, || Some(format!("{} wrong bytes", verdict.wrong_bytes)));
-        } else if let Some(kind) = verdict.kind {
-            self.failures.add(kind, 1, 0, || None);
+        } else if let Some(status) = verdict.status {
+            self.failures.add(Kind::Status, 1, 0, || Some(format!("status {status}")));
         } else if stamp.intended >= window.from {
             self.response.record(now - stamp.intended);
             self.service.record(now - stamp.sent);

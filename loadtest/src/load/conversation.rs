@@ -89,6 +89,14 @@ impl<P: Protocol> Conversation<P> {
         Ok(())
     }
 
+    /// Takes note that the server has sent its end. It may be what completes the reply to the message that has waited longest.
+    pub fn handle_end(&mut self) -> Option<Reply> {
+        let stamp = self.oldest()?;
+        let verdict = self.protocol.take_end(self.replied)?;
+        self.replied += 1;
+        Some(Reply { stamp, verdict })
+    }
+
     /// When the message was sent that has waited longest.
     #[inline]
     pub fn oldest(&self) -> Option<Stamp> {

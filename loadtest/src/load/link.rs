@@ -151,6 +151,13 @@ impl<P: Protocol> Handler for Link<P> {
     }
 
     fn on_end(&mut self, connection: &mut Connection<'_>) {
+        if let Some(reply) = self.conversation.handle_end() {
+            let now = Instant::now();
+            self.worker.while_running(|tally, window| tally.record(reply, now, window));
+            if self.conversation.in_flight() == 0 && self.conversation.is_spent() {
+                self.rest_if_done(now);
+            }
+        }
         if self.state == State::Active {
             self.fail(Kind::ClosedEarly, None);
         }
