@@ -13,8 +13,12 @@ use crate::load::control::{Control, Event, Outcome};
 use crate::load::worker::Worker;
 use crate::plan::{Plan, Window};
 use crate::progress::Progress;
+use crate::protocol::Language;
 use crate::protocol::echo::Echo;
+use crate::protocol::http::Http;
+use crate::protocol::lines::Lines;
 use crate::protocol::pattern::Pattern;
+use crate::protocol::raw::Raw;
 use crate::server::{Process, Sample};
 
 /// What a run has measured, before anything is concluded from it.
@@ -68,8 +72,22 @@ pub fn run(
 fn start_worker(shard: &mut Shard<'_>, control: &Arc<Control>) -> Result<()> {
     let plan = &control.plan;
     let (sizes, verify) = (Rc::new(plan.sizes.clone()), plan.verify);
-    let pattern = Rc::new(Pattern::new(plan.seed, sizes.max()));
-    Worker::start(shard, control, move |number| Echo::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify))
+    match plan.protocol.clone() {
+        Language::Echo => {
+            let pattern = Rc::new(Pattern::new(plan.seed, sizes.max()));
+            Worker::start(shard, control, move |number| {
+                Echo::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify)
+            })
+        }
+        Language::Lines => {
+            let pattern = Rc::new(Pattern::printable(plan.seed, sizes.max()));
+            Worker::start(shard, control, move |number| {
+                Lines::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify)
+            })
+        }
+        Language::Http(get) => Worker::start(shard, control, move |_| Http::new(get.clone())),
+        Language::Raw(exchange) => Worker::start(shard, control, move |_| Raw::new(exchange.clone())),
+    }
 }
 
 /// Closes the connections: in good order, unless the user is waiting.

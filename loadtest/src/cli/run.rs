@@ -11,8 +11,9 @@ use crate::target::Target;
 /// The flags of `run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
-    /// What to load, such as tcp://127.0.0.1:4040
-    #[arg(value_name = "tcp://HOST:PORT")]
+    /// What to load: tcp://HOST:PORT, http://HOST:PORT/PATH, udp://HOST:PORT, unix:PATH or unixgram:PATH, where a PATH may be
+    /// @NAME for an abstract socket
+    #[arg(value_name = "TARGET")]
     target: Target,
     #[command(flatten)]
     load: LoadArguments,
