@@ -135,6 +135,9 @@ fn unknown(text: &str) -> String {
 
 /// Reads a host, which is there, and a port, which is not 0.
 fn host_and_port(text: &str) -> Result<Address, String> {
+    if text.is_empty() {
+        return Err("the host is missing".to_owned());
+    }
     if text.starts_with(':') && !text[1..].contains(':') {
         return Err(format!("the host is missing: write 127.0.0.1{text}"));
     }
