@@ -11,6 +11,8 @@ use pants_shard::{Config, Placement, Result, Running, Runtime, Shard};
 use crate::count::series::{Piece, Series};
 use crate::count::tally::Tally;
 use crate::load::control::{Control, Event, Outcome, Snapshot};
+use crate::load::conversation::Conversation;
+use crate::load::exchange::Exchange;
 use crate::load::worker::Worker;
 use crate::plan::{Plan, Window};
 use crate::progress::Progress;
@@ -77,20 +79,32 @@ fn start_worker(shard: &mut Shard<'_>, control: &Arc<Control>) -> Result<()> {
     let plan = &control.plan;
     let (sizes, verify) = (Rc::new(plan.sizes.clone()), plan.verify);
     match plan.protocol.clone() {
+        Language::Echo if plan.target.is_datagram() => {
+            let pattern = Rc::new(Pattern::new(plan.seed, sizes.max()));
+            Worker::start(shard, control, move |number, settings| {
+                Exchange::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify, settings)
+            })
+        }
         Language::Echo => {
             let pattern = Rc::new(Pattern::new(plan.seed, sizes.max()));
-            Worker::start(shard, control, move |number| {
-                Echo::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify)
+            Worker::start(shard, control, move |number, settings| {
+                let echo = Echo::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify);
+                Conversation::new(echo, settings)
             })
         }
         Language::Lines => {
             let pattern = Rc::new(Pattern::printable(plan.seed, sizes.max()));
-            Worker::start(shard, control, move |number| {
-                Lines::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify)
+            Worker::start(shard, control, move |number, settings| {
+                let lines = Lines::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify);
+                Conversation::new(lines, settings)
             })
         }
-        Language::Http(get) => Worker::start(shard, control, move |_| Http::new(get.clone())),
-        Language::Raw(exchange) => Worker::start(shard, control, move |_| Raw::new(exchange.clone())),
+        Language::Http(get) => {
+            Worker::start(shard, control, move |_, settings| Conversation::new(Http::new(get.clone()), settings))
+        }
+        Language::Raw(exchange) => {
+            Worker::start(shard, control, move |_, settings| Conversation::new(Raw::new(exchange.clone()), settings))
+        }
     }
 }
 

@@ -196,6 +196,12 @@ impl Plan {
         if self.protocol != Language::Echo {
             return Err(format!("--protocol {}: datagrams are echoes only", self.protocol.name()));
         }
+        if self.idle > 0 {
+            return Err("--idle cannot be used with datagrams, which have no connections to hold".to_owned());
+        }
+        if self.reconnect_after.is_some() || self.reconnect_failed {
+            return Err("--reconnect cannot be used with datagrams, which have no connections to make anew".to_owned());
+        }
         if self.sizes.min() < DATAGRAM_MIN || self.sizes.max() > DATAGRAM_MAX {
             return Err(format!(
                 "--size {}: a datagram must be {DATAGRAM_MIN} to {DATAGRAM_MAX} bytes, and begins with its number",
