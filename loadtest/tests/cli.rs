@@ -15,6 +15,11 @@ fn help_names_every_flag_and_the_exit_statuses() {
     for flag in [
         "--connections",
         "--size",
+        "--protocol",
+        "--path",
+        "--header",
+        "--send-hex",
+        "--expect-delimiter",
         "--depth",
         "--duration",
         "--count",

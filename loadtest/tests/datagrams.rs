@@ -156,6 +156,15 @@ fn an_open_loop_sends_datagrams_by_the_schedule() {
 }
 
 #[test]
+fn a_channel_thinks_between_an_answer_and_its_next_message() {
+    let address = udp_server(|data| vec![data.to_vec()]);
+    let (ended, json) = load_udp(address, "--count 40 --connections 4 --think 20ms");
+    assert_eq!((ended.code, counts(&json)), (Some(0), [40; 3]), "{ended:?}");
+    // Each of four sends ten, the first after a part of a think time.
+    assert!(json["result"]["elapsed_s"].as_f64().unwrap() >= 0.18, "{json}");
+}
+
+#[test]
 fn unix_datagrams_are_answered_at_names_of_their_own() {
     let name = format!("pants-load-test-{}", std::process::id());
     let address = unix::SocketAddr::from_abstract_name(&name).unwrap();

@@ -13,7 +13,10 @@ use crate::support::*;
 
 /// An HTTP server whose answer is `respond`'s, from how many requests there were before on the connection, and whether it closes
 /// then. It says nothing to a request that does not have all of `parts`.
-fn http_server(parts: &'static [&'static str], respond: fn(u64) -> (String, bool)) -> SocketAddr {
+fn http_server(
+    parts: &'static [&'static str],
+    respond: impl Fn(u64) -> (String, bool) + Send + Sync + 'static,
+) -> SocketAddr {
     server(move |stream| {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         for number in 0.. {
@@ -89,10 +92,17 @@ fn a_status_from_400_on_is_a_failure_of_its_own_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_body_that_ends_with_the_connection_is_an_answer() {
-    let address = http_server(&["GET / HTTP/1.1\r\nHost: "], |_| ("HTTP/1.0 200 OK\r\n\r\nsome text".to_owned(), true));
-    let (ended, json) = load_target(&format!("http://{address}"), &["--count", "5", "--connections", "5"]);
-    assert_eq!((ended.code, counts(&json)), (Some(0), [5; 3]), "{ended:?}");
+fn a_server_that_closes_behind_an_answer_is_met_again() {
+    for (head, body) in [
+        ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\n", "some text"),
+        ("HTTP/1.0 200 OK\r\n\r\n", ""),
+    ] {
+        let answer = format!("{head}{body}");
+        let address = http_server(&["GET / HTTP/1.1\r\nHost: "], move |_| (answer.clone(), true));
+        let (ended, json) = load_target(&format!("http://{address}"), &["--count", "20", "--connections", "2"]);
+        assert_eq!((ended.code, counts(&json), failures(&json, "none")), (Some(0), [20; 3], (0, 0)), "{ended:?}");
+        assert_eq!(json["result"]["total"]["connections"], 20, "one for each answer");
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! HTTP/1.1: the same GET again and again over one connection, and where each response ends (RFC 9112).
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use httparse::{EMPTY_HEADER, Header, Response, Status};
+use httparse::{Header, ParserConfig, Response, Status};
 
 use crate::count::failure::Kind;
 use crate::protocol::chunked::Chunks;
@@ -128,9 +129,11 @@ impl Http {
 
     /// Reads a head if it is complete, and sets what comes next; how long it is.
     fn read_head(&mut self, data: &[u8]) -> Result<Option<usize>, Fault> {
-        let mut fields = [EMPTY_HEADER; HEADERS_MAX];
-        let mut response = Response::new(&mut fields);
-        let length = match response.parse(data).map_err(|error| malformed(error.to_string()))? {
+        // It costs some to clear as many fields as there may be, most of which no response has.
+        let mut fields = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut response = Response::new(&mut []);
+        let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut response, data, &mut fields);
+        let length = match parsed.map_err(|error| malformed(error.to_string()))? {
             Status::Complete(length) if length > HEAD_MAX => {
                 return Err(malformed(format!("its head is longer than {HEAD_MAX} bytes")));
             }

@@ -20,17 +20,17 @@ impl Outside {
     /// Starts a program in a directory of its own, with what `prepare` makes of that and of the socket's path; waits until it
     /// serves. `None` if it is not installed, which must not happen in CI.
     pub(crate) fn start(name: &str, prepare: impl FnOnce(&Path, &str, &mut Command)) -> Option<Self> {
-        if !is_installed(name) {
+        let Some(program) = find(name) else {
             assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must not skip this: {name} is missing");
             println!("skipped: {name} is not installed");
             return None;
-        }
+        };
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // A socket's path must be short, so that the target directory does not serve.
         let directory = std::env::temp_dir().join(format!("pants-load-{}-{number}", std::process::id()));
         fs::create_dir(&directory).unwrap();
-        let mut command = Command::new(name);
+        let mut command = Command::new(program);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir(&directory);
         let socket = directory.join("socket");
         prepare(&directory, socket.to_str().expect("it is text"), &mut command);
@@ -58,7 +58,9 @@ impl Drop for Outside {
     }
 }
 
-fn is_installed(name: &str) -> bool {
+/// Where a program is: in the path, or where system programs are.
+fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|directory| directory.join(name).is_file())
+    let mut places = std::env::split_paths(&path).chain(["/usr/sbin".into()]).map(|directory| directory.join(name));
+    places.find(|place| place.is_file())
 }
