@@ -117,6 +117,14 @@ impl<P: Protocol> Pool<P> {
         self.pace = pace;
     }
 
+    /// The warm-up is over.
+    pub fn begin_measuring(&mut self) {
+        if let Pace::Open { pacer, .. } = &mut self.pace {
+            pacer.begin_measuring();
+        }
+        self.tally.begin_intervals();
+    }
+
     /// The load ends: nothing is counted any more. What is in flight has taken at least until now.
     pub fn end(&mut self, now: u64) -> Piece {
         self.end_schedule(now);
@@ -131,7 +139,7 @@ impl<P: Protocol> Pool<P> {
     }
 
     /// What was due before now and was not sent is not sent any more.
-    pub fn end_schedule(&mut self, now: u64) {
+    fn end_schedule(&mut self, now: u64) {
         let Self { pace: Pace::Open { pacer, .. }, tally, .. } = self else { return };
         pacer.end(now, |due| tally.record_unsent(due, now));
     }
@@ -140,11 +148,6 @@ impl<P: Protocol> Pool<P> {
     #[inline]
     pub fn now(&self) -> u64 {
         nanos_between(self.begin, Instant::now())
-    }
-
-    /// When what happens, once the load has begun.
-    pub fn span(&self) -> Span {
-        self.span
     }
 
     /// Whether the load has begun and not ended.
@@ -332,7 +335,7 @@ impl<P: Protocol> Pool<P> {
         }
         let (is_due, is_watched) = (pacer.due() <= now, *is_watched);
         if is_due {
-            self.send_due(now, context);
+            self.send_due(now, SENDS_MAX, context);
         }
         match self.next_of(index, now) {
             Next::Nothing if !is_watched => Next::Look,
@@ -340,11 +343,11 @@ impl<P: Protocol> Pool<P> {
         }
     }
 
-    /// Sends what is due, as far as connections are free.
-    fn send_due(&mut self, mut now: u64, context: &mut Context) {
+    /// Sends what is due, as far as connections are free, and up to `most` messages.
+    fn send_due(&mut self, mut now: u64, most: usize, context: &mut Context) {
         let begin = self.begin;
         let Self { seats, pace: Pace::Open { pacer, turns, .. }, tally, .. } = self else { return };
-        for _ in 0..SENDS_MAX {
+        for _ in 0..most {
             if pacer.due() > now {
                 return;
             }
@@ -372,7 +375,7 @@ impl<P: Protocol> Pool<P> {
         if let Pace::Open { pacer, .. } = &mut self.pace {
             pacer.end_spin(now);
         }
-        self.send_due(now, context);
+        self.send_due(now, SENDS_MAX, context);
         let now = self.now();
         let Pace::Open { pacer, turns, is_watched } = &mut self.pace else { return Look::Never };
         let look = pacer.next_look(now, !turns.is_empty());
@@ -381,6 +384,13 @@ impl<P: Protocol> Pool<P> {
             pacer.begin_spin(now);
         }
         look
+    }
+
+    /// The cool-down is over: what is due and finds a connection is still sent, and nothing after it.
+    pub fn stop(&mut self, context: &mut Context) {
+        self.send_due(self.now(), usize::MAX, context);
+        self.end_schedule(self.span.stop);
+        self.rest_all();
     }
 
     /// Whether a schedule without a stop has come to its end.
