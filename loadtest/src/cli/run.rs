@@ -31,10 +31,8 @@ impl RunArguments {
     ///
     /// What is wrong with the flags, in one line.
     pub fn trial(&self) -> Result<Trial, String> {
-        Ok(Trial {
-            plan: self.load.plan(self.target.clone())?,
-            config: self.load.config()?,
-            server: self.server.process()?,
-        })
+        let (plan, config) = (self.load.plan(self.target.clone())?, self.load.config()?);
+        plan.check_shards(config.placement().len())?;
+        Ok(Trial { plan, config, server: self.server.process()? })
     }
 }

@@ -111,6 +111,11 @@ impl Tally {
         }
     }
 
+    /// The first interval begins: what has failed before is of none.
+    pub fn begin_intervals(&mut self) {
+        self.interval.failed_before = self.failures.events();
+    }
+
     /// Ends the interval at hand, and begins the next one.
     pub fn end_interval(&mut self) -> Piece {
         let OpenInterval { response, failed_before } = &mut self.interval;
@@ -242,6 +247,8 @@ mod tests {
     #[test]
     fn intervals_part_what_is_counted_and_their_sum_is_the_whole() {
         let mut tally = Tally::default();
+        tally.fail(Kind::Timeout, 5, None);
+        tally.begin_intervals();
         tally.record(reply(Stamp::at(10), 0), 11, &SPAN);
         tally.fail(Kind::Reset, 2, None);
         let first = tally.end_interval();

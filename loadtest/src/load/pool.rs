@@ -118,6 +118,14 @@ impl<T: Carried> Pool<T> {
         self.pace = pace;
     }
 
+    /// The warm-up is over.
+    pub fn begin_measuring(&mut self) {
+        if let Pace::Open { pacer, .. } = &mut self.pace {
+            pacer.begin_measuring();
+        }
+        self.tally.begin_intervals();
+    }
+
     /// The load ends: nothing is counted any more. What is in flight has taken at least until now.
     pub fn end(&mut self, now: u64) -> Piece {
         self.end_schedule(now);
@@ -132,7 +140,7 @@ impl<T: Carried> Pool<T> {
     }
 
     /// What was due before now and was not sent is not sent any more.
-    pub fn end_schedule(&mut self, now: u64) {
+    fn end_schedule(&mut self, now: u64) {
         let Self { pace: Pace::Open { pacer, .. }, tally, .. } = self else { return };
         pacer.end(now, |due| tally.record_unsent(due, now));
     }
@@ -141,11 +149,6 @@ impl<T: Carried> Pool<T> {
     #[inline]
     pub fn now(&self) -> u64 {
         nanos_between(self.begin, Instant::now())
-    }
-
-    /// When what happens, once the load has begun.
-    pub fn span(&self) -> Span {
-        self.span
     }
 
     /// Whether the load has begun and not ended.
@@ -315,7 +318,7 @@ impl<T: Carried> Pool<T> {
         }
         let (is_due, is_watched) = (pacer.due() <= now, *is_watched);
         if is_due {
-            self.send_due(now, context);
+            self.send_due(now, SENDS_MAX, context);
         }
         match self.next_of(index, now) {
             Next::Nothing if !is_watched => Next::Look,
@@ -323,11 +326,11 @@ impl<T: Carried> Pool<T> {
         }
     }
 
-    /// Sends what is due, as far as connections are free.
-    fn send_due(&mut self, mut now: u64, context: &mut Context) {
+    /// Sends what is due, as far as connections are free, and up to `most` messages.
+    fn send_due(&mut self, mut now: u64, most: usize, context: &mut Context) {
         let begin = self.begin;
         let Self { seats, pace: Pace::Open { pacer, turns, .. }, tally, .. } = self else { return };
-        for _ in 0..SENDS_MAX {
+        for _ in 0..most {
             if pacer.due() > now {
                 return;
             }
@@ -355,7 +358,7 @@ impl<T: Carried> Pool<T> {
         if let Pace::Open { pacer, .. } = &mut self.pace {
             pacer.end_spin(now);
         }
-        self.send_due(now, context);
+        self.send_due(now, SENDS_MAX, context);
         let now = self.now();
         let Pace::Open { pacer, turns, is_watched } = &mut self.pace else { return Look::Never };
         let look = pacer.next_look(now, !turns.is_empty());
@@ -364,6 +367,13 @@ impl<T: Carried> Pool<T> {
             pacer.begin_spin(now);
         }
         look
+    }
+
+    /// The cool-down is over: what is due and finds a connection is still sent, and nothing after it.
+    pub fn stop(&mut self, context: &mut Context) {
+        self.send_due(self.now(), usize::MAX, context);
+        self.end_schedule(self.span.stop);
+        self.rest_all();
     }
 
     /// Whether a schedule without a stop has come to its end.

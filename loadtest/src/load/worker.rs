@@ -180,9 +180,11 @@ impl<T: Carried> Worker<T> {
 
     /// The warm-up is over.
     fn begin_measuring(self: &Rc<Self>, context: &mut Context, window: Window) {
+        if self.is_over() {
+            return;
+        }
         self.began.set(Some(self.read_clocks()));
-        // What failed before is of no interval.
-        self.pool.borrow_mut().tally.end_interval();
+        self.pool.borrow_mut().begin_measuring();
         self.end_interval_later(context, window, window.from + INTERVAL);
     }
 
@@ -208,12 +210,7 @@ impl<T: Carried> Worker<T> {
         if self.is_over() {
             return;
         }
-        self.look(context);
-        let mut pool = self.pool.borrow_mut();
-        let stop = pool.span().stop;
-        pool.end_schedule(stop);
-        pool.rest_all();
-        drop(pool);
+        self.pool.borrow_mut().stop(context);
         self.finish_if_resolved();
     }
 
