@@ -133,14 +133,37 @@ fn answers_out_of_order_are_right() {
     assert_eq!((ended.code, counts(&json)), (Some(0), [200; 3]), "{ended:?}");
 }
 
+/// An address at which nobody is.
+fn deserted() -> SocketAddr {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
 #[test]
-fn a_port_that_nobody_has_refuses_and_one_that_comes_back_answers() {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    drop(socket);
-    let (ended, json) = load_udp(address, "--count 30 --connections 3 --timeout 1s");
+fn a_port_that_nobody_has_refuses_every_message() {
+    let (ended, json) = load_udp(deserted(), "--count 30 --connections 3 --timeout 1s");
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!((failures(&json, "refused"), &json["result"]["total"]["unfinished"]), ((30, 0), &0.into()));
+}
+
+#[test]
+fn a_server_that_comes_back_is_found_again() {
+    let (address, file) = (deserted(), ScratchFile::new());
+    let target = format!("udp://{address}");
+    let program = Program::start(&["run", &target, "--no-pin", "--duration", "60s", "--json", file.path()]);
+    while !program.next_error().contains("messages/s") {}
+    let socket = UdpSocket::bind(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = [0; 64];
+    for _ in 0..200 {
+        let (length, from) = socket.recv_from(&mut buffer).unwrap();
+        socket.send_to(&buffer[..length], from).unwrap();
+    }
+    program.signal(rustix::process::Signal::INT);
+    assert_eq!(program.join().code, Some(1));
+    let record: Value = serde_json::from_str(&std::fs::read_to_string(file.path()).unwrap()).unwrap();
+    let result = &record["runs"][0]["result"];
+    assert!(result["failures"]["kinds"]["refused"]["messages"].as_u64().unwrap() > 0, "{result}");
+    assert!(result["messages"].as_u64().unwrap() >= 100, "{result}");
 }
 
 #[test]

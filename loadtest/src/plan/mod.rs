@@ -204,8 +204,11 @@ impl Plan {
         }
         if self.sizes.min() < DATAGRAM_MIN || self.sizes.max() > DATAGRAM_MAX {
             return Err(format!(
-                "--size {}: a datagram must be {DATAGRAM_MIN} to {DATAGRAM_MAX} bytes, and begins with its number",
-                self.sizes
+                "--size {}: a datagram must be {DATAGRAM_MIN} to {DATAGRAM_MAX} bytes, of which {DATAGRAM_MIN} are its number, \
+                 and these have {} to {}",
+                self.sizes,
+                self.sizes.min(),
+                self.sizes.max()
             ));
         }
         Ok(())
