@@ -1,7 +1,6 @@
 //! Where and with what a run was made, so that its numbers mean something later.
 
 use std::fs;
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +69,7 @@ impl Environment {
         let cpu_info = read("/proc/cpuinfo").unwrap_or_default();
         let limit = read("/proc/self/limits").and_then(|text| proc::parse_descriptor_limit(&text));
         Self {
-            time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            time: format!("{:.0}", jiff::Timestamp::now()),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             commit: option_env!("PANTS_LOAD_COMMIT").map(str::to_owned),
             debug_build: cfg!(debug_assertions),
@@ -150,7 +149,7 @@ mod tests {
     fn this_machine_says_when_and_where_it_is() {
         let environment = Environment::read();
         assert!(environment.kernel.is_some() && environment.cpus > 0, "{environment:?}");
-        assert!(humantime::parse_rfc3339(&environment.time).unwrap() <= SystemTime::now());
+        assert!(environment.time.parse::<jiff::Timestamp>().unwrap() <= jiff::Timestamp::now());
         assert!(environment.descriptors.is_none_or(|limit| limit > 0));
         assert!(Moment::read().is_some());
     }

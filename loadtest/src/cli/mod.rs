@@ -4,6 +4,7 @@ pub mod compare;
 pub mod load;
 pub mod merge;
 pub mod output;
+pub mod protocol;
 pub mod run;
 pub mod search;
 pub mod server;

@@ -24,8 +24,9 @@ const START_AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The flags of `run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
-    /// What to load, such as tcp://127.0.0.1:4040. Several are loaded in turns, each with its own --json
-    #[arg(value_name = "tcp://HOST:PORT", required = true)]
+    /// What to load: tcp://HOST:PORT, http://HOST:PORT/PATH, udp://HOST:PORT, unix:PATH or unixgram:PATH, where a PATH may be
+    /// @NAME for an abstract socket. Several targets are loaded in turns, each with its own --json
+    #[arg(value_name = "TARGET", required = true)]
     targets: Vec<Target>,
     /// Load each target this often. With several targets a round loads each of them once, in an order that the seed gives, so
     /// that a drift of the machine is no difference between them
@@ -68,7 +69,9 @@ impl RunArguments {
         if self.server.counts_syscalls() {
             plan.cooldown = plan.cooldown.max(SYSCALLS_TIME);
         }
-        Ok(Trial { plan, config: self.load.config()?, server: None })
+        let config = self.load.config()?;
+        plan.check_shards(config.placement().len())?;
+        Ok(Trial { plan, config, server: None })
     }
 
     /// Creates the files that results go to, of each target its own.
