@@ -60,7 +60,7 @@ pub fn repeat(task: &Task, interrupted: &Arc<AtomicBool>, mut each: impl FnMut(T
         }
         let mut trial = task.trials[turn.trial].clone();
         trial.plan.seed = trial.plan.seed.wrapping_add(turn.round as u64);
-        match measure(&trial, interrupted, &mut Progress::new(&trial.plan)) {
+        match measure(&trial, interrupted, &mut Progress::new()) {
             Ok(report) => {
                 each(turn, &report);
                 repeated.runs[turn.trial].push(report);

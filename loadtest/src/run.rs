@@ -48,6 +48,7 @@ pub fn run(
     interrupted: Arc<AtomicBool>,
     progress: &mut Progress,
 ) -> Result<Measured> {
+    progress.begin(&plan);
     let placement = config.placement().clone();
     let (events, told) = channel();
     let control = Arc::new(Control::new(plan, placement.len(), interrupted, events));

@@ -44,12 +44,13 @@ pub struct Swept {
 
 /// Sweeps, and tells of each run on standard error. What was measured before a failure or an interruption is not lost; the run
 /// that it ended is left out.
-pub fn sweep(task: &Task, interrupted: &Arc<AtomicBool>) -> Swept {
+pub fn sweep(task: &Task, interrupted: &Arc<AtomicBool>, progress: &mut Progress) -> Swept {
     let mut measured: BTreeMap<u32, Vec<Measurement>> = BTreeMap::new();
     let (mut runs, mut failure) = (Vec::new(), None);
     for turn in turns(task.counts.len(), task.rounds.into(), task.trial.plan.seed) {
         let n = task.counts[turn.trial];
-        let report = match run(task, n, interrupted) {
+        progress.set_prefix(&format!("round {} of {}, n = {n}", turn.round + 1, task.rounds));
+        let report = match run(task, n, interrupted, progress) {
             Ok(report) => report,
             Err(error) => {
                 failure = Some(format!("with n = {n}: {error}"));
@@ -81,10 +82,10 @@ impl Display for Swept {
 }
 
 /// One run against a server of its own.
-fn run(task: &Task, n: u32, interrupted: &Arc<AtomicBool>) -> Result<Report, String> {
+fn run(task: &Task, n: u32, interrupted: &Arc<AtomicBool>, progress: &mut Progress) -> Result<Report, String> {
     let server = Server::start(&task.command.replace(PLACE, &n.to_string()), &task.trial.plan)?;
     let trial = Trial { server: Some(server.process), ..task.trial.clone() };
-    measure(&trial, interrupted, &mut Progress::new(&trial.plan))
+    measure(&trial, interrupted, progress)
 }
 
 /// PLACEHOLDER until the server's command is on main.

@@ -17,6 +17,7 @@ use loadtest::cli::search::SearchArguments;
 use loadtest::cli::sweep::SweepArguments;
 use loadtest::cli::{self, Cli, Command};
 use loadtest::measure::Trial;
+use loadtest::progress::Progress;
 use loadtest::repeat::{self, Repeated, Spread};
 use loadtest::report::record::Record;
 use loadtest::{descriptors, search, signals, sweep};
@@ -94,8 +95,9 @@ fn find(arguments: &SearchArguments) -> Result<ExitCode, String> {
     let task = arguments.task()?;
     let outputs = arguments.output.open()?;
     let interrupted = prepare(slice::from_ref(&task.trial))?;
-    let closed = search::probe(&task, &interrupted)?;
-    let searched = search::search(&task, closed, &interrupted);
+    let mut progress = Progress::new();
+    let closed = search::probe(&task, &interrupted, &mut progress)?;
+    let searched = search::search(&task, closed, &interrupted, &mut progress);
     say(&searched.to_string());
     let (found, curve) = (searched.findings.is_found(), searched.findings.curve());
     let record = Record { search: Some(searched.findings), ..Record::new(searched.runs) };
@@ -107,7 +109,7 @@ fn scale(arguments: &SweepArguments) -> Result<ExitCode, String> {
     let task = arguments.task()?;
     let outputs = arguments.output.open()?;
     let interrupted = prepare(slice::from_ref(&task.trial))?;
-    let swept = sweep::sweep(&task, &interrupted);
+    let swept = sweep::sweep(&task, &interrupted, &mut Progress::new());
     if let (Some(failure), true) = (&swept.failure, swept.runs.is_empty()) {
         return Err(failure.clone());
     }

@@ -99,7 +99,7 @@ impl SearchArguments {
 /// The flags of a run, where a search has its own: it says itself how fast and how long a trial is.
 pub(crate) fn adapt(flag: Arg) -> Arg {
     match flag.get_id().as_str() {
-        "rate" | "duration" | "count" | "start_at" => flag.hide(true).conflicts_with("slo"),
+        "rate" | "duration" | "count" => flag.hide(true).conflicts_with("slo"),
         "warmup" => flag.default_value("500ms").help("How long to load before each trial is measured"),
         _ => flag,
     }

@@ -62,7 +62,6 @@ impl SweepArguments {
 pub(crate) fn adapt(flag: Arg) -> Arg {
     match flag.get_id().as_str() {
         "shards" => flag.long("generator-shards"),
-        "start_at" => flag.hide(true).conflicts_with("server_cmd"),
         _ => flag,
     }
 }

@@ -39,6 +39,10 @@ pub struct Snapshot {
     pub replied: u64,
     /// Messages and connections that failed.
     pub failed: u64,
+    /// The median of the response times of the last second, in nanoseconds; `None` if there is none yet.
+    pub p50_ns: Option<u64>,
+    /// What one in a hundred of them is above.
+    pub p99_ns: Option<u64>,
 }
 
 /// What a run tells of its course.
@@ -105,6 +109,7 @@ impl Control {
             connected: sum(|gauge| &gauge.connected),
             replied: sum(|gauge| &gauge.replied),
             failed: sum(|gauge| &gauge.failed),
+            ..Snapshot::default()
         }
     }
 }
@@ -122,6 +127,6 @@ mod tests {
         for shard in 0..3 {
             control.publish(shard, &Tally { connected: 1, replied: 10, ..Tally::default() });
         }
-        assert_eq!(control.snapshot(), Snapshot { connected: 3, replied: 30, failed: 0 });
+        assert_eq!(control.snapshot(), Snapshot { connected: 3, replied: 30, ..Snapshot::default() });
     }
 }
