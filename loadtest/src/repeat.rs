@@ -53,14 +53,18 @@ pub fn turns(trials: usize, rounds: usize, seed: u64) -> impl Iterator<Item = Tu
 /// schedule and payload; each round has another one.
 pub fn repeat(task: &Task, interrupted: &Arc<AtomicBool>, mut each: impl FnMut(Turn, &Report)) -> Repeated {
     let mut repeated = Repeated { runs: vec![Vec::new(); task.trials.len()], failure: None };
+    let (mut progress, runs) = (Progress::new(), task.trials.len() * task.rounds);
     let seed = task.trials.first().map_or(0, |trial| trial.plan.seed);
-    for turn in turns(task.trials.len(), task.rounds, seed) {
+    for (run, turn) in turns(task.trials.len(), task.rounds, seed).enumerate() {
         if interrupted.load(Ordering::Acquire) {
             break;
         }
         let mut trial = task.trials[turn.trial].clone();
         trial.plan.seed = trial.plan.seed.wrapping_add(turn.round as u64);
-        match measure(&trial, interrupted, &mut Progress::new()) {
+        if runs > 1 {
+            progress.set_prefix(&format!("run {} of {runs}, {}", run + 1, trial.plan.target));
+        }
+        match measure(&trial, interrupted, &mut progress) {
             Ok(report) => {
                 each(turn, &report);
                 repeated.runs[turn.trial].push(report);

@@ -1,5 +1,7 @@
 //! What to doubt in a result: whether it was the generator that was measured, or both on one core.
 
+use std::time::Duration;
+
 use crate::cpus::Cpus;
 use crate::report::outcome::ShardUse;
 use crate::server::ServerUse;
@@ -10,9 +12,20 @@ pub const SATURATED: f64 = 0.95;
 /// Shares that are this close are the same, on a machine that does other things too.
 const CLOSE: f64 = 0.05;
 
+/// A load that was to begin at a given time may be this late: far less than the clocks of two machines often differ by.
+const START_LATE_MAX: Duration = Duration::from_millis(10);
+
 /// Warnings about a result, each one sentence.
 pub fn warnings(shards: &[ShardUse], server: Option<&ServerUse>) -> Vec<String> {
     bottleneck(shards, server).into_iter().chain(server.and_then(|server| shared_cores(shards, server))).collect()
+}
+
+/// Whether a load that was to begin at a given time did not: `late` is by how much.
+pub fn late_start(late: Duration) -> Option<String> {
+    let seconds = late.as_secs_f64();
+    (late > START_LATE_MAX).then(|| {
+        format!("the load began {seconds:.2} s after --start-at, since its connections were not made before: start it earlier")
+    })
 }
 
 fn bottleneck(shards: &[ShardUse], server: Option<&ServerUse>) -> Option<String> {
@@ -71,6 +84,12 @@ mod tests {
         assert!(warnings(&[shard(1, 0.94)], Some(&server(0, 0.97))).is_empty());
         assert!(warnings(&[shard(1, 0.94)], Some(&server(0, 0.5))).is_empty());
         assert!(warnings(&[shard(1, 0.94)], None).is_empty());
+    }
+
+    #[test]
+    fn a_load_that_began_late_is_told_with_how_late() {
+        assert_eq!(late_start(START_LATE_MAX), None);
+        assert!(late_start(Duration::from_millis(1_300)).unwrap().contains("began 1.30 s after --start-at"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pants_shard::{Bus, ConnectionKey, ConnectionOptions, Context, EngineError, Result, Shard};
 use rustix::time::{ClockId, clock_gettime};
@@ -159,13 +159,19 @@ impl<P: Protocol> Worker<P> {
         if !self.control.arrive() {
             return;
         }
-        let window = self.control.plan.window(Instant::now());
+        let now = Instant::now();
+        let begin = self.control.plan.begin(now, SystemTime::now());
+        let window = self.control.plan.window(begin);
         self.control.tell(Event::Began(window));
         // It reaches all: the lanes are empty, and while a shard's share is not over the runtime is not stopped.
         self.bus.broadcast(move |shard| {
             let worker = shard.state::<Seat<P>>().0.borrow().clone();
-            if let Some(worker) = worker {
-                worker.begin(shard.context(), window);
+            match worker {
+                Some(worker) if begin > now => {
+                    shard.context().defer_precise_until(begin, move |context| worker.begin(context, window));
+                }
+                Some(worker) => worker.begin(shard.context(), window),
+                None => {}
             }
         });
     }

@@ -143,6 +143,18 @@ impl Plan {
         }
     }
 
+    /// When a load begins whose connections are made `now`, which is `wall` by the wall clock: at once, or when it is time to.
+    pub fn begin(&self, now: Instant, wall: SystemTime) -> Instant {
+        let ahead = self.start_at.and_then(|at| at.duration_since(wall).ok());
+        now + ahead.unwrap_or_default()
+    }
+
+    /// How much later than it was to begin a load has begun, that was measured from `measured_from` on.
+    pub fn lateness(&self, measured_from: SystemTime) -> Duration {
+        let late = self.start_at.and_then(|at| measured_from.duration_since(at + self.warmup).ok());
+        late.unwrap_or_default()
+    }
+
     /// The part of this plan that one of several processes has: its share of the connections, of the messages and of the rate.
     ///
     /// # Errors
@@ -259,6 +271,19 @@ pub(crate) mod tests {
         let window = plan.window(begin);
         assert_eq!(window.from - begin, Duration::from_secs(1));
         assert_eq!(window.until.unwrap() - window.from, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_load_begins_at_its_time_or_late_and_then_at_once() {
+        let second = Duration::from_secs(1);
+        let (now, noon) = (Instant::now(), SystemTime::UNIX_EPOCH + 1_000_000 * second);
+        let plan = Plan { start_at: Some(noon), warmup: second, ..plan(1, Extent::Count(1)) };
+        assert_eq!(plan.begin(now, noon - 5 * second), now + 5 * second);
+        assert_eq!(plan.begin(now, noon + 5 * second), now);
+        assert_eq!(Plan { start_at: None, ..plan.clone() }.begin(now, noon), now);
+        assert_eq!(plan.lateness(noon + second), Duration::ZERO);
+        assert_eq!(plan.lateness(noon + 4 * second), 3 * second);
+        assert_eq!(Plan { start_at: None, ..plan }.lateness(noon + 4 * second), Duration::ZERO);
     }
 
     #[test]

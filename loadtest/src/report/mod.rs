@@ -38,8 +38,10 @@ impl Report {
     /// What a run has shown.
     pub fn new(plan: &Plan, measured: Measured, environment: Environment) -> Self {
         let options = Options::new(plan, measured.placement.len(), measured.placement.cpu(0).is_some());
+        let late = verdict::late_start(plan.lateness(measured.started));
         let result = Outcome::new(measured);
-        let warnings = verdict::warnings(&result.shards, result.server.as_ref());
+        let mut warnings = verdict::warnings(&result.shards, result.server.as_ref());
+        warnings.extend(late);
         Self { environment, options, result, invalid: Vec::new(), warnings }
     }
 
