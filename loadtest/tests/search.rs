@@ -75,7 +75,7 @@ fn a_server_of_known_capacity_is_found_to_within_5_percent() {
 
 #[test]
 fn a_target_that_no_rate_holds_is_told_with_status_1() {
-    let address = queue(Duration::from_millis(5));
+    let address = queue(Duration::from_millis(50));
     let (ended, record) = search(address, "--slo p50<1ms --from 400 --trial 500ms --warmup 100ms");
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!((&record["search"]["end"], &record["search"]["lower"]), (&"nothing_held".into(), &Value::Null));

@@ -32,8 +32,8 @@ pub const AFTER_HELP: &str = "\
 A trial is a short run in an open loop. The rate doubles until a trial misses a target; then the space between the highest
 rate that held and the lowest that did not is halved until it is as narrow as --precision, and a second trial of either has
 to agree, with a third where it does not. A trial fails, too, if over 1 % of its messages found no free connection: use
-enough --connections. A trial in which the generator was late says nothing of the server; where that is so of all rates
-above those that held, the generator is the limit, and the search says so.
+enough --connections. A miss that the generator may have caused, since it was late or at its limit, says nothing of the
+server; where that is so of all rates above those that held, the generator is the limit, and the search says so.
 
 Exit status: 0 if the rate was found; 1 if not, with what is known of it; 2 if the search did not start, with the reason on
 standard error. The first Ctrl-C reports what was found so far; the second ends the program at once.";
