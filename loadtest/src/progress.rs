@@ -206,7 +206,7 @@ mod tests {
         let start = Instant::now();
         let mut progress = Progress::new();
         progress.begin(&Plan { warmup: SECOND, ..plan(50, Extent::Time(10 * SECOND)) });
-        let window = Some(Window { from: start + SECOND, until: None });
+        let window = Some(Window { begin: start, from: start + SECOND, until: None, stop: None });
         let stage = |progress: &Progress, window, now| {
             let Stage { text, done, of } = progress.stage(at(500), window, now);
             (text, done, of)
@@ -223,7 +223,7 @@ mod tests {
     fn the_rate_is_that_of_the_last_second() {
         let start = Instant::now();
         let mut progress = Progress::new();
-        let window = Some(Window { from: start, until: None });
+        let window = Some(Window { begin: start, from: start, until: None, stop: None });
         assert_eq!(progress.pace(at(0), None, start), ", 0 failed");
         progress.past.push_back((start, 0));
         assert_eq!(progress.pace(at(500), window, start + SECOND / 2), ": 1,000 messages/s, 0 failed");
@@ -237,7 +237,7 @@ mod tests {
     fn an_hour_of_looks_takes_no_more_memory_than_a_second_of_them() {
         let start = Instant::now();
         let mut progress = Progress::new();
-        let window = Some(Window { from: start, until: None });
+        let window = Some(Window { begin: start, from: start, until: None, stop: None });
         for frame in 0..18_000 {
             progress.pace(at(u64::from(frame)), window, start + frame * FRAME);
         }

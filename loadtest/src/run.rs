@@ -8,13 +8,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pants_shard::{Config, Placement, Result, Running, Runtime, Shard};
 
+use crate::count::series::{Piece, Series};
 use crate::count::tally::Tally;
-use crate::load::control::{Control, Event, Outcome};
+use crate::load::control::{Control, Event, Outcome, Snapshot};
 use crate::load::worker::Worker;
 use crate::plan::{Plan, Window};
 use crate::progress::Progress;
 use crate::protocol::echo::Echo;
 use crate::protocol::pattern::Pattern;
+use crate::report::outcome::Interval;
 use crate::server::{Process, Sample};
 
 /// What a run has measured, before anything is concluded from it.
@@ -26,6 +28,8 @@ pub struct Measured {
     pub started: SystemTime,
     /// How long was measured.
     pub elapsed: Duration,
+    /// The measured time, piece by piece.
+    pub intervals: Vec<Interval>,
     /// What each shard has counted, and what it took of its CPU meanwhile.
     pub shards: Vec<Outcome>,
     /// Where each shard was.
@@ -88,6 +92,7 @@ fn leave(running: Running, at_once: bool) -> Result<()> {
 struct Course {
     process: Option<Process>,
     window: Option<Window>,
+    seconds: Seconds,
     /// The server when measuring began, and when it ended.
     first: Option<Sample>,
     last: Option<Sample>,
@@ -95,7 +100,7 @@ struct Course {
 
 impl Course {
     fn new(process: Option<Process>) -> Self {
-        Self { process, window: None, first: None, last: None }
+        Self { process, window: None, seconds: Seconds::default(), first: None, last: None }
     }
 
     /// Waits until every shard has finished, or one has failed and all have ended.
@@ -105,6 +110,7 @@ impl Course {
         while outcomes.len() < shards {
             match told.recv_timeout(self.patience(progress.interval())) {
                 Ok(Event::Began(window)) => self.window = Some(window),
+                Ok(Event::Interval { second, piece }) => self.seconds.add(second, &piece, shards),
                 Ok(Event::Finished(outcome)) => outcomes.push(*outcome),
                 Err(RecvTimeoutError::Timeout) => {}
                 // Every shard has gone with its sender; `join` says why.
@@ -112,7 +118,8 @@ impl Course {
             }
             let now = Instant::now();
             self.look(now);
-            progress.show(control.snapshot(), self.window, now);
+            let Seconds { p50_ns, p99_ns, .. } = self.seconds;
+            progress.show(Snapshot { p50_ns, p99_ns, ..control.snapshot() }, self.window, now);
         }
         outcomes
     }
@@ -155,15 +162,46 @@ impl Course {
         }
         let ended = outcomes.iter().map(|outcome| outcome.ended).max();
         let elapsed = ended.zip(self.window).map(|(ended, window)| ended.saturating_duration_since(window.from));
+        let elapsed = elapsed.unwrap_or_default();
         let server = self.process.zip(self.first).zip(self.last).map(|((process, first), last)| (process, first, last));
         Measured {
             tally,
             started: self.window.map_or(SystemTime::UNIX_EPOCH, |window| wall_clock(window.from)),
-            elapsed: elapsed.unwrap_or_default(),
+            elapsed,
+            intervals: self.seconds.series.intervals(elapsed.as_secs_f64()),
             shards: outcomes,
             placement,
             server,
             interrupted,
+        }
+    }
+}
+
+/// What the shards have told of each second.
+#[derive(Debug, Default)]
+struct Seconds {
+    series: Series,
+    /// The last second of which a shard has told, and how many have.
+    last: u64,
+    told: usize,
+    /// Of the last second of which all have told.
+    p50_ns: Option<u64>,
+    p99_ns: Option<u64>,
+}
+
+impl Seconds {
+    fn add(&mut self, second: u64, piece: &Piece, shards: usize) {
+        self.series.add(second, piece);
+        if second > self.last {
+            (self.last, self.told) = (second, 0);
+        }
+        self.told += usize::from(second == self.last);
+        if self.told == shards
+            && let Some(interval) = self.series.at(second)
+        {
+            // A second without a reply has no latency.
+            let known = |value| (interval.messages > 0).then_some(value);
+            (self.p50_ns, self.p99_ns) = (known(interval.p50_ns), known(interval.p99_ns));
         }
     }
 }

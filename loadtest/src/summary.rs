@@ -210,7 +210,7 @@ mod tests {
         }
         report.result.failures.add(Kind::Timeout, 11, 0, || None);
         let mut latencies = report.result.response.latencies().unwrap();
-        (0..12).for_each(|_| latencies.record_censored(Duration::from_secs(5)));
+        (0..12).for_each(|_| latencies.record_censored_ns(5_000_000_000));
         report.result.response = latencies.distribution();
         report.result.shards = report.result.shards.iter().cycle().take(9).cloned().collect();
         report.result.interrupted = true;

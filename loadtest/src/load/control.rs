@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use crate::count::series::Piece;
 use crate::count::tally::{Tally, Usage};
 use crate::plan::{Plan, Window};
 
@@ -50,6 +51,13 @@ pub struct Snapshot {
 pub enum Event {
     /// All connections are open, and the load begins.
     Began(Window),
+    /// What a shard has seen in a second of the measured time.
+    Interval {
+        /// Which one.
+        second: u64,
+        /// What came back in it.
+        piece: Piece,
+    },
     /// A shard has nothing more to do.
     Finished(Box<Outcome>),
 }
@@ -99,7 +107,7 @@ impl Control {
         let Some(gauge) = self.gauges.get(shard) else { return };
         gauge.connected.store(tally.connected, Ordering::Relaxed);
         gauge.replied.store(tally.replied, Ordering::Relaxed);
-        gauge.failed.store(tally.failures.messages().max(tally.failures.connections()), Ordering::Relaxed);
+        gauge.failed.store(tally.failures.events(), Ordering::Relaxed);
     }
 
     /// How far all have come.

@@ -12,7 +12,7 @@ use crate::report::outcome::Outcome;
 const OVERLAP_MIN: f64 = 0.9;
 
 /// The options in which parts of one test may differ, beside those in which any runs may.
-const OWN: [&str; 5] = ["connections", "rate_per_s", "count", "shards", "pinned"];
+const OWN: [&str; 6] = ["connections", "idle", "rate_per_s", "count", "shards", "pinned"];
 
 /// What to doubt in the whole, each one sentence.
 pub(super) fn doubts(parts: &[Part<'_>]) -> Vec<String> {

@@ -93,6 +93,7 @@ fn options(parts: &[Part<'_>]) -> Options {
     let all = || parts.iter().map(|(_, report)| &report.options);
     Options {
         connections: all().map(|options| options.connections).sum(),
+        idle: all().map(|options| options.idle).sum(),
         shards: all().map(|options| options.shards).sum(),
         rate_per_s: all().map(|options| options.rate_per_s).sum(),
         count: all().map(|options| options.count).sum(),
@@ -245,7 +246,7 @@ pub(crate) mod tests {
         let (one, mut other) = (part(0, 2, Duration::ZERO), part(1, 2, Duration::from_millis(3)));
         let mut slow = Latencies::default();
         (0..5_000).for_each(|micros| slow.record(Duration::from_micros(micros)));
-        slow.record_censored(Duration::from_secs(5));
+        slow.record_censored_ns(5_000_000_000);
         other.result.response = slow.distribution();
         other.result.failures.add(Kind::Reset, 3, 1, || Some("it was".to_owned()));
         let whole = merged(&[record("A", one.clone()), record("B", other.clone())]);

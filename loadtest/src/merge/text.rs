@@ -64,6 +64,6 @@ mod tests {
         assert_eq!(lines[0], "20 parts, the slowest first");
         assert!(lines[1].starts_with("  3.json: 1,000/s") && lines[1].contains("p99 60.0 s, shards 6 to 7"), "{text}");
         assert_eq!(lines[9], "  and 12 more");
-        assert!(lines[10].contains("1000 connections"), "the whole follows: {text}");
+        assert!(lines[10].contains("1,000 connections"), "the whole follows: {text}");
     }
 }

@@ -11,7 +11,7 @@ use crate::report::options::Options;
 pub const FREE: [&str; 5] = ["target", "address", "seed", "part", "start_at"];
 
 /// What makes figures more or less exact, and shapes them where the generator is at its limit.
-pub const MINOR: [&str; 6] = ["duration_s", "count", "warmup_s", "timeout_s", "shards", "pinned"];
+pub const MINOR: [&str; 7] = ["duration_s", "count", "warmup_s", "cooldown_s", "timeout_s", "shards", "pinned"];
 
 /// What of the environment must be the same for figures to be comparable.
 const MACHINE: [&str; 6] = ["kernel", "cpu_model", "cpus", "commit", "program", "debug_build"];
