@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::measure::{Trial, measure};
-use crate::plan::{Arrivals, Extent, Model, Plan};
+use crate::plan::{Extent, Model, Plan};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::report::options::Options;
@@ -36,10 +36,8 @@ const MESSAGES_MIN: f64 = 100.0;
 /// What is searched for, and with what.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// The load, but for its rate; and the server.
+    /// The load, in an open loop of any rate; and the server.
     pub trial: Trial,
-    /// How messages follow each other.
-    pub arrivals: Arrivals,
     /// What must hold.
     pub objectives: Vec<Objective>,
     /// How long each trial is measured.
@@ -143,7 +141,7 @@ impl Task {
     fn plan(&self, rate: f64, number: usize) -> Plan {
         let plan = self.trial.plan.clone();
         Plan {
-            model: Model::Open { rate, arrivals: self.arrivals },
+            model: plan.model.at(rate),
             extent: Extent::Time(self.length),
             seed: plan.seed.wrapping_add(number as u64),
             ..plan
