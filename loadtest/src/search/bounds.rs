@@ -22,6 +22,9 @@ const GROWTH: f64 = 2.0;
 /// Trials of one rate that must agree before a bound is believed.
 const AGREEING: u32 = 2;
 
+/// Trials of one rate that the generator must have spoilt before it is taken for too slow: one may be a hiccup of the machine.
+const SPOILT_MIN: u32 = 3;
+
 /// Digits of a rate that mean something: the rest is not asked for, so that people can read it.
 const DIGITS: i32 = 4;
 
@@ -101,13 +104,13 @@ enum Verdict {
     Holds,
     Fails,
     Spoilt,
-    /// As many held as failed.
+    /// As many held as failed, or nothing is known yet.
     Open,
 }
 
 impl Rate {
     fn verdict(&self) -> Verdict {
-        if self.spoilt > self.held + self.failed {
+        if self.spoilt >= SPOILT_MIN && self.spoilt > self.held + self.failed {
             return Verdict::Spoilt;
         }
         match self.held.cmp(&self.failed) {
@@ -118,7 +121,7 @@ impl Rate {
     }
 
     fn is_confirmed(&self) -> bool {
-        self.held.max(self.failed).max(self.spoilt) >= AGREEING
+        self.verdict() == Verdict::Spoilt || self.held.max(self.failed) >= AGREEING
     }
 }
 
@@ -289,7 +292,7 @@ mod tests {
         let highest = tried.iter().filter(|rate| **rate > 800.0).copied().fold(f64::INFINITY, f64::min);
         assert!(highest <= 800.0 * 1.02, "it was tried as near as asked for: {tried:?}");
         let (search, tried, end) = self::search(LIMITS, |_, _| Judgement::Spoilt);
-        assert_eq!((end, search.lower(), tried), (End::Generator, None, vec![100.0, 50.0, 50.0]));
+        assert_eq!((end, search.lower(), tried), (End::Generator, None, vec![100.0, 100.0, 100.0, 50.0, 50.0, 50.0]));
     }
 
     #[test]
