@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::run;
-use crate::server::Process;
+use crate::server::watch::Subject;
 
 /// What one run needs.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct Trial {
     /// The generator's shards.
     pub config: Config,
     /// The server's process, if it is to be looked at.
-    pub server: Option<Process>,
+    pub server: Option<Subject>,
 }
 
 /// Carries a trial out and reports. `interrupted` ends it early, with the report of what was measured so far.
@@ -30,7 +30,8 @@ pub struct Trial {
 /// If the shards cannot be started or one of them fails, in one line.
 pub fn measure(trial: &Trial, interrupted: &Arc<AtomicBool>, progress: &mut Progress) -> Result<Report, String> {
     let Trial { plan, config, server } = trial;
+    let environment = Environment::read();
     let measured = run::run(plan.clone(), config.clone(), *server, Arc::clone(interrupted), progress);
     let measured = measured.map_err(|error| error.to_string())?;
-    Ok(Report::new(plan, measured, Environment::read()))
+    Ok(Report::new(plan, measured, environment))
 }

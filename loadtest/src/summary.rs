@@ -23,14 +23,13 @@ const WIDTH: usize = 100;
 /// The widest column of latencies, such as `≥ 12.3 ms`, and a space.
 const COLUMN: usize = 11;
 
+/// Warnings that are shown; a screen is not to be full of them.
+const WARNINGS_SHOWN: usize = 2;
+
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { options, result, .. } = self;
         write_head(f, options, result)?;
-        if self.environment.debug_build {
-            writeln!(f, "warning: this is a debug build; build with --release to measure")?;
-        }
-        self.invalid.iter().try_for_each(|reason| writeln!(f, "INVALID: {reason}"))?;
         if result.response.count == 0 {
             // All its numbers would be zeros.
             let (made, asked) = (units::count(result.total.connections), units::count(options.connections as u64));
@@ -43,7 +42,12 @@ impl Display for Report {
             write_shards(f, &result.shards)?;
             result.server.as_ref().map_or(Ok(()), |server| write_server(f, server))?;
         }
-        self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
+        self.invalid.iter().try_for_each(|reason| writeln!(f, "INVALID: {reason}"))?;
+        self.warnings.iter().take(WARNINGS_SHOWN).try_for_each(|warning| writeln!(f, "warning: {warning}"))?;
+        match self.warnings.len().saturating_sub(WARNINGS_SHOWN) {
+            0 => Ok(()),
+            more => writeln!(f, "warning: and {more} more, which --json has"),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use loadtest::cli::compare::CompareArguments;
 use loadtest::cli::merge::MergeArguments;
 use loadtest::cli::run::RunArguments;
 use loadtest::cli::search::SearchArguments;
+use loadtest::cli::server::Host;
 use loadtest::cli::sweep::SweepArguments;
 use loadtest::cli::{self, Cli, Command};
 use loadtest::measure::Trial;
@@ -22,7 +23,7 @@ use loadtest::repeat::{self, Repeated, Spread};
 use loadtest::report::record::Record;
 use loadtest::{descriptors, search, signals, sweep};
 
-/// Some request failed, or the run did.
+/// Some request failed, or the run did, or it says nothing about the server.
 const FAILED: u8 = 1;
 
 /// The run did not start.
@@ -50,13 +51,20 @@ fn main() -> ExitCode {
 
 /// Runs and reports. An error means that the run has not started.
 fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
-    let task = arguments.task()?;
+    let mut task = arguments.task()?;
     let outputs = arguments.open_outputs()?;
-    let interrupted = prepare(&task.trials)?;
+    let interrupted = catch_signals()?;
+    let targets: Vec<_> = task.trials.iter().map(|trial| trial.plan.target.clone()).collect();
+    // They are to have the limits that they would have had.
+    let mut hosts = arguments.server.hosts(&targets.iter().collect::<Vec<_>>(), &interrupted)?;
+    task.trials.iter_mut().zip(&hosts).for_each(|(trial, host)| trial.server = host.subject);
+    raise_limit(&task.trials);
     let single = task.trials.len() == 1 && task.rounds == 1;
     let Repeated { runs, failure } = repeat::repeat(&task, &interrupted, |turn, report| {
         say(&if single { report.to_string() } else { repeat::line(turn, report) });
     });
+    let served = hosts.iter_mut().try_for_each(Host::check).map_err(|error| format!("--server-cmd: {error}"));
+    drop(hosts);
     if !single {
         runs.iter().for_each(|runs| say(&Spread(runs).to_string()));
     }
@@ -64,7 +72,7 @@ fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
     let written = outputs.into_iter().zip(runs).map(|(outputs, runs)| outputs.write(&Record::new(runs)));
     // Each is tried, whatever becomes of those before it.
     let written = written.collect::<Vec<_>>().into_iter().collect::<Result<(), String>>();
-    Ok(conclude(written, failure, good))
+    Ok(conclude(written.and(served), failure, good))
 }
 
 /// Compares. An error means that nothing was compared.
@@ -92,23 +100,29 @@ fn merge(arguments: &MergeArguments) -> Result<ExitCode, String> {
 
 /// Searches and reports. An error means that the search has not started.
 fn find(arguments: &SearchArguments) -> Result<ExitCode, String> {
-    let task = arguments.task()?;
+    let mut task = arguments.task()?;
     let outputs = arguments.output.open()?;
-    let interrupted = prepare(slice::from_ref(&task.trial))?;
+    let interrupted = catch_signals()?;
+    let mut hosts = arguments.server.hosts(&[&task.trial.plan.target], &interrupted)?;
+    task.trial.server = hosts.first().and_then(|host| host.subject);
+    raise_limit(slice::from_ref(&task.trial));
     let mut progress = Progress::new();
     let closed = search::probe(&task, &interrupted, &mut progress)?;
     let searched = search::search(&task, closed, &interrupted, &mut progress);
+    let served = hosts.iter_mut().try_for_each(Host::check).map_err(|error| format!("--server-cmd: {error}"));
+    drop(hosts);
     say(&searched.to_string());
     let (found, curve) = (searched.findings.is_found(), searched.findings.curve());
     let record = Record { search: Some(searched.findings), ..Record::new(searched.runs) };
-    Ok(conclude(outputs.write_with(&record, Some(&curve)), searched.failure, found))
+    Ok(conclude(outputs.write_with(&record, Some(&curve)).and(served), searched.failure, found))
 }
 
 /// Sweeps and reports. An error means that nothing was measured.
 fn scale(arguments: &SweepArguments) -> Result<ExitCode, String> {
     let task = arguments.task()?;
     let outputs = arguments.output.open()?;
-    let interrupted = prepare(slice::from_ref(&task.trial))?;
+    let interrupted = catch_signals()?;
+    raise_limit(slice::from_ref(&task.trial));
     let swept = sweep::sweep(&task, &interrupted, &mut Progress::new());
     if let (Some(failure), true) = (&swept.failure, swept.runs.is_empty()) {
         return Err(failure.clone());
@@ -128,15 +142,19 @@ fn conclude(written: Result<(), String>, failure: Option<String>, good: bool) ->
     }
 }
 
-/// Readies the process for these loads; gives what the user's signals will set.
-fn prepare(trials: &[Trial]) -> Result<Arc<AtomicBool>, String> {
+/// Gives what the user's signals will set.
+fn catch_signals() -> Result<Arc<AtomicBool>, String> {
+    let interrupted = Arc::default();
+    signals::watch(Arc::clone(&interrupted)).map_err(|error| format!("cannot catch signals: {error}"))?;
+    Ok(interrupted)
+}
+
+/// Makes room for the connections of the largest of these loads.
+fn raise_limit(trials: &[Trial]) {
     let connections = trials.iter().map(|trial| trial.plan.connections).max().unwrap_or_default();
     if let Some(warning) = descriptors::raise_limit(connections) {
         eprintln!("pants-load: {warning}");
     }
-    let interrupted = Arc::default();
-    signals::watch(Arc::clone(&interrupted)).map_err(|error| format!("cannot catch signals: {error}"))?;
-    Ok(interrupted)
 }
 
 /// Prints to standard output. Whoever has closed that does not want to read it.

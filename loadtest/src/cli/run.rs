@@ -11,6 +11,7 @@ use crate::cli::server::ServerArguments;
 use crate::measure::Trial;
 use crate::plan::part::Part;
 use crate::repeat::Task;
+use crate::server::watch::SYSCALLS_TIME;
 use crate::target::Target;
 use crate::units;
 
@@ -40,14 +41,15 @@ pub struct RunArguments {
     part: Option<Part>,
     #[command(flatten)]
     load: LoadArguments,
+    /// The server's process.
     #[command(flatten)]
-    server: ServerArguments,
+    pub server: ServerArguments,
     #[command(flatten)]
     output: OutputArguments,
 }
 
 impl RunArguments {
-    /// What is to be measured, and how often.
+    /// What is to be measured, and how often; the servers' processes are not looked for.
     ///
     /// # Errors
     ///
@@ -63,7 +65,10 @@ impl RunArguments {
     fn trial(&self, target: &Target) -> Result<Trial, String> {
         let mut plan = self.load.plan(target.clone())?.of_part(self.part.unwrap_or(Part::WHOLE))?;
         plan.start_at = self.start_at;
-        Ok(Trial { plan, config: self.load.config()?, server: self.server.process()? })
+        if self.server.counts_syscalls() {
+            plan.cooldown = plan.cooldown.max(SYSCALLS_TIME);
+        }
+        Ok(Trial { plan, config: self.load.config()?, server: None })
     }
 
     /// Creates the files that results go to, of each target its own.

@@ -64,8 +64,9 @@ pub struct SearchArguments {
     trials_max: u16,
     #[command(flatten)]
     load: LoadArguments,
+    /// The server's process.
     #[command(flatten)]
-    server: ServerArguments,
+    pub server: ServerArguments,
     /// Where results go.
     #[command(flatten)]
     pub output: OutputArguments,
@@ -86,7 +87,7 @@ impl SearchArguments {
             trial: Trial {
                 plan: self.load.plan_at(Some(self.from.unwrap_or(ANY_RATE)), self.target.clone())?,
                 config: self.load.config()?,
-                server: self.server.process()?,
+                server: None,
             },
             objectives,
             length: self.trial,

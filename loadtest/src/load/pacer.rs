@@ -26,6 +26,8 @@ pub struct Pacer {
     left: u64,
     /// Since when there has been a connection for the message at the cursor.
     free_since: u64,
+    /// When the generator, with a connection free, last came to a message. What was due by then it had not seen before.
+    seen: u64,
     spin: Spin,
 }
 
@@ -62,7 +64,7 @@ struct Spin {
 impl Pacer {
     /// The pace of a shard that sends `quota` messages at most, and has all its connections after `ramp`.
     pub fn new(schedule: Schedule, quota: u64, span: Span, ramp: u64) -> Self {
-        Self { schedule, span, ramp, left: quota, free_since: 0, spin: Spin::default() }
+        Self { schedule, span, ramp, left: quota, free_since: 0, seen: 0, spin: Spin::default() }
     }
 
     /// When the message at the cursor is due: `u64::MAX` if there is none.
@@ -91,7 +93,12 @@ impl Pacer {
         let due = self.schedule.next();
         self.schedule.advance();
         self.left = self.left.saturating_sub(1);
-        let lag = now.saturating_sub(due.max(self.free_since));
+        if due >= self.seen && due >= self.free_since {
+            self.seen = now;
+        }
+        // A message that was due while the generator was away is as late by its fault as the first one, whichever connection
+        // it waits for afterwards.
+        let lag = if due < self.seen { self.seen - due } else { now.saturating_sub(due.max(self.free_since)) };
         Due { due, lag, measured: self.span.measures(due) }
     }
 
@@ -206,6 +213,20 @@ mod tests {
         assert_eq!(pacer.take(2_500_001), Due { due: 2_000_000, lag: 1, measured: true });
         assert_eq!(pacer.take(3_000_000), Due { due: 3_000_000, lag: 0, measured: false });
         assert!(pacer.is_over(), "the load ends");
+    }
+
+    #[test]
+    fn all_that_was_due_while_the_generator_was_away_is_late_by_its_fault() {
+        let mut pacer = pacer(u64::MAX, span(0, 9_000_000, 9_000_000));
+        assert_eq!(pacer.take(0).lag, 0);
+        assert_eq!(pacer.take(3_500_000).lag, 2_500_000);
+        // The one connection has to answer first: that is not the generator's fault, and what came before is.
+        pacer.handle_free(4_200_000);
+        assert_eq!(pacer.take(4_200_000).lag, 1_500_000);
+        pacer.handle_free(4_300_000);
+        assert_eq!(pacer.take(4_300_000).lag, 500_000);
+        pacer.handle_free(4_400_000);
+        assert_eq!(pacer.take(4_400_000).lag, 0);
     }
 
     #[test]

@@ -126,6 +126,7 @@ fn outcome(parts: &[Part<'_>], warnings: &mut Vec<String>) -> Result<Outcome, St
         intervals: intervals(parts),
         shards: shards(parts),
         server: server(parts, messages, warnings),
+        server_ended: all().any(|result| result.server_ended),
     })
 }
 
@@ -213,8 +214,15 @@ fn server(parts: &[Part<'_>], messages: u64, warnings: &mut Vec<String>) -> Opti
         return None;
     }
     let share = report.result.messages as f64 / messages.max(1) as f64;
-    let cpu_ns_per_message = server.cpu_ns_per_message.map(|nanos| nanos * share);
-    Some(ServerUse { cpu_ns_per_message, ..server.clone() })
+    let connections: u64 = parts.iter().map(|(_, part)| part.result.total.connections).sum();
+    let connection_share = report.result.total.connections as f64 / connections.max(1) as f64;
+    Some(ServerUse {
+        cpu_ns_per_message: server.cpu_ns_per_message.map(|nanos| nanos * share),
+        resident_bytes_per_connection: server.resident_bytes_per_connection.map(|bytes| bytes * connection_share),
+        // They were counted behind the measured time, when the other parts may have gone.
+        syscalls: None,
+        ..server.clone()
+    })
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ pub(crate) fn report() -> Report {
         intervals,
         shards: (0..2).map(shard).collect(),
         server: Some(server()),
+        server_ended: false,
     };
     let options = Options::new(&plan(50, Extent::Time(measured)), 2, true);
     Report { environment: Environment::read(), options, result, invalid: Vec::new(), warnings: Vec::new() }

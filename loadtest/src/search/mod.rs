@@ -150,5 +150,6 @@ impl Task {
 }
 
 fn run(task: &Task, plan: Plan, interrupted: &Arc<AtomicBool>, progress: &mut Progress) -> Result<Report, String> {
-    measure(&Trial { plan, ..task.trial.clone() }, interrupted, progress)
+    let report = measure(&Trial { plan, ..task.trial.clone() }, interrupted, progress)?;
+    if report.result.server_ended { Err("the server's process has ended".to_owned()) } else { Ok(report) }
 }

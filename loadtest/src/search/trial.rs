@@ -9,13 +9,7 @@ use crate::report::outcome::Outcome;
 use crate::search::bounds::Judgement;
 use crate::search::objective::{Figure, Objective, percent};
 use crate::units;
-use crate::verdict::SATURATED;
-
-/// The generator is in time if 99 of 100 messages were looked at within this of when they were due.
-const LAG_MAX: Duration = Duration::from_millis(1);
-
-/// The share of the schedule that a trial must have sent: what waits for a free connection waits for the server.
-const SENT_MIN: f64 = 0.99;
+use crate::verdict::{LAG_MAX, SATURATED, UNSENT_MAX};
 
 /// One trial, as a point of the throughput-latency curve.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,14 +83,14 @@ fn late(result: &Outcome, objectives: &[Objective]) -> Option<String> {
     is_late.then(|| format!("the generator was late, by {} at p99", units::latency(lag.p99_ns)))
 }
 
-/// A schedule that was not sent, though the generator was in time, or of which nothing came back.
+/// A schedule that was not sent, since what waits for a free connection waits for the server, or of which nothing came back.
 fn backlog(result: &Outcome) -> Option<String> {
     if result.messages == 0 {
         return Some("no message came back".to_owned());
     }
     let schedule = result.schedule?;
     let unsent = 1.0 - schedule.sent as f64 / schedule.scheduled.max(1) as f64;
-    (unsent > 1.0 - SENT_MIN).then(|| format!("{:.0} % found no free connection", unsent * 100.0))
+    (unsent > UNSENT_MAX).then(|| format!("{:.0} % found no free connection", unsent * 100.0))
 }
 
 /// How a target was missed, if it was.
@@ -186,7 +180,7 @@ mod tests {
     fn a_schedule_that_waits_for_free_connections_is_the_server_s_failing() {
         let backlog = Outcome { schedule: Some(Scheduled { scheduled: 1_000, sent: 900 }), ..good() };
         assert_eq!(judge(&backlog, &[]), (Judgement::Failed, vec!["10 % found no free connection".to_owned()]));
-        let nearly = Outcome { schedule: Some(Scheduled { scheduled: 1_000, sent: 990 }), ..good() };
+        let nearly = Outcome { schedule: Some(Scheduled { scheduled: 1_000, sent: 991 }), ..good() };
         assert_eq!(judge(&nearly, &[]).0, Judgement::Held);
     }
 
