@@ -89,7 +89,7 @@ fn backlog(result: &Outcome) -> Option<String> {
         return Some("no message came back".to_owned());
     }
     let schedule = result.schedule?;
-    let unsent = 1.0 - schedule.sent as f64 / schedule.scheduled.max(1) as f64;
+    let unsent = schedule.scheduled.saturating_sub(schedule.sent) as f64 / schedule.scheduled.max(1) as f64;
     (unsent > UNSENT_MAX).then(|| format!("{:.0} % found no free connection", unsent * 100.0))
 }
 
@@ -180,7 +180,7 @@ mod tests {
     fn a_schedule_that_waits_for_free_connections_is_the_server_s_failing() {
         let backlog = Outcome { schedule: Some(Scheduled { scheduled: 1_000, sent: 900 }), ..good() };
         assert_eq!(judge(&backlog, &[]), (Judgement::Failed, vec!["10 % found no free connection".to_owned()]));
-        let nearly = Outcome { schedule: Some(Scheduled { scheduled: 1_000, sent: 991 }), ..good() };
+        let nearly = Outcome { schedule: Some(Scheduled { scheduled: 1_000, sent: 990 }), ..good() };
         assert_eq!(judge(&nearly, &[]).0, Judgement::Held);
     }
 
