@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::measure::{Trial, measure};
 use crate::progress::Progress;
@@ -12,6 +13,8 @@ use crate::report::Report;
 use crate::report::options::Options;
 use crate::report::record::doubts;
 use crate::scaling::{Measurement, Scaling};
+use crate::server::command::ServerCommand;
+use crate::server::watch::Subject;
 use crate::units;
 use crate::verdict::SATURATED;
 
@@ -25,6 +28,8 @@ pub struct Task {
     pub trial: Trial,
     /// The command that starts the server, with [`PLACE`] where the number belongs.
     pub command: String,
+    /// How long a server may take to be there.
+    pub wait: Duration,
     /// The numbers, in the order of the first round.
     pub counts: Vec<u32>,
     /// How often all of them are measured.
@@ -44,12 +49,13 @@ pub struct Swept {
 
 /// Sweeps, and tells of each run on standard error. What was measured before a failure or an interruption is not lost; the run
 /// that it ended is left out.
-pub fn sweep(task: &Task, interrupted: &Arc<AtomicBool>) -> Swept {
+pub fn sweep(task: &Task, interrupted: &Arc<AtomicBool>, progress: &mut Progress) -> Swept {
     let mut measured: BTreeMap<u32, Vec<Measurement>> = BTreeMap::new();
     let (mut runs, mut failure) = (Vec::new(), None);
     for turn in turns(task.counts.len(), task.rounds.into(), task.trial.plan.seed) {
         let n = task.counts[turn.trial];
-        let report = match run(task, n, interrupted) {
+        progress.set_prefix(&format!("round {} of {}, n = {n}", turn.round + 1, task.rounds));
+        let report = match run(task, n, interrupted, progress) {
             Ok(report) => report,
             Err(error) => {
                 failure = Some(format!("with n = {n}: {error}"));
@@ -81,46 +87,12 @@ impl Display for Swept {
 }
 
 /// One run against a server of its own.
-fn run(task: &Task, n: u32, interrupted: &Arc<AtomicBool>) -> Result<Report, String> {
-    let server = Server::start(&task.command.replace(PLACE, &n.to_string()), &task.trial.plan)?;
-    let trial = Trial {
-        server: Some(crate::server::watch::Subject { process: server.process, syscalls: false }),
-        ..task.trial.clone()
-    };
-    measure(&trial, interrupted, &mut Progress::new())
-}
-
-/// PLACEHOLDER until the server's command is on main.
-struct Server {
-    child: std::process::Child,
-    process: crate::server::Process,
-}
-
-impl Server {
-    fn start(command: &str, plan: &crate::plan::Plan) -> Result<Self, String> {
-        use std::net::TcpStream;
-        use std::process::{Command, Stdio};
-        let mut words = command.split_whitespace();
-        let mut command = Command::new(words.next().unwrap_or_default());
-        let mut child = command.args(words).stdout(Stdio::null()).spawn().map_err(|error| error.to_string())?;
-        for _ in 0..100 {
-            if TcpStream::connect(plan.target.address()).is_ok() {
-                let process = crate::server::Process::find(child.id())?;
-                return Ok(Self { child, process });
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        let _ = child.kill();
-        let _ = child.wait();
-        Err("the server does not accept".to_owned())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn run(task: &Task, n: u32, interrupted: &Arc<AtomicBool>, progress: &mut Progress) -> Result<Report, String> {
+    let command: ServerCommand = task.command.replace(PLACE, &n.to_string()).parse()?;
+    let mut server = command.start(&task.trial.plan.target, task.wait, interrupted)?;
+    let subject = Subject { process: server.process(), syscalls: false };
+    let report = measure(&Trial { server: Some(subject), ..task.trial.clone() }, interrupted, progress)?;
+    server.check().map(|()| report)
 }
 
 impl Measurement {

@@ -75,7 +75,7 @@ fn a_server_of_known_capacity_is_found_to_within_5_percent() {
 
 #[test]
 fn a_target_that_no_rate_holds_is_told_with_status_1() {
-    let address = queue(Duration::from_millis(5));
+    let address = queue(Duration::from_millis(50));
     let (ended, record) = search(address, "--slo p50<1ms --from 400 --trial 500ms --warmup 100ms");
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!((&record["search"]["end"], &record["search"]["lower"]), (&"nothing_held".into(), &Value::Null));
@@ -86,8 +86,19 @@ fn a_target_that_no_rate_holds_is_told_with_status_1() {
 fn ctrl_c_shows_the_curve_so_far() {
     let address = queue(Duration::from_micros(100));
     let target = format!("tcp://{address}");
-    let program =
-        Program::start(&["search", &target, "--no-pin", "--slo", "p99<1s", "--from", "200", "--trial", "200ms"]);
+    let program = Program::start(&[
+        "search",
+        &target,
+        "--no-pin",
+        "--slo",
+        "p99<1s",
+        "--from",
+        "200",
+        "--trial",
+        "200ms",
+        "--arrivals",
+        "constant",
+    ]);
     while !program.next_error().contains("trial 2: 400/s, held: yes") {}
     program.signal(Signal::INT);
     let ended = program.join();
@@ -105,6 +116,7 @@ fn a_search_that_cannot_start_says_why_in_one_line_with_status_2() {
         (&["--slo", "p99<1ms", "--duration", "1s"], "--duration"),
         (&["--slo", "p99<1ms", "--count", "100"], "--count"),
         (&["--slo", "p99<1ms", "--rate", "100"], "--rate"),
+        (&["--slo", "p99<1ms", "--think", "1ms"], "--think"),
         (&["--slo", "p99<1ms", "--precision", "0.1%"], "0.5% to 50%"),
         (&["--slo", "p99<1ms", "--trials-max", "0"], "--trials-max"),
         (&["--slo", "p99<1ms", "--from", "0"], "--from"),

@@ -18,6 +18,7 @@ use loadtest::cli::server::Host;
 use loadtest::cli::sweep::SweepArguments;
 use loadtest::cli::{self, Cli, Command};
 use loadtest::measure::Trial;
+use loadtest::progress::Progress;
 use loadtest::repeat::{self, Repeated, Spread};
 use loadtest::report::record::Record;
 use loadtest::{descriptors, search, signals, sweep};
@@ -102,15 +103,18 @@ fn find(arguments: &SearchArguments) -> Result<ExitCode, String> {
     let mut task = arguments.task()?;
     let outputs = arguments.output.open()?;
     let interrupted = catch_signals()?;
-    let hosts = arguments.server.hosts(&[&task.trial.plan.target], &interrupted)?;
-    task.trial.server = hosts[0].subject;
+    let mut hosts = arguments.server.hosts(&[&task.trial.plan.target], &interrupted)?;
+    task.trial.server = hosts.first().and_then(|host| host.subject);
     raise_limit(slice::from_ref(&task.trial));
-    let closed = search::probe(&task, &interrupted)?;
-    let searched = search::search(&task, closed, &interrupted);
+    let mut progress = Progress::new();
+    let closed = search::probe(&task, &interrupted, &mut progress)?;
+    let searched = search::search(&task, closed, &interrupted, &mut progress);
+    let served = hosts.iter_mut().try_for_each(Host::check).map_err(|error| format!("--server-cmd: {error}"));
+    drop(hosts);
     say(&searched.to_string());
     let (found, curve) = (searched.findings.is_found(), searched.findings.curve());
     let record = Record { search: Some(searched.findings), ..Record::new(searched.runs) };
-    Ok(conclude(outputs.write_with(&record, Some(&curve)), searched.failure, found))
+    Ok(conclude(outputs.write_with(&record, Some(&curve)).and(served), searched.failure, found))
 }
 
 /// Sweeps and reports. An error means that nothing was measured.
@@ -119,7 +123,7 @@ fn scale(arguments: &SweepArguments) -> Result<ExitCode, String> {
     let outputs = arguments.output.open()?;
     let interrupted = catch_signals()?;
     raise_limit(slice::from_ref(&task.trial));
-    let swept = sweep::sweep(&task, &interrupted);
+    let swept = sweep::sweep(&task, &interrupted, &mut Progress::new());
     if let (Some(failure), true) = (&swept.failure, swept.runs.is_empty()) {
         return Err(failure.clone());
     }

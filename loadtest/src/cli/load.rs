@@ -98,6 +98,15 @@ impl LoadArguments {
     ///
     /// What is wrong with them, in one line.
     pub fn plan(&self, target: Target) -> Result<Plan, String> {
+        self.plan_at(self.rate, target)
+    }
+
+    /// The plan that these flags make for `target`, at this rate, or in a closed loop.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, in one line.
+    pub(crate) fn plan_at(&self, rate: Option<f64>, target: Target) -> Result<Plan, String> {
         let (extent, warmup) = match self.count {
             Some(count) => (Extent::Count(count.get()), Duration::ZERO),
             None => (Extent::Time(self.duration.unwrap_or(DURATION)), WARMUP),
@@ -110,7 +119,7 @@ impl LoadArguments {
             idle: self.idle,
             sizes,
             depth: self.depth,
-            model: self.rate.map_or(Model::Closed, |rate| Model::Open { rate, arrivals: self.arrivals }),
+            model: rate.map_or(Model::Closed, |rate| Model::Open { rate, arrivals: self.arrivals }),
             extent,
             ramp: self.ramp,
             warmup: self.warmup.unwrap_or(warmup),
@@ -168,7 +177,7 @@ fn idle(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("must be a number from 0 to {CONNECTIONS_MAX}"))
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let rate = units::parse_rate(text)?;
     if rate > 0.0 && rate <= RATE_MAX { Ok(rate) } else { Err(format!("must be more than 0 and at most {RATE_MAX}")) }
 }

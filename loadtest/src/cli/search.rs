@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use clap::{Arg, Args};
+use clap::{Arg, Args, value_parser};
 
-use crate::cli::load::LoadArguments;
+use crate::cli::load::{self, LoadArguments};
 use crate::cli::output::OutputArguments;
 use crate::cli::server::ServerArguments;
 use crate::cli::time;
 use crate::measure::Trial;
 use crate::plan::Arrivals;
 use crate::search::Task;
-use crate::search::bounds::RATE_MAX;
 use crate::search::objective::{Objective, parse_share};
 use crate::target::Target;
 
@@ -20,6 +19,9 @@ const FAILURES_MAX: Objective = Objective::Failures(0.001);
 
 /// The narrowest space between the bounds: short trials do not tell rates apart that are nearer.
 const PRECISION_MIN: f64 = 0.005;
+
+/// For the plan of a search, whose trials have their own.
+const ANY_RATE: f64 = 1.0;
 
 /// The shortest trial.
 const TRIAL_MIN: Duration = Duration::from_millis(100);
@@ -32,8 +34,8 @@ pub const AFTER_HELP: &str = "\
 A trial is a short run in an open loop. The rate doubles until a trial misses a target; then the space between the highest
 rate that held and the lowest that did not is halved until it is as narrow as --precision, and a second trial of either has
 to agree, with a third where it does not. A trial fails, too, if over 1 % of its messages found no free connection: use
-enough --connections. A trial in which the generator was late says nothing of the server; where that is so of all rates
-above those that held, the generator is the limit, and the search says so.
+enough --connections. A miss that the generator may have caused, since it was late or at its limit, says nothing of the
+server; where that is so of all rates above those that held, the generator is the limit, and the search says so.
 
 Exit status: 0 if the rate was found; 1 if not, with what is known of it; 2 if the search did not start, with the reason on
 standard error. The first Ctrl-C reports what was found so far; the second ends the program at once.";
@@ -52,13 +54,13 @@ pub struct SearchArguments {
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = length)]
     trial: Duration,
     /// The rate of the first trial, in messages a second [default: 1 % of what a closed loop does]
-    #[arg(long, value_name = "RATE", value_parser = rate)]
+    #[arg(long, value_name = "RATE", value_parser = load::rate)]
     from: Option<f64>,
     /// How near the rate that holds and the one that does not must be: 0.5% to 50%
     #[arg(long, value_name = "SHARE", default_value = "2%", value_parser = precision)]
     precision: f64,
     /// How many trials may be made
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = value_parser!(u16).range(1..))]
     trials_max: u16,
     #[command(flatten)]
     load: LoadArguments,
@@ -82,8 +84,11 @@ impl SearchArguments {
             objectives.push(FAILURES_MAX);
         }
         Ok(Task {
-            trial: Trial { plan: self.load.plan(self.target.clone())?, config: self.load.config()?, server: None },
-            arrivals: Arrivals::Poisson,
+            trial: Trial {
+                plan: self.load.plan_at(Some(self.from.unwrap_or(ANY_RATE)), self.target.clone())?,
+                config: self.load.config()?,
+                server: None,
+            },
             objectives,
             length: self.trial,
             from: self.from,
@@ -96,19 +101,21 @@ impl SearchArguments {
 /// The flags of a run, where a search has its own: it says itself how fast and how long a trial is.
 pub(crate) fn adapt(flag: Arg) -> Arg {
     match flag.get_id().as_str() {
-        "rate" | "duration" | "count" | "start_at" => flag.hide(true).conflicts_with("slo"),
+        "rate" | "duration" | "count" => flag.hide(true).conflicts_with("slo"),
         "warmup" => flag.default_value("500ms").help("How long to load before each trial is measured"),
+        // It needs no --rate here.
+        "arrivals" => Arg::new("arrivals")
+            .long("arrivals")
+            .value_name("poisson|constant")
+            .default_value("poisson")
+            .value_parser(value_parser!(Arrivals))
+            .help("How messages follow each other: at random, as those of many users, or at equal distances"),
         _ => flag,
     }
 }
 
 fn length(text: &str) -> Result<Duration, String> {
     time(text, TRIAL_MIN, TRIAL_MAX)
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate| (1.0..=RATE_MAX).contains(rate));
-    rate.ok_or_else(|| format!("expected messages a second, from 1 to {RATE_MAX}, found {text:?}"))
 }
 
 fn precision(text: &str) -> Result<f64, String> {

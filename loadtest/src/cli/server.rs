@@ -96,6 +96,6 @@ impl Host {
     }
 }
 
-fn wait(text: &str) -> Result<Duration, String> {
+pub(super) fn wait(text: &str) -> Result<Duration, String> {
     time(text, Duration::from_millis(1), WAIT_MAX)
 }

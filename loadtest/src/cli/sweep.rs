@@ -1,10 +1,14 @@
 //! The flags of `sweep`.
 
+use std::time::Duration;
+
 use clap::{Arg, Args, value_parser};
 
 use crate::cli::load::LoadArguments;
 use crate::cli::output::OutputArguments;
+use crate::cli::server::wait;
 use crate::measure::Trial;
+use crate::server::command::ServerCommand;
 use crate::sweep::{PLACE, Task};
 use crate::target::Target;
 
@@ -28,6 +32,9 @@ pub struct SweepArguments {
     /// How the server is started, with an n in braces where the number of shards belongs
     #[arg(long, value_name = "COMMAND", value_parser = command)]
     server_cmd: String,
+    /// How long each server may take to be there, up to 10m
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = wait)]
+    server_wait: Duration,
     /// The numbers of shards, such as 1,2,4
     #[arg(id = "counts", long = "shards", value_name = "LIST", value_delimiter = ',', required = true,
         value_parser = value_parser!(u32).range(1..=COUNT_MAX))]
@@ -52,6 +59,7 @@ impl SweepArguments {
         Ok(Task {
             trial: Trial { plan: self.load.plan(self.target.clone())?, config: self.load.config()?, server: None },
             command: self.server_cmd.clone(),
+            wait: self.server_wait,
             counts: self.counts.clone(),
             rounds: self.repeat,
         })
@@ -62,15 +70,13 @@ impl SweepArguments {
 pub(crate) fn adapt(flag: Arg) -> Arg {
     match flag.get_id().as_str() {
         "shards" => flag.long("generator-shards"),
-        "start_at" => flag.hide(true).conflicts_with("server_cmd"),
         _ => flag,
     }
 }
 
 fn command(text: &str) -> Result<String, String> {
-    if text.contains(PLACE) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("write {PLACE} where the number of shards belongs, as in 'pants-echo --shards {PLACE}'"))
+    if !text.contains(PLACE) {
+        return Err(format!("write {PLACE} where the number of shards belongs, as in 'pants-echo --shards {PLACE}'"));
     }
+    text.parse::<ServerCommand>().map(|_| text.to_owned())
 }

@@ -68,6 +68,16 @@ pub enum Model {
     },
 }
 
+impl Model {
+    /// An open loop of this rate; a closed one stays closed.
+    pub fn at(self, rate: f64) -> Self {
+        match self {
+            Self::Closed => Self::Closed,
+            Self::Open { arrivals, .. } => Self::Open { rate, arrivals },
+        }
+    }
+}
+
 /// How the messages of an open loop follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Arrivals {

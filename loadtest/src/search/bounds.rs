@@ -14,17 +14,19 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::RATE_MAX;
+
 /// By how much the rate grows while none has failed, and shrinks while none has held.
 const GROWTH: f64 = 2.0;
 
 /// Trials of one rate that must agree before a bound is believed.
 const AGREEING: u32 = 2;
 
+/// Trials of one rate that the generator must have spoilt before it is taken for too slow: one may be a hiccup of the machine.
+const SPOILT_MIN: u32 = 3;
+
 /// Digits of a rate that mean something: the rest is not asked for, so that people can read it.
 const DIGITS: i32 = 4;
-
-/// The highest rate that is tried, in messages a second.
-pub const RATE_MAX: f64 = 1e9;
 
 /// What a search is given.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,13 +104,13 @@ enum Verdict {
     Holds,
     Fails,
     Spoilt,
-    /// As many held as failed.
+    /// As many held as failed, or nothing is known yet.
     Open,
 }
 
 impl Rate {
     fn verdict(&self) -> Verdict {
-        if self.spoilt > self.held + self.failed {
+        if self.spoilt >= SPOILT_MIN && self.spoilt > self.held + self.failed {
             return Verdict::Spoilt;
         }
         match self.held.cmp(&self.failed) {
@@ -119,7 +121,7 @@ impl Rate {
     }
 
     fn is_confirmed(&self) -> bool {
-        self.held.max(self.failed).max(self.spoilt) >= AGREEING
+        self.verdict() == Verdict::Spoilt || self.held.max(self.failed) >= AGREEING
     }
 }
 
@@ -236,7 +238,7 @@ mod tests {
 
     #[test]
     fn an_unwavering_server_s_capacity_lies_between_confirmed_bounds() {
-        for capacity in [50.0, 51.0, 99.0, 100.0, 101.0, 1_234.0, 98_765.0, 3e6, 7.7e8] {
+        for capacity in [50.0, 51.0, 99.0, 100.0, 101.0, 1_234.0, 98_765.0, 3e6, 7.7e7] {
             let (search, tried, end) = search(LIMITS, up_to(capacity));
             let (lower, upper) = (search.lower().unwrap(), search.upper().unwrap());
             assert_eq!(end, End::Found);
@@ -290,7 +292,7 @@ mod tests {
         let highest = tried.iter().filter(|rate| **rate > 800.0).copied().fold(f64::INFINITY, f64::min);
         assert!(highest <= 800.0 * 1.02, "it was tried as near as asked for: {tried:?}");
         let (search, tried, end) = self::search(LIMITS, |_, _| Judgement::Spoilt);
-        assert_eq!((end, search.lower(), tried), (End::Generator, None, vec![100.0, 50.0, 50.0]));
+        assert_eq!((end, search.lower(), tried), (End::Generator, None, vec![100.0, 100.0, 100.0, 50.0, 50.0, 50.0]));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::measure::{Trial, measure};
-use crate::plan::{Arrivals, Extent, Model, Plan};
+use crate::plan::{Extent, Model, Plan};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::report::options::Options;
@@ -36,10 +36,8 @@ const MESSAGES_MIN: f64 = 100.0;
 /// What is searched for, and with what.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// The load, but for its rate; and the server.
+    /// The load, in an open loop of any rate; and the server.
     pub trial: Trial,
-    /// How messages follow each other.
-    pub arrivals: Arrivals,
     /// What must hold.
     pub objectives: Vec<Objective>,
     /// How long each trial is measured.
@@ -57,9 +55,10 @@ pub struct Task {
 /// # Errors
 ///
 /// If it cannot be made, or the server answers nothing at all, in one line.
-pub fn probe(task: &Task, interrupted: &Arc<AtomicBool>) -> Result<f64, String> {
+pub fn probe(task: &Task, interrupted: &Arc<AtomicBool>, progress: &mut Progress) -> Result<f64, String> {
     let plan = Plan { model: Model::Closed, extent: Extent::Time(PROBE), ..task.trial.plan.clone() };
-    let result = run(task, plan, interrupted)?.result;
+    progress.set_prefix("closed loop");
+    let result = run(task, plan, interrupted, progress)?.result;
     if result.messages == 0 && !result.interrupted {
         let first = result.failures.kinds.iter().next();
         let why = first.map(|(kind, count)| format!(": {}", count.first.as_deref().unwrap_or(kind.name())));
@@ -82,7 +81,7 @@ pub struct Searched {
 
 /// Searches, and tells of each trial on standard error. `closed` is what a closed loop did. What was found before a failure or
 /// an interruption is not lost; the trial that it ended is left out.
-pub fn search(task: &Task, closed: f64, interrupted: &Arc<AtomicBool>) -> Searched {
+pub fn search(task: &Task, closed: f64, interrupted: &Arc<AtomicBool>, progress: &mut Progress) -> Searched {
     let lowest = MESSAGES_MIN / task.length.as_secs_f64();
     let from = task.from.unwrap_or((closed * PROBE_SHARE).max(lowest));
     let limits = Limits { from, lowest: lowest.min(from), precision: task.precision, trials: task.trials };
@@ -92,7 +91,8 @@ pub fn search(task: &Task, closed: f64, interrupted: &Arc<AtomicBool>) -> Search
             Step::Done(end) => break end,
             Step::Try(rate) => rate,
         };
-        let report = match run(task, task.plan(rate, points.len()), interrupted) {
+        progress.set_prefix(&format!("trial {}, {}/s", points.len() + 1, findings::rate_text(rate)));
+        let report = match run(task, task.plan(rate, points.len()), interrupted, progress) {
             Ok(report) if !report.result.interrupted => report,
             ended => {
                 failure = ended.err();
@@ -141,7 +141,7 @@ impl Task {
     fn plan(&self, rate: f64, number: usize) -> Plan {
         let plan = self.trial.plan.clone();
         Plan {
-            model: Model::Open { rate, arrivals: self.arrivals },
+            model: plan.model.at(rate),
             extent: Extent::Time(self.length),
             seed: plan.seed.wrapping_add(number as u64),
             ..plan
@@ -149,7 +149,7 @@ impl Task {
     }
 }
 
-fn run(task: &Task, plan: Plan, interrupted: &Arc<AtomicBool>) -> Result<Report, String> {
-    let mut progress = Progress::new();
-    measure(&Trial { plan, ..task.trial.clone() }, interrupted, &mut progress)
+fn run(task: &Task, plan: Plan, interrupted: &Arc<AtomicBool>, progress: &mut Progress) -> Result<Report, String> {
+    let report = measure(&Trial { plan, ..task.trial.clone() }, interrupted, progress)?;
+    if report.result.server_ended { Err("the server's process has ended".to_owned()) } else { Ok(report) }
 }

@@ -9,12 +9,7 @@ use crate::report::outcome::Outcome;
 use crate::search::bounds::Judgement;
 use crate::search::objective::{Figure, Objective, percent};
 use crate::units;
-
-/// The generator is in time if 99 of 100 messages were looked at within this of when they were due.
-const LAG_MAX: Duration = Duration::from_millis(1);
-
-/// The share of the schedule that a trial must have sent: what waits for a free connection waits for the server.
-const SENT_MIN: f64 = 0.99;
+use crate::verdict::{LAG_MAX, SATURATED, UNSENT_MAX};
 
 /// One trial, as a point of the throughput-latency curve.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,30 +50,47 @@ impl Point {
     }
 }
 
-/// Whether all targets held. What the generator has spoilt says nothing of the server, however it looks.
+/// Whether all targets held. The generator's lateness counts as response time, so that what holds in spite of it, holds; but a
+/// miss may be the generator's own.
 fn judge(result: &Outcome, objectives: &[Objective]) -> (Judgement, Vec<String>) {
-    if let Some(lag) = lag(result) {
-        return (Judgement::Spoilt, vec![lag]);
-    }
     let missed: Vec<String> =
         backlog(result).into_iter().chain(objectives.iter().filter_map(|target| missed(result, *target))).collect();
-    (if missed.is_empty() { Judgement::Held } else { Judgement::Failed }, missed)
+    if missed.is_empty() {
+        return (Judgement::Held, missed);
+    }
+    match saturated(result).or_else(|| late(result, objectives)) {
+        Some(fault) => (Judgement::Spoilt, vec![fault]),
+        None => (Judgement::Failed, missed),
+    }
 }
 
-/// A generator that was late.
-fn lag(result: &Outcome) -> Option<String> {
-    let p99 = result.lag.as_ref()?.p99_ns;
-    (Duration::from_nanos(p99) > LAG_MAX).then(|| format!("the generator was late, by {} at p99", units::latency(p99)))
+/// A generator that was at its limit. It may have read the replies late, too, which no figure shows.
+fn saturated(result: &Outcome) -> Option<String> {
+    let busiest = result.shards.iter().map(|shard| shard.cpu_share).fold(0.0, f64::max);
+    (busiest >= SATURATED).then(|| format!("the generator was {:.0} % busy", busiest * 100.0))
 }
 
-/// A schedule that was not sent, though the generator was in time, or of which nothing came back.
+/// A generator that was late by enough to explain a miss: a message that is late by some time takes so much longer, and the
+/// server has to catch up with those that were late with it, which takes so long again at most.
+fn late(result: &Outcome, objectives: &[Objective]) -> Option<String> {
+    let lag = result.lag.as_ref()?;
+    let explained = 2 * Duration::from_nanos(lag.max_ns);
+    let is_plain = |objective: &Objective| match *objective {
+        Objective::Response(figure, bound) => response(result, figure).saturating_sub(explained) >= bound,
+        Objective::Failures(_) => false,
+    };
+    let is_late = Duration::from_nanos(lag.p99_ns) > LAG_MAX && !objectives.iter().any(is_plain);
+    is_late.then(|| format!("the generator was late, by {} at p99", units::latency(lag.p99_ns)))
+}
+
+/// A schedule that was not sent, since what waits for a free connection waits for the server, or of which nothing came back.
 fn backlog(result: &Outcome) -> Option<String> {
     if result.messages == 0 {
         return Some("no message came back".to_owned());
     }
     let schedule = result.schedule?;
-    let unsent = 1.0 - schedule.sent as f64 / schedule.scheduled.max(1) as f64;
-    (unsent > 1.0 - SENT_MIN).then(|| format!("{:.0} % found no free connection", unsent * 100.0))
+    let unsent = schedule.scheduled.saturating_sub(schedule.sent) as f64 / schedule.scheduled.max(1) as f64;
+    (unsent > UNSENT_MAX).then(|| format!("{:.0} % found no free connection", unsent * 100.0))
 }
 
 /// How a target was missed, if it was.
@@ -119,7 +131,7 @@ mod tests {
     use super::*;
     use crate::count::failure::Kind;
     use crate::count::histogram::Distribution;
-    use crate::report::outcome::{Scheduled, Total};
+    use crate::report::outcome::{Scheduled, ShardUse, Total};
 
     fn millis(count: u64) -> u64 {
         count * 1_000_000
@@ -173,11 +185,29 @@ mod tests {
     }
 
     #[test]
-    fn a_late_generator_spoils_the_trial_however_the_server_looks() {
-        let mut late = good();
-        late.lag = Some(Distribution { p99_ns: millis(3), ..Distribution::default() });
-        late.response.p99_ns = millis(5);
+    fn a_late_generator_spoils_a_miss_that_it_may_have_caused() {
+        let late = Distribution { p99_ns: millis(3), max_ns: millis(4), ..Distribution::default() };
+        let mut trial = Outcome { lag: Some(late), ..good() };
+        assert_eq!(judge(&trial, &targets()).0, Judgement::Held, "it held in spite of it");
+        trial.response.p99_ns = millis(9);
         let why = vec!["the generator was late, by 3.00 ms at p99".to_owned()];
-        assert_eq!(judge(&late, &targets()), (Judgement::Spoilt, why));
+        assert_eq!(judge(&trial, &targets()), (Judgement::Spoilt, why));
+        trial.response.p99_ns = millis(10);
+        assert_eq!(judge(&trial, &targets()), (Judgement::Failed, vec!["p99 10.0 ms".to_owned()]));
+    }
+
+    #[test]
+    fn a_generator_at_its_limit_spoils_every_miss() {
+        let shard = ShardUse { cpu_share: 0.97, ..shard() };
+        let mut trial = Outcome { shards: vec![shard], ..good() };
+        assert_eq!(judge(&trial, &targets()).0, Judgement::Held);
+        trial.response.p99_ns = millis(1_000);
+        let why = vec!["the generator was 97 % busy".to_owned()];
+        assert_eq!(judge(&trial, &targets()), (Judgement::Spoilt, why));
+    }
+
+    fn shard() -> ShardUse {
+        let allowed = [0].into_iter().collect();
+        ShardUse { shard: 0, cpu: None, allowed, cpu_share: 0.0, connections: 1, messages: 1, p50_ns: 1, p99_ns: 1 }
     }
 }
