@@ -15,11 +15,13 @@
 //! * [`units`], [`cpus`], [`proc`], [`target`]: what users and the kernel's files say.
 //! * [`plan`]: what is asked for. [`protocol`]: what a connection says, and what it makes of the answers.
 //! * [`count`]: what is counted. [`verdict`], [`report`], [`summary`]: what it all means.
+//! * [`compare`], [`merge`]: what several results mean. [`stats`]: the statistics for that.
 //!
 //! The edge, with sockets, clocks and terminals:
 //!
 //! * [`cli`]: the command line. [`signals`], [`descriptors`]: the process.
-//! * [`load`]: the load itself, on the shards. [`run`]: its course. [`measure`]: from a plan to a report.
+//! * [`load`]: the load itself, on the shards. [`run`]: its course. [`measure`]: from a plan to a report;
+//!   [`repeat`]: many of them, in turns.
 //! * [`server`]: the measured process. [`environment`]: where it was measured. [`progress`]: what is shown meanwhile.
 
 #![forbid(unsafe_code)]
