@@ -17,11 +17,13 @@
 //! * [`plan`]: what is asked for. [`protocol`]: what a connection says, and what it makes of the answers.
 //! * [`count`]: what is counted. [`verdict`], [`report`]: what it all means. [`summary`], [`output`]: how it is
 //!   told, to people, to other programs and to browsers.
+//! * [`compare`], [`merge`]: what several results mean. [`stats`]: the statistics for that.
 //!
 //! The edge, with sockets, clocks and terminals:
 //!
 //! * [`cli`]: the command line. [`signals`], [`descriptors`]: the process.
-//! * [`load`]: the load itself, on the shards. [`run`]: its course. [`measure`]: from a plan to a report.
+//! * [`load`]: the load itself, on the shards. [`run`]: its course. [`measure`]: from a plan to a report;
+//!   [`repeat`]: many of them, in turns.
 //! * [`server`]: the measured process. [`environment`]: where it was measured. [`progress`]: what is shown meanwhile.
 
 #![forbid(unsafe_code)]

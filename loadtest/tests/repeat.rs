@@ -61,6 +61,10 @@ fn what_does_not_fit_several_targets_is_told_in_one_line() {
     let (one, two) = ("tcp://127.0.0.1:1", "tcp://127.0.0.1:2");
     for (arguments, part) in [
         (&["run", one, two, "--json", "/nowhere/A"][..], "--json: expected a file for each target"),
+        (
+            &["run", one, two, two, "--server-pid", "1", "--server-pid", "2"],
+            "expected one for all targets, or one for each of 3",
+        ),
         (&["run", one, "--repeat", "0"], "must be a number from 1 to 10000"),
         (&["run", one, "--repeat", "2", "--start-at", "1795435200"], "cannot be used with"),
         (&["run", one, two, "--start-at", "100"], "--start-at: it is for one target"),
@@ -133,4 +137,31 @@ fn the_parts_of_a_test_make_the_whole_and_send_other_bytes() {
     }
     assert_eq!((connections, messages), (10, 100));
     assert_eq!(heard.lock().unwrap().len(), 10, "each connection's first message is another one");
+}
+
+#[test]
+fn one_process_can_be_the_server_of_all_targets() {
+    let targets = [server(|stream| echo(stream, |_| ())), server(|stream| echo(stream, |_| ()))].map(target);
+    let files = [ScratchFile::new(), ScratchFile::new()];
+    let pid = std::process::id().to_string();
+    let ended = run(&[
+        "run",
+        &targets[0],
+        &targets[1],
+        "--count",
+        "2000",
+        "--connections",
+        "2",
+        "--no-pin",
+        "--server-pid",
+        &pid,
+        "--json",
+        files[0].path(),
+        "--json",
+        files[1].path(),
+    ]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for file in &files {
+        assert_eq!(runs(file)[0]["result"]["server"]["pid"].to_string(), pid, "{ended:?}");
+    }
 }

@@ -438,6 +438,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_shards_of_all_parts_have_one_schedule_together() {
+        let whole =
+            Plan { model: Model::Open { rate: 4_000.0, arrivals: Arrivals::Constant }, ..plan(8, Extent::Count(100)) };
+        let mut due = Vec::new();
+        for part in ["0/2", "1/2"] {
+            let own = whole.clone().of_part(part.parse().unwrap()).unwrap();
+            let Model::Open { rate, arrivals } = own.model else { panic!() };
+            for shard in 0..2 {
+                let (place, places) = own.place(shard, 2);
+                due.push(schedule::Schedule::new(rate * own.part.of() as f64, arrivals, 1, place, places).next());
+            }
+        }
+        assert_eq!(due, [0, 250_000, 500_000, 750_000], "no two are due at once");
+    }
+
+    #[test]
     fn a_load_begins_at_its_time_or_late_and_then_at_once() {
         let second = Duration::from_secs(1);
         let (now, noon) = (Instant::now(), SystemTime::UNIX_EPOCH + 1_000_000 * second);
