@@ -1,12 +1,15 @@
 //! The load generator of pants: loads a server over TCP, verifies every byte that comes back, and says what happened.
 //!
-//! It is written on [`pants_shard`]: each shard opens its share of the connections and keeps its own [`tally`], and the
-//! tallies are merged at the end. The load is a *closed loop*: a connection sends its next message when a reply has come, so
-//! that a slow server is sent less. What an open loop would show, how long messages wait that come at their own time, this
-//! does not (Schroeder, Wierman and Harchol-Balter, "Open versus closed: a cautionary tale", NSDI 2006).
+//! It is written on [`pants_shard`]: each shard opens its share of the connections and keeps its own [`count::tally`], and the
+//! tallies are merged at the end. The load is a *closed loop*, in which a connection sends its next message when a reply has come,
+//! so that a slow server is sent less; or an *open loop*, in which messages are due by a schedule, whatever becomes of those before
+//! them, and a slow server shows in how long they wait (Schroeder, Wierman and Harchol-Balter, "Open versus closed: a cautionary
+//! tale", NSDI 2006).
 //!
-//! What it does not do: it speaks no protocol but the echo of its own pattern, and it does not open connections anew that
-//! have failed.
+//! In an open loop three times are kept apart. The *response time* of a message counts from when it was due to its reply's last
+//! byte, its *service time* from when it was sent; what lies between is the wait for a connection that was free. The *lag* is how
+//! late the generator itself was with a message that had one. What was given up, or was due and never sent, is counted in
+//! the response times as at least as long as it was waited for.
 //!
 //! # Contents
 //!

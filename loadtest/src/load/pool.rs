@@ -8,10 +8,11 @@ use pants_shard::{Connection, ConnectionKey, Context};
 use crate::count::failure::Kind;
 use crate::count::series::Piece;
 use crate::count::tally::Tally;
+use crate::load::clock::Clock;
 use crate::load::conversation::{Conversation, Stamp};
 use crate::load::pacer::{Look, Pacer, Turns};
 use crate::plan::think::Think;
-use crate::plan::{Span, Window, nanos_between};
+use crate::plan::{Span, Window};
 use crate::protocol::{Fault, Protocol};
 
 /// Messages that one look at the schedule sends at most, before replies have their turn.
@@ -24,7 +25,7 @@ pub struct Pool<P> {
     /// What is counted.
     pub tally: Tally,
     phase: Phase,
-    begin: Instant,
+    clock: Clock,
     span: Span,
     /// Connections that have neither failed for good nor come to rest.
     unresolved: usize,
@@ -92,7 +93,7 @@ pub enum Next {
     /// Somebody is to look at the schedule.
     Look,
     /// The server has broken the rules.
-    Fault(Fault),
+    Fault(Box<Fault>),
 }
 
 impl<P: Protocol> Pool<P> {
@@ -105,14 +106,14 @@ impl<P: Protocol> Pool<P> {
             pace: Pace::Closed,
             tally: Tally::default(),
             phase: Phase::Before,
-            begin: Instant::now(),
+            clock: Clock::since(Instant::now()),
             span: Span { from: u64::MAX, until: u64::MAX, stop: u64::MAX },
         }
     }
 
     /// The load begins.
     pub fn begin(&mut self, window: Window, pace: Pace) {
-        (self.begin, self.span, self.phase) = (window.begin, window.span(), Phase::Running);
+        (self.clock, self.span, self.phase) = (Clock::since(window.begin), window.span(), Phase::Running);
         self.tally.set_paced(matches!(pace, Pace::Open { .. }));
         self.pace = pace;
     }
@@ -147,7 +148,7 @@ impl<P: Protocol> Pool<P> {
     /// How long it is since the load began.
     #[inline]
     pub fn now(&self) -> u64 {
-        nanos_between(self.begin, Instant::now())
+        self.clock.now()
     }
 
     /// Whether the load has begun and not ended.
@@ -305,7 +306,7 @@ impl<P: Protocol> Pool<P> {
             tally.record(reply, now, span);
         });
         if let Err(fault) = heard {
-            return Next::Fault(fault);
+            return Next::Fault(Box::new(fault));
         }
         match pace {
             Pace::Closed => seat.fill(connection, now, tally, span),
@@ -345,7 +346,7 @@ impl<P: Protocol> Pool<P> {
 
     /// Sends what is due, as far as connections are free, and up to `most` messages.
     fn send_due(&mut self, mut now: u64, most: usize, context: &mut Context) {
-        let begin = self.begin;
+        let clock = self.clock;
         let Self { seats, pace: Pace::Open { pacer, turns, .. }, tally, .. } = self else { return };
         for _ in 0..most {
             if pacer.due() > now {
@@ -365,7 +366,7 @@ impl<P: Protocol> Pool<P> {
             if seat.conversation.may_send() {
                 turns.offer(index);
             }
-            now = nanos_between(begin, Instant::now());
+            now = clock.now();
         }
     }
 
@@ -424,7 +425,7 @@ impl<P: Protocol> Pool<P> {
 
 impl<P: Protocol> Seat<P> {
     /// Fills up what may be in flight.
-    #[inline]
+    #[inline(always)]
     fn fill(&mut self, connection: &mut Connection<'_>, now: u64, tally: &mut Tally, span: &Span) {
         if now < span.stop {
             while self.say(connection, Stamp::at(now), tally) {}
@@ -432,7 +433,7 @@ impl<P: Protocol> Seat<P> {
     }
 
     /// Sends one message, if one may be sent.
-    #[inline]
+    #[inline(always)]
     fn say(&mut self, connection: &mut Connection<'_>, stamp: Stamp, tally: &mut Tally) -> bool {
         let Some(message) = self.conversation.take_next(stamp) else { return false };
         // Where the write fails, `on_close` counts what is in flight.
