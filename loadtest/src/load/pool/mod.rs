@@ -1,5 +1,8 @@
 //! The connections of a shard: what is said on each, which may send, and what is counted.
 
+mod open_loop;
+mod seat;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -10,13 +13,11 @@ use crate::count::series::Piece;
 use crate::count::tally::Tally;
 use crate::load::clock::Clock;
 use crate::load::conversation::{Conversation, Stamp};
-use crate::load::pacer::{Look, Pacer, Turns};
+use crate::load::pacer::{Pacer, Turns};
+use crate::load::pool::seat::{Seat, State};
 use crate::plan::think::Think;
 use crate::plan::{Span, Window};
 use crate::protocol::{Fault, Protocol};
-
-/// Messages that one look at the schedule sends at most, before replies have their turn.
-const SENDS_MAX: usize = 64;
 
 /// The connections of a shard. All times are nanoseconds from the load's beginning.
 pub struct Pool<P> {
@@ -29,24 +30,6 @@ pub struct Pool<P> {
     span: Span,
     /// Connections that have neither failed for good nor come to rest.
     unresolved: usize,
-}
-
-/// A connection's place: its conversation outlives its socket.
-struct Seat<P> {
-    conversation: Conversation<P>,
-    state: State,
-}
-
-/// What has become of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// It is yet to be made, or to be made anew.
-    Waiting,
-    Open(ConnectionKey),
-    /// It has sent and received everything. Whether the server then closes is its own affair.
-    AtRest,
-    /// It has failed for good.
-    Failed,
 }
 
 /// What a message is sent upon.
@@ -137,12 +120,6 @@ impl<P: Protocol> Pool<P> {
         let last = tally.end_interval();
         tally.finish();
         last
-    }
-
-    /// What was due before now and was not sent is not sent any more.
-    fn end_schedule(&mut self, now: u64) {
-        let Self { pace: Pace::Open { pacer, .. }, tally, .. } = self else { return };
-        pacer.end(now, |due| tally.record_unsent(due, now));
     }
 
     /// How long it is since the load began.
@@ -325,80 +302,6 @@ impl<P: Protocol> Pool<P> {
         if is_quiet { Next::Quiet } else { Next::Nothing }
     }
 
-    // The open loop.
-
-    /// In an open loop a connection may be free now: it sends what is due.
-    fn offer(&mut self, index: u32, now: u64, context: &mut Context) -> Next {
-        let Self { seats, pace: Pace::Open { pacer, turns, is_watched }, .. } = self else { return Next::Nothing };
-        pacer.handle_work();
-        if seats[index as usize].conversation.may_send() && turns.offer(index) {
-            pacer.handle_free(now);
-        }
-        let (is_due, is_watched) = (pacer.due() <= now, *is_watched);
-        if is_due {
-            self.send_due(now, SENDS_MAX, context);
-        }
-        match self.next_of(index, now) {
-            Next::Nothing if !is_watched => Next::Look,
-            next => next,
-        }
-    }
-
-    /// Sends what is due, as far as connections are free, and up to `most` messages.
-    fn send_due(&mut self, mut now: u64, most: usize, context: &mut Context) {
-        let clock = self.clock;
-        let Self { seats, pace: Pace::Open { pacer, turns, .. }, tally, .. } = self else { return };
-        for _ in 0..most {
-            if pacer.due() > now {
-                return;
-            }
-            let Some(index) = turns.take() else { return };
-            let seat = &mut seats[index as usize];
-            let State::Open(key) = seat.state else { continue };
-            let Some(mut connection) = context.connection(key).filter(|_| seat.conversation.may_send()) else {
-                continue;
-            };
-            let due = pacer.take(now);
-            if due.measured {
-                tally.record_due(due.lag);
-            }
-            seat.say(&mut connection, Stamp { due: due.due, sent: now }, tally);
-            if seat.conversation.may_send() {
-                turns.offer(index);
-            }
-            now = clock.now();
-        }
-    }
-
-    /// Looks at the schedule: sends what is due, and says when to look again.
-    pub fn look(&mut self, context: &mut Context) -> Look {
-        let now = self.now();
-        if let Pace::Open { pacer, .. } = &mut self.pace {
-            pacer.end_spin(now);
-        }
-        self.send_due(now, SENDS_MAX, context);
-        let now = self.now();
-        let Pace::Open { pacer, turns, is_watched } = &mut self.pace else { return Look::Never };
-        let look = pacer.next_look(now, !turns.is_empty());
-        *is_watched = look != Look::Never;
-        if look == Look::NextTurn && pacer.due() > now {
-            pacer.begin_spin(now);
-        }
-        look
-    }
-
-    /// The cool-down is over: what is due and finds a connection is still sent, and nothing after it.
-    pub fn stop(&mut self, context: &mut Context) {
-        self.send_due(self.now(), usize::MAX, context);
-        self.end_schedule(self.span.stop);
-        self.rest_all();
-    }
-
-    /// Whether a schedule without a stop has come to its end.
-    pub fn is_schedule_over(&self) -> bool {
-        matches!(&self.pace, Pace::Open { pacer, .. } if self.span.stop == u64::MAX && pacer.is_over())
-    }
-
     /// Nothing more is sent: connections with nothing in flight come to rest.
     pub fn rest_all(&mut self) {
         for index in self.indices() {
@@ -415,32 +318,6 @@ impl<P: Protocol> Pool<P> {
             Pace::Thinking { think, state } => think.next(state),
             Pace::Closed | Pace::Open { .. } => Duration::ZERO,
         }
-    }
-
-    /// How long the shard has spun with nothing to do, waiting for the next message to be due.
-    pub fn idle_ns(&self) -> u64 {
-        if let Pace::Open { pacer, .. } = &self.pace { pacer.idle() } else { 0 }
-    }
-}
-
-impl<P: Protocol> Seat<P> {
-    /// Fills up what may be in flight.
-    #[inline(always)]
-    fn fill(&mut self, connection: &mut Connection<'_>, now: u64, tally: &mut Tally, span: &Span) {
-        if now < span.stop {
-            while self.say(connection, Stamp::at(now), tally) {}
-        }
-    }
-
-    /// Sends one message, if one may be sent.
-    #[inline(always)]
-    fn say(&mut self, connection: &mut Connection<'_>, stamp: Stamp, tally: &mut Tally) -> bool {
-        let Some(message) = self.conversation.take_next(stamp) else { return false };
-        // Where the write fails, `on_close` counts what is in flight.
-        connection.write(message);
-        tally.sent += 1;
-        tally.bytes_out += message.len() as u64;
-        true
     }
 }
 
