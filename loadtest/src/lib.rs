@@ -43,6 +43,7 @@ pub mod report;
 pub mod run;
 pub mod server;
 pub mod signals;
+pub mod sources;
 pub mod summary;
 pub mod tally;
 pub mod target;
