@@ -3,13 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// The most that a number in a list may be: far more than a kernel supports, and few enough to list.
 const CPU_MAX: usize = 65_535;
 
 /// CPUs in the order in which they were named.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cpus(Vec<usize>);
 
 impl Cpus {
@@ -71,12 +71,6 @@ impl fmt::Display for Cpus {
             }
         }
         Ok(())
-    }
-}
-
-impl Serialize for Cpus {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(&self.0)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::proc;
 
 /// Where and with what a run was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// The kernel's release.
     pub kernel: Option<String>,
@@ -16,9 +16,9 @@ pub struct Environment {
     /// How many of them this process may use.
     pub cpus: usize,
     /// The commit that this program was built from.
-    pub commit: Option<&'static str>,
+    pub commit: Option<String>,
     /// The version of this program.
-    pub program: &'static str,
+    pub program: String,
     /// Whether it was built without optimisation: then its numbers say little.
     pub debug_build: bool,
 }
@@ -31,8 +31,8 @@ impl Environment {
             kernel: read("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()),
             cpu_model: read("/proc/cpuinfo").and_then(|text| proc::parse_cpu_model(&text)),
             cpus: crate::server::own_cpus().numbers().len(),
-            commit: option_env!("PANTS_LOAD_COMMIT"),
-            program: env!("CARGO_PKG_VERSION"),
+            commit: option_env!("PANTS_LOAD_COMMIT").map(str::to_owned),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
             debug_build: cfg!(debug_assertions),
         }
     }

@@ -12,41 +12,36 @@
 //!
 //! Pure, from bytes, times and texts to values:
 //!
-//! * [`units`], [`target`], [`plan`]: what is asked for.
-//! * [`pattern`], [`conversation`]: what one connection sends, and what it makes of the answers.
-//! * [`failure`], [`histogram`], [`tally`]: what is counted.
-//! * [`cpus`], [`proc`]: what the kernel's files say.
-//! * [`verdict`], [`report`], [`summary`]: what it all means.
+//! * [`units`], [`cpus`], [`proc`], [`target`]: what users and the kernel's files say.
+//! * [`plan`]: what is asked for. [`protocol`]: what a connection says, and what it makes of the answers.
+//! * [`count`]: what is counted. [`verdict`], [`report`], [`summary`]: what it all means.
 //!
 //! The edge, with sockets, clocks and terminals:
 //!
 //! * [`cli`]: the command line. [`signals`], [`descriptors`]: the process.
-//! * [`connection`], [`worker`], [`control`]: the load itself, on the shards. [`run`]: its course.
+//! * [`load`]: the load itself, on the shards. [`run`]: its course. [`measure`]: from a plan to a report.
 //! * [`server`]: the measured process. [`environment`]: where it was measured. [`progress`]: what is shown meanwhile.
 
 #![forbid(unsafe_code)]
 
 pub mod cli;
-pub mod connection;
-pub mod control;
-pub mod conversation;
+pub mod count;
 pub mod cpus;
 pub mod descriptors;
 pub mod environment;
-pub mod failure;
-pub mod histogram;
-pub mod pattern;
+pub mod limits;
+pub mod load;
+pub mod measure;
 pub mod plan;
 pub mod proc;
 pub mod progress;
+pub mod protocol;
 pub mod report;
 pub mod run;
 pub mod server;
 pub mod signals;
 pub mod sources;
 pub mod summary;
-pub mod tally;
 pub mod target;
 pub mod units;
 pub mod verdict;
-pub mod worker;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::control::Snapshot;
+use crate::load::control::Snapshot;
 use crate::plan::{Extent, Plan, Window};
 use crate::units;
 

@@ -1,31 +1,40 @@
 //! The course of a run: starts the shards, shows how far they are, and gathers what they have counted.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use pants_shard::{Config, Placement, Result, Running, Runtime};
+use pants_shard::{Config, Placement, Result, Running, Runtime, Shard};
 
-use crate::control::{Control, Event, Outcome};
+use crate::count::tally::Tally;
+use crate::limits::ServerDescriptors;
+use crate::load::control::{Control, Event, Outcome};
+use crate::load::worker::Worker;
 use crate::plan::{Plan, Window};
 use crate::progress::Progress;
+use crate::protocol::echo::Echo;
+use crate::protocol::pattern::Pattern;
 use crate::server::{Process, Sample};
-use crate::tally::{Tally, Usage};
 
 /// What a run has measured, before anything is concluded from it.
 #[derive(Debug)]
 pub struct Measured {
     /// What all shards have counted.
     pub tally: Tally,
+    /// When measuring began, by the wall clock.
+    pub started: SystemTime,
     /// How long was measured.
     pub elapsed: Duration,
-    /// What each shard took of its CPU meanwhile.
-    pub usages: Vec<Usage>,
+    /// What each shard has counted, and what it took of its CPU meanwhile.
+    pub shards: Vec<Outcome>,
     /// Where each shard was.
     pub placement: Placement,
     /// The server at both ends of the measured time, if it was looked at and was still there.
     pub server: Option<(Process, Sample, Sample)>,
+    /// The server's descriptors when all connections were open, if its process was named.
+    pub server_descriptors: Option<ServerDescriptors>,
     /// Whether the user ended it.
     pub interrupted: bool,
 }
@@ -46,7 +55,7 @@ pub fn run(
     let (events, told) = channel();
     let control = Arc::new(Control::new(plan, placement.len(), interrupted, events));
     let shared = Arc::clone(&control);
-    let running = Runtime::new(config)?.start(move |shard| crate::worker::Worker::start(shard, &shared))?;
+    let running = Runtime::new(config)?.start(move |shard| start_worker(shard, &shared))?;
 
     let mut course = Course::new(process);
     let outcomes = course.follow(&control, &told, progress);
@@ -56,6 +65,14 @@ pub fn run(
     let complete = outcomes.len() == placement.len();
     leave(running, interrupted || !complete)?;
     Ok(course.measured(outcomes, placement, interrupted))
+}
+
+/// Starts a shard's share in the language of the plan.
+fn start_worker(shard: &mut Shard<'_>, control: &Arc<Control>) -> Result<()> {
+    let plan = &control.plan;
+    let (sizes, verify) = (Rc::new(plan.sizes.clone()), plan.verify);
+    let pattern = Rc::new(Pattern::new(plan.seed, sizes.max()));
+    Worker::start(shard, control, move |number| Echo::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify))
 }
 
 /// Closes the connections: in good order, unless the user is waiting.
@@ -76,11 +93,12 @@ struct Course {
     /// The server when measuring began, and when it ended.
     first: Option<Sample>,
     last: Option<Sample>,
+    descriptors: Option<ServerDescriptors>,
 }
 
 impl Course {
     fn new(process: Option<Process>) -> Self {
-        Self { process, window: None, first: None, last: None }
+        Self { process, window: None, first: None, last: None, descriptors: None }
     }
 
     /// Waits until every shard has finished, or one has failed and all have ended.
@@ -89,7 +107,10 @@ impl Course {
         let mut outcomes = Vec::with_capacity(shards);
         while outcomes.len() < shards {
             match told.recv_timeout(self.patience(progress.interval())) {
-                Ok(Event::Began(window)) => self.window = Some(window),
+                Ok(Event::Began(window)) => {
+                    self.window = Some(window);
+                    self.descriptors = self.process.and_then(|process| ServerDescriptors::read(process.pid()));
+                }
                 Ok(Event::Finished(outcome)) => outcomes.push(*outcome),
                 Err(RecvTimeoutError::Timeout) => {}
                 // Every shard has gone with its sender; `join` says why.
@@ -143,11 +164,22 @@ impl Course {
         let server = self.process.zip(self.first).zip(self.last).map(|((process, first), last)| (process, first, last));
         Measured {
             tally,
+            started: self.window.map_or(SystemTime::UNIX_EPOCH, |window| wall_clock(window.from)),
             elapsed: elapsed.unwrap_or_default(),
-            usages: outcomes.iter().map(|outcome| outcome.usage).collect(),
+            shards: outcomes,
             placement,
             server,
+            server_descriptors: self.descriptors,
             interrupted,
         }
+    }
+}
+
+/// What the wall clock said, or will say, at a moment.
+fn wall_clock(moment: Instant) -> SystemTime {
+    let (now, wall) = (Instant::now(), SystemTime::now());
+    match moment.checked_duration_since(now) {
+        Some(ahead) => wall + ahead,
+        None => wall - now.saturating_duration_since(moment),
     }
 }

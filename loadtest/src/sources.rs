@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use crate::units;
 
-/// The most addresses that may be written: those of a network of 16 bits.
-const SOURCES_MAX: usize = 65_536;
+/// The most addresses that may be written: they have ports for more connections than a run may have.
+const SOURCES_MAX: usize = 1_024;
 
 /// The most addresses that are chosen where none are written: 127.0.0.1 to 127.0.0.254.
 const CHOSEN_MAX: usize = 254;
@@ -36,6 +36,11 @@ impl Sources {
     /// The addresses, in the order in which they are used.
     pub fn addresses(&self) -> &[IpAddr] {
         &self.0
+    }
+
+    /// Whether there is none: the kernel chooses.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -247,13 +252,13 @@ mod tests {
             ("127.0.0.2-127.0.0.9", 8),
             ("10.0.0.1,127.0.0.2-127.0.0.3", 3),
             ("::1", 1),
-            ("fd00::2-fd00::1:1,::1", 65_537),
+            ("fd00::2-fd00::401,::1", 1_025),
             ("10.0.255.254-10.1.0.1", 4),
-            ("0.0.0.0-0.0.255.255", 65_536),
+            ("0.0.0.0-0.0.3.255", 1_024),
         ] {
             match text.parse::<Sources>() {
                 Ok(sources) => assert_eq!((sources.to_string().as_str(), sources.addresses().len()), (text, count)),
-                Err(error) => assert!(count > SOURCES_MAX && error.contains("65536 addresses"), "{text}: {error}"),
+                Err(error) => assert!(count > SOURCES_MAX && error.contains("1024 addresses"), "{text}: {error}"),
             }
         }
         assert_eq!(sources(" 127.0.0.2 , 127.0.0.3 - 127.0.0.4").to_string(), "127.0.0.2-127.0.0.4");

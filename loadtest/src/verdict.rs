@@ -1,7 +1,7 @@
 //! What to doubt in a result: whether it was the generator that was measured, or both on one core.
 
 use crate::cpus::Cpus;
-use crate::report::ShardUse;
+use crate::report::outcome::ShardUse;
 use crate::server::ServerUse;
 
 /// A thread that runs for this much of the time is at its limit.
@@ -47,7 +47,16 @@ mod tests {
     use super::*;
 
     fn shard(cpu: usize, share: f64) -> ShardUse {
-        ShardUse { shard: 0, cpu: Some(cpu), allowed: [cpu].into_iter().collect(), cpu_share: share }
+        ShardUse {
+            shard: 0,
+            cpu: Some(cpu),
+            allowed: [cpu].into_iter().collect(),
+            cpu_share: share,
+            connections: 1,
+            messages: 1,
+            p50_ns: 1,
+            p99_ns: 1,
+        }
     }
 
     fn server(cpu: usize, share: f64) -> ServerUse {

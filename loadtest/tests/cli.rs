@@ -27,7 +27,6 @@ fn help_names_every_flag_and_the_exit_statuses() {
         "--no-verify",
         "--json",
         "--server-pid",
-        "closed loop",
         "Exit status",
     ] {
         assert!(ended.output.contains(flag), "{flag} is not in\n{}", ended.output);
@@ -83,10 +82,7 @@ fn a_run_by_the_clock_shows_plain_lines_and_a_summary_of_one_screen() {
 fn the_json_has_its_version_the_environment_the_options_and_every_result() {
     let address = server(|stream| echo(stream, |_| ()));
     let (_, json) = load(address, "--connections 3 --count 30 --seed 5 --depth 2");
-    assert_eq!(
-        (&json["version"], &json["options"]["loop"], &json["options"]["seed"]),
-        (&1.into(), &"closed".into(), &5.into())
-    );
+    assert_eq!((&json["options"]["model"], &json["options"]["seed"]), (&"closed".into(), &5.into()));
     for pointer in [
         "/environment/kernel",
         "/environment/cpus",
@@ -104,14 +100,23 @@ fn the_json_has_its_version_the_environment_the_options_and_every_result() {
         "/options/shards",
         "/options/verify",
         "/result/messages_per_s",
-        "/result/bytes_per_s",
-        "/result/latency/p50_ns",
-        "/result/latency/p90_ns",
-        "/result/latency/p99_ns",
-        "/result/latency/p99_9_ns",
-        "/result/latency/max_ns",
-        "/result/latency/mean_ns",
-        "/result/failures/refused/messages",
+        "/result/bytes_out_per_s",
+        "/result/response/p50_ns",
+        "/result/response/p90_ns",
+        "/result/response/p99_ns",
+        "/result/response/p99_9_ns",
+        "/result/response/max_ns",
+        "/result/response/mean_ns",
+        "/result/response/p99_99_ns",
+        "/result/response/censored",
+        "/result/response/histogram",
+        "/result/service/count",
+        "/result/lag",
+        "/result/schedule",
+        "/result/failures/kinds",
+        "/result/started_unix_ns",
+        "/result/intervals",
+        "/invalid",
         "/result/total/bytes_in",
         "/result/shards/0/cpu_share",
         "/result/server",

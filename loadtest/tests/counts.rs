@@ -20,7 +20,7 @@ fn assert_counts(count: u64, size: u64, flags: &str) {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(passed.load(Ordering::Relaxed), count * size, "{flags}");
     let result = &json["result"];
-    assert_eq!((&result["messages"], &result["latency"]["count"]), (&count.into(), &count.into()));
+    assert_eq!((&result["messages"], &result["response"]["count"]), (&count.into(), &count.into()));
     for (field, expected) in [
         ("sent", count),
         ("replied", count),

@@ -2,18 +2,17 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use loadtest::cli::{self, Cli, Command, RunArguments};
-use loadtest::environment::Environment;
+use loadtest::cli::run::RunArguments;
+use loadtest::cli::{self, Cli, Command};
+use loadtest::measure::measure;
 use loadtest::progress::Progress;
-use loadtest::report::Report;
-use loadtest::server::Process;
-use loadtest::{descriptors, run, signals};
+use loadtest::report::record::Record;
+use loadtest::{limits, signals};
 
 /// Some request failed, or the run did.
 const FAILED: u8 = 1;
@@ -37,34 +36,24 @@ fn main() -> ExitCode {
 
 /// Runs and reports. An error means that the run has not started.
 fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
-    let plan = arguments.plan()?;
-    let config = arguments.config()?;
-    let process =
-        arguments.server_pid.map(Process::find).transpose().map_err(|error| format!("--server-pid: {error}"))?;
-    // Now, and not when the run is over and its result would be lost.
-    let json = arguments.json.as_ref().map(File::create).transpose().map_err(|error| format!("--json: {error}"))?;
-    if let Some(warning) = descriptors::raise_limit(plan.connections) {
-        eprintln!("pants-load: {warning}");
+    let mut trial = arguments.trial()?;
+    let outputs = arguments.output.open()?;
+    if let Some(note) = limits::make_room(&mut trial.plan, trial.config.placement().len())? {
+        eprintln!("pants-load: {note}");
     }
     let interrupted = Arc::default();
     signals::watch(Arc::clone(&interrupted)).map_err(|error| format!("cannot catch signals: {error}"))?;
-    let mut progress = Progress::new(&plan);
-    let measured = match run::run(plan.clone(), config, process, interrupted, &mut progress) {
-        Ok(measured) => measured,
-        Err(error) => return Ok(fail(FAILED, &error.to_string())),
+    let mut progress = Progress::new(&trial.plan);
+    let report = match measure(&trial, &interrupted, &mut progress) {
+        Ok(report) => report,
+        Err(error) => return Ok(fail(FAILED, &error)),
     };
-    let report = Report::new(&plan, measured, Environment::read());
     say(&report.to_string());
-    if let Some(file) = json
-        && let Err(error) = write_json(file, &report)
-    {
-        return Ok(fail(FAILED, &format!("--json: {error}")));
+    let failed = report.has_failed();
+    if let Err(error) = outputs.write(&Record::new(vec![report])) {
+        return Ok(fail(FAILED, &error));
     }
-    Ok(if report.has_failed() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
-}
-
-fn write_json(mut file: File, report: &Report) -> io::Result<()> {
-    file.write_all(report.to_json()?.as_bytes())
+    Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
 /// Prints to standard output. Whoever has closed that does not want to read it.

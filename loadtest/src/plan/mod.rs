@@ -1,8 +1,12 @@
 //! What one run is to do, valid: every value in its range, and how the shards part the connections and the messages.
 
+pub mod sizes;
+
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use crate::plan::sizes::Sizes;
+use crate::sources::Sources;
 use crate::target::Target;
 use crate::units;
 
@@ -33,6 +37,29 @@ pub enum Extent {
     Count(u64),
 }
 
+/// What a message is sent upon (Schroeder, Wierman and Harchol-Balter, "Open versus closed: a cautionary tale", NSDI 2006).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Model {
+    /// A reply: a connection sends its next message when one has come.
+    Closed,
+    /// The time: messages are due by a schedule, whatever becomes of those before them.
+    Open {
+        /// How many a second, over all shards.
+        rate: f64,
+        /// How they follow each other.
+        arrivals: Arrivals,
+    },
+}
+
+/// How the messages of an open loop follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrivals {
+    /// As those of many who know nothing of each other: the gaps are exponential.
+    Poisson,
+    /// At equal distances.
+    Constant,
+}
+
 /// What one run is to do.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -41,9 +68,11 @@ pub struct Plan {
     /// How many connections, over all shards.
     pub connections: usize,
     /// Bytes of a message.
-    pub size: usize,
+    pub sizes: Sizes,
     /// Messages in flight on a connection.
     pub depth: usize,
+    /// What sends the messages.
+    pub model: Model,
     /// When it ends.
     pub extent: Extent,
     /// How long the load runs before anything is measured.
@@ -54,6 +83,8 @@ pub struct Plan {
     pub seed: u64,
     /// Whether what comes back is compared with what was sent.
     pub verify: bool,
+    /// Where the connections come from, by turns.
+    pub sources: Sources,
 }
 
 /// The time in which a message must be sent to be measured.
@@ -80,11 +111,11 @@ impl Plan {
     ///
     /// What does not fit, as one sentence.
     pub fn check(&self) -> Result<(), String> {
-        if self.size.saturating_mul(self.depth) > IN_FLIGHT_BYTES_MAX {
+        if self.sizes.max().saturating_mul(self.depth) > IN_FLIGHT_BYTES_MAX {
             return Err(format!(
                 "--size times --depth must be at most {}: {} in flight on a connection is too much",
                 units::bytes(IN_FLIGHT_BYTES_MAX as u64),
-                units::bytes((self.size as u64).saturating_mul(self.depth as u64)),
+                units::bytes((self.sizes.max() as u64).saturating_mul(self.depth as u64)),
             ));
         }
         Ok(())
@@ -126,13 +157,15 @@ pub(crate) mod tests {
         Plan {
             target: "tcp://127.0.0.1:4040".parse().unwrap(),
             connections,
-            size: 64,
+            sizes: Sizes::fixed(64),
             depth: 1,
+            model: Model::Closed,
             extent,
             warmup: Duration::ZERO,
             timeout: Duration::from_secs(5),
             seed: 1,
             verify: true,
+            sources: Sources::default(),
         }
     }
 
@@ -171,7 +204,7 @@ pub(crate) mod tests {
 
     #[test]
     fn too_much_in_flight_is_refused() {
-        let plan = Plan { size: SIZE_MAX, depth: 5, ..plan(1, Extent::Count(1)) };
+        let plan = Plan { sizes: Sizes::fixed(SIZE_MAX), depth: 5, ..plan(1, Extent::Count(1)) };
         assert!(plan.check().unwrap_err().contains("64.0 MiB"));
         assert_eq!(Plan { depth: 4, ..plan }.check(), Ok(()));
     }

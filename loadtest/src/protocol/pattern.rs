@@ -15,7 +15,6 @@ const STRIDE: usize = 10_125;
 #[derive(Clone, Debug)]
 pub struct Pattern {
     block: Box<[u8]>,
-    size: usize,
     seed: u64,
 }
 
@@ -24,14 +23,14 @@ pub struct Pattern {
 pub struct Pieces(usize);
 
 impl Pattern {
-    /// The pattern of messages of `size` bytes that `seed` makes.
-    pub fn new(seed: u64, size: usize) -> Self {
-        let mut block = vec![0; size + PLACES];
+    /// The pattern of messages of up to `size_max` bytes that `seed` makes.
+    pub fn new(seed: u64, size_max: usize) -> Self {
+        let mut block = vec![0; size_max + PLACES];
         let mut state = seed;
         for chunk in block.chunks_mut(8) {
             chunk.copy_from_slice(&split_mix(&mut state).to_le_bytes()[..chunk.len()]);
         }
-        Self { block: block.into(), size, seed }
+        Self { block: block.into(), seed }
     }
 
     /// Which pieces the messages of this connection are.
@@ -39,11 +38,11 @@ impl Pattern {
         Pieces(split_mix(&mut (self.seed ^ connection.rotate_left(32))) as usize % PLACES)
     }
 
-    /// The message of this number on a connection.
+    /// The message of this number on a connection, of `size` bytes.
     #[inline]
-    pub fn message(&self, Pieces(first): Pieces, number: u64) -> &[u8] {
+    pub fn message(&self, Pieces(first): Pieces, number: u64, size: usize) -> &[u8] {
         let place = first.wrapping_add((number as usize).wrapping_mul(STRIDE)) % PLACES;
-        &self.block[place..place + self.size]
+        &self.block[place..place + size]
     }
 }
 
@@ -71,7 +70,7 @@ mod tests {
     /// A message of 64 bytes.
     fn message(seed: u64, connection: u64, number: u64) -> Vec<u8> {
         let pattern = Pattern::new(seed, 64);
-        pattern.message(pattern.pieces(connection), number).to_vec()
+        pattern.message(pattern.pieces(connection), number, 64).to_vec()
     }
 
     #[test]
@@ -92,16 +91,16 @@ mod tests {
         let pattern = Pattern::new(1, 64);
         let pieces = pattern.pieces(3);
         let seen: std::collections::HashSet<&[u8]> =
-            (0..PLACES as u64).map(|number| pattern.message(pieces, number)).collect();
+            (0..PLACES as u64).map(|number| pattern.message(pieces, number, 64)).collect();
         assert_eq!(seen.len(), PLACES);
-        assert_eq!(pattern.message(pieces, 0), pattern.message(pieces, PLACES as u64));
+        assert_eq!(pattern.message(pieces, 0, 64), pattern.message(pieces, PLACES as u64, 64));
     }
 
     #[test]
     fn every_size_has_a_message() {
         for size in [1, 7, 8, 9, 100_000] {
             let pattern = Pattern::new(1, size);
-            assert_eq!(pattern.message(pattern.pieces(1), 1).len(), size);
+            assert_eq!(pattern.message(pattern.pieces(1), 1, size).len(), size);
         }
     }
 }

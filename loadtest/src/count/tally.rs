@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::conversation::Reply;
-use crate::failure::{Count, Failures, Kind};
-use crate::histogram::Latencies;
+use crate::count::failure::{Failures, Kind};
+use crate::count::histogram::Latencies;
+use crate::load::conversation::Reply;
 use crate::plan::Window;
 
 /// What one shard has counted.
 ///
-/// A message is measured if it was *sent* in the window. So those that are in flight when the warm-up ends are left out, those
+/// A message is measured if it was *due* in the window. So those that are in flight when the warm-up ends are left out, those
 /// in flight when sending ends are waited for, and no slow reply is lost at either edge. Failures and bytes count from the
 /// first connection on: a connection that failed in the warm-up is missing later.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +20,16 @@ pub struct Tally {
     pub sent: u64,
     /// Messages that came back, the warm-up's and the corrupt ones included.
     pub replied: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
     /// Bytes that came back.
     pub bytes_in: u64,
-    /// Measured messages that came back as they were sent.
-    pub latencies: Latencies,
+    /// Measured messages: from when they were due to their last byte's coming back.
+    pub response: Latencies,
+    /// Measured messages: from when they were sent to their last byte's coming back.
+    pub service: Latencies,
+    /// How long connections took to be made.
+    pub connect: Latencies,
     /// What went wrong.
     pub failures: Failures,
 }
@@ -33,27 +39,26 @@ impl Tally {
     #[inline]
     pub fn record(&mut self, reply: Reply, now: Instant, window: Window) {
         self.replied += 1;
-        if reply.wrong_bytes > 0 {
-            self.failures.wrong_bytes += reply.wrong_bytes;
-            self.failures.add(Kind::Corrupt, Count { messages: 1, connections: 0 });
-        } else if reply.sent_at >= window.from {
-            self.latencies.record(now - reply.sent_at);
+        let Reply { stamp, verdict } = reply;
+        if verdict.wrong_bytes > 0 {
+            self.failures.wrong_bytes += verdict.wrong_bytes;
+            self.failures.add(Kind::Corrupt, 1, 0, || Some(format!("{} wrong bytes", verdict.wrong_bytes)));
+        } else if let Some(kind) = verdict.kind {
+            self.failures.add(kind, 1, 0, || None);
+        } else if stamp.intended >= window.from {
+            self.response.record(now - stamp.intended);
+            self.service.record(now - stamp.sent);
         }
     }
 
     /// Counts a connection that has failed with this many messages in flight.
     pub fn fail(&mut self, kind: Kind, in_flight: usize, detail: Option<String>) {
-        self.failures.add(kind, Count { messages: in_flight as u64, connections: 1 });
-        if kind == Kind::Other && self.failures.first_other.is_none() {
-            self.failures.first_other = detail;
-        }
+        self.failures.add(kind, in_flight as u64, 1, || detail);
     }
 
     /// Messages that were neither answered nor lost: those in flight when the user ended the run.
     pub fn unfinished(&self) -> u64 {
-        // A corrupt message has come back, so that it is not among the lost.
-        let lost = self.failures.total().messages - self.failures.of(Kind::Corrupt).messages;
-        self.sent.saturating_sub(self.replied + lost)
+        self.sent.saturating_sub(self.replied + self.failures.lost())
     }
 
     /// Adds what another shard has counted.
@@ -61,8 +66,11 @@ impl Tally {
         self.connected += other.connected;
         self.sent += other.sent;
         self.replied += other.replied;
+        self.bytes_out += other.bytes_out;
         self.bytes_in += other.bytes_in;
-        self.latencies.merge(&other.latencies);
+        self.response.merge(&other.response);
+        self.service.merge(&other.service);
+        self.connect.merge(&other.connect);
         self.failures.merge(&other.failures);
     }
 }
@@ -95,20 +103,25 @@ impl Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::conversation::Stamp;
+    use crate::protocol::Verdict;
 
     const MILLI: Duration = Duration::from_millis(1);
 
+    fn reply(sent: Instant, wrong_bytes: u64) -> Reply {
+        Reply { stamp: Stamp::at(sent), verdict: Verdict { wrong_bytes, ..Verdict::default() } }
+    }
+
     #[test]
-    fn only_what_was_sent_in_the_window_is_measured() {
+    fn only_what_was_due_in_the_window_is_measured() {
         let start = Instant::now();
         let window = Window { from: start + 10 * MILLI, until: Some(start + 20 * MILLI) };
         let mut tally = Tally::default();
         for (sent, received) in [(0, 5), (5, 15), (10, 12), (15, 25)] {
             tally.sent += 1;
-            let reply = Reply { sent_at: start + sent * MILLI, wrong_bytes: 0 };
-            tally.record(reply, start + received * MILLI, window);
+            tally.record(reply(start + sent * MILLI, 0), start + received * MILLI, window);
         }
-        assert_eq!((tally.replied, tally.latencies.count()), (4, 2));
+        assert_eq!((tally.replied, tally.response.count()), (4, 2));
         assert!(tally.failures.is_empty());
     }
 
@@ -117,9 +130,10 @@ mod tests {
         let start = Instant::now();
         let window = Window { from: start + MILLI, until: None };
         let mut tally = Tally { sent: 1, ..Tally::default() };
-        tally.record(Reply { sent_at: start, wrong_bytes: 3 }, start + MILLI, window);
-        assert_eq!(tally.failures.of(Kind::Corrupt), Count { messages: 1, connections: 0 });
-        assert_eq!((tally.failures.wrong_bytes, tally.latencies.count(), tally.unfinished()), (3, 0, 0));
+        tally.record(reply(start, 3), start + MILLI, window);
+        let corrupt = tally.failures.of(Kind::Corrupt);
+        assert_eq!((corrupt.messages, corrupt.connections), (1, 0));
+        assert_eq!((tally.failures.wrong_bytes, tally.response.count(), tally.unfinished()), (3, 0, 0));
     }
 
     #[test]
@@ -129,10 +143,10 @@ mod tests {
         tally.fail(Kind::Other, 1, Some("first".to_owned()));
         tally.fail(Kind::Other, 0, Some("second".to_owned()));
         assert_eq!(tally.unfinished(), 3);
-        assert_eq!(tally.failures.first_other.as_deref(), Some("first"));
+        assert_eq!(tally.failures.of(Kind::Other).first.as_deref(), Some("first"));
         let mut twice = tally.clone();
         twice.merge(&tally);
-        assert_eq!((twice.unfinished(), twice.failures.total().connections), (6, 6));
+        assert_eq!((twice.unfinished(), twice.failures.connections()), (6, 6));
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::param::clock_ticks_per_second;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::count::tally::Usage;
 use crate::cpus::Cpus;
 use crate::proc;
-use crate::tally::Usage;
 
 /// The most threads that are looked at.
 const THREADS_MAX: usize = 4_096;
@@ -38,7 +38,7 @@ struct Thread {
 }
 
 /// What a server has done in a stretch of time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServerUse {
     /// Its process.
     pub pid: u32,
@@ -65,6 +65,11 @@ impl Process {
     pub fn find(pid: u32) -> Result<Self, String> {
         let process = Self(pid);
         process.sample().map(|_| process).ok_or_else(|| format!("there is no process {pid} to look at"))
+    }
+
+    /// Its number.
+    pub fn pid(self) -> u32 {
+        self.0
     }
 
     /// What its threads have done; `None` if it has ended.

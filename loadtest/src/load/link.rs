@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use pants_shard::{CloseReason, Connection, Context, EngineError, Handler};
 
-use crate::conversation::{Conversation, Surplus};
-use crate::failure::Kind;
+use crate::count::failure::Kind;
+use crate::count::tally::Tally;
+use crate::load::conversation::{Conversation, Stamp};
+use crate::load::worker::Worker;
 use crate::plan::Window;
-use crate::tally::Tally;
-use crate::worker::Worker;
+use crate::protocol::Protocol;
 
 /// One connection of the load.
 ///
@@ -17,9 +18,9 @@ use crate::worker::Worker;
 /// them are sent. The engine's own clock, read once a turn, would be cheaper by some 30 ns, but with a thousand connections
 /// that are ready at once a turn takes milliseconds, and each of them would seem to come at its beginning.
 #[derive(Debug)]
-pub struct Link {
-    worker: Rc<Worker>,
-    conversation: Conversation,
+pub struct Link<P: Protocol> {
+    worker: Rc<Worker<P>>,
+    conversation: Conversation<P>,
     state: State,
     /// What the engine said of an error that [`CloseReason`] does not tell.
     error: Option<String>,
@@ -34,9 +35,9 @@ enum State {
     Failed,
 }
 
-impl Link {
+impl<P: Protocol> Link<P> {
     /// A connection of `worker`, whose load has not begun.
-    pub fn new(worker: Rc<Worker>, conversation: Conversation) -> Self {
+    pub fn new(worker: Rc<Worker<P>>, conversation: Conversation<P>) -> Self {
         Self { worker, conversation, state: State::Active, error: None }
     }
 
@@ -68,7 +69,7 @@ impl Link {
             return;
         }
         let (now, timeout) = (Instant::now(), self.worker.timeout());
-        let waited = self.conversation.oldest().map(|sent_at| now.saturating_duration_since(sent_at));
+        let waited = self.conversation.oldest().map(|stamp| now.saturating_duration_since(stamp.sent));
         match waited.map(|waited| timeout.saturating_sub(waited)) {
             Some(left) if left.is_zero() => {
                 self.fail(Kind::Timeout, None);
@@ -78,6 +79,11 @@ impl Link {
                 connection.defer(left.unwrap_or(timeout), Self::check);
             }
         }
+    }
+
+    fn give_up(&mut self, connection: &mut Connection<'_>, kind: Kind, detail: String) {
+        self.fail(kind, Some(detail));
+        connection.abort();
     }
 
     /// Counts the connection as failed, and what is in flight on it.
@@ -94,8 +100,8 @@ impl Link {
 
 /// Fills up what may be in flight.
 #[inline]
-fn say(
-    conversation: &mut Conversation,
+fn say<P: Protocol>(
+    conversation: &mut Conversation<P>,
     connection: &mut Connection<'_>,
     now: Instant,
     tally: &mut Tally,
@@ -104,14 +110,15 @@ fn say(
     if !window.permits(now) {
         return;
     }
-    while let Some(message) = conversation.take_next(now) {
+    while let Some(message) = conversation.take_next(Stamp::at(now)) {
         // Where the write fails, `on_close` counts what is in flight.
         connection.write(message);
         tally.sent += 1;
+        tally.bytes_out += message.len() as u64;
     }
 }
 
-impl Handler for Link {
+impl<P: Protocol> Handler for Link<P> {
     fn on_connect(&mut self, connection: &mut Connection<'_>) {
         let key = connection.key();
         self.worker.handle_connected(connection.context(), key);
@@ -129,17 +136,17 @@ impl Handler for Link {
         let conversation = &mut self.conversation;
         let heard = self.worker.while_running(|tally, window| {
             tally.bytes_in += data.len() as u64;
-            conversation.handle_bytes(data, |reply| tally.record(reply, now, window))?;
-            say(conversation, connection, now, tally, window);
-            Ok(())
+            let heard = conversation.handle_bytes(data, |reply| tally.record(reply, now, window));
+            if heard.is_ok() {
+                say(conversation, connection, now, tally, window);
+            }
+            heard
         });
         match heard {
             Some(Ok(())) => self.rest_if_done(now),
             None if self.worker.is_over() => {}
-            None | Some(Err(Surplus)) => {
-                self.fail(Kind::Other, Some("more bytes came back than were sent".to_owned()));
-                connection.abort();
-            }
+            None => self.give_up(connection, Kind::Surplus, "bytes came before anything was sent".to_owned()),
+            Some(Err(fault)) => self.give_up(connection, fault.kind, fault.detail),
         }
     }
 
@@ -160,7 +167,7 @@ impl Handler for Link {
         }
         let kind = match reason {
             CloseReason::Reset => Kind::Reset,
-            CloseReason::Failed(error) => Kind::of(error),
+            CloseReason::Failed(error) => Kind::of(&error.into()),
             _ => Kind::Other,
         };
         let detail = self.error.take().unwrap_or_else(|| format!("the connection closed: {reason:?}"));

@@ -1,16 +1,17 @@
-//! The command line: its flags, and the plan that they make.
+//! The flags that shape the load, and the plan that they make.
 
 use std::num::NonZeroU64;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 use pants_shard::{Config, Shards};
 
+use crate::cli::{number, time};
 use crate::cpus::Cpus;
-use crate::plan::{CONNECTIONS_MAX, DEPTH_MAX, DURATION_MAX, Extent, Plan, SIZE_MAX, TIMEOUT_MAX};
+use crate::plan::sizes::Sizes;
+use crate::plan::{CONNECTIONS_MAX, DEPTH_MAX, DURATION_MAX, Extent, Model, Plan, TIMEOUT_MAX};
+use crate::sources::Sources;
 use crate::target::Target;
-use crate::units;
 
 /// Measured for this long if nothing else is said.
 const DURATION: Duration = Duration::from_secs(10);
@@ -21,39 +22,15 @@ const WARMUP: Duration = Duration::from_secs(1);
 /// How long the connections have to be closed in good order at the end of a run.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-const AFTER_HELP: &str = "\
-Exit status: 0 if every message came back as it was sent; 1 if any failed; 2 if the run did not start, with the reason on
-standard error. The first Ctrl-C reports what was measured so far; the second ends the program at once.";
-
-/// Loads a server and says what it did.
-#[derive(Debug, Parser)]
-#[command(name = "pants-load", version, after_help = AFTER_HELP)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Load an echo server, in a closed loop: a connection sends its next message when a reply has come
-    #[command(after_help = AFTER_HELP)]
-    Run(RunArguments),
-}
-
-/// The flags of `run`.
+/// The flags that shape the load.
 #[derive(Debug, Args)]
-pub struct RunArguments {
-    /// What to load, such as tcp://127.0.0.1:4040
-    #[arg(value_name = "tcp://HOST:PORT")]
-    target: Target,
+pub struct LoadArguments {
     /// How many connections
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = connections)]
     connections: usize,
     /// Bytes of a message, such as 64, 16KiB or 1MiB
-    #[arg(long, value_name = "BYTES", default_value = "64", value_parser = size)]
-    size: usize,
+    #[arg(long, value_name = "BYTES", default_value = "64")]
+    size: Sizes,
     /// Messages in flight on each connection
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = depth)]
     depth: usize,
@@ -84,35 +61,36 @@ pub struct RunArguments {
     /// Do not compare what comes back with what was sent; it saves one pass over bytes that are in the cache
     #[arg(long)]
     no_verify: bool,
-    /// Write the report to this file too, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// The server's process on this machine, to report its CPU time
-    #[arg(long, value_name = "PID")]
-    pub server_pid: Option<u32>,
+    /// Addresses of this machine that the connections come from, by turns, such as 127.0.0.2-127.0.0.9; each has ports for
+    /// some 28,000 connections to the target [default: the kernel's choice, or as many of 127.0.0.0/8 as are needed to reach
+    /// a target there]
+    #[arg(long, value_name = "LIST")]
+    source: Option<Sources>,
 }
 
-impl RunArguments {
-    /// The plan that these flags make.
+impl LoadArguments {
+    /// The plan that these flags make for `target`.
     ///
     /// # Errors
     ///
     /// What is wrong with them, in one line.
-    pub fn plan(&self) -> Result<Plan, String> {
+    pub fn plan(&self, target: Target) -> Result<Plan, String> {
         let (extent, warmup) = match self.count {
             Some(count) => (Extent::Count(count.get()), Duration::ZERO),
             None => (Extent::Time(self.duration.unwrap_or(DURATION)), WARMUP),
         };
         let plan = Plan {
-            target: self.target.clone(),
+            target,
             connections: self.connections,
-            size: self.size,
+            sizes: self.size.clone(),
             depth: self.depth,
+            model: Model::Closed,
             extent,
             warmup: self.warmup.unwrap_or(warmup),
             timeout: self.timeout,
             seed: self.seed,
             verify: !self.no_verify,
+            sources: self.source.clone().unwrap_or_default(),
         };
         plan.check().map(|()| plan)
     }
@@ -136,31 +114,12 @@ impl RunArguments {
     }
 }
 
-/// The one line that says what is wrong with a command line.
-pub fn describe(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let first = text.split("\n\n").next().unwrap_or_default();
-    let words: Vec<&str> = first.trim_start_matches("error: ").split_whitespace().collect();
-    format!("{}; see --help", words.join(" "))
-}
-
 fn connections(text: &str) -> Result<usize, String> {
     number(text, CONNECTIONS_MAX)
 }
 
 fn depth(text: &str) -> Result<usize, String> {
     number(text, DEPTH_MAX)
-}
-
-fn number(text: &str, most: usize) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
-    number.ok_or_else(|| format!("must be a number from 1 to {most}"))
-}
-
-fn size(text: &str) -> Result<usize, String> {
-    let bytes = units::parse_size(text)?;
-    let size = usize::try_from(bytes).ok().filter(|size| (1..=SIZE_MAX).contains(size));
-    size.ok_or_else(|| format!("must be 1 to {SIZE_MAX} bytes"))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -175,38 +134,36 @@ fn timeout(text: &str) -> Result<Duration, String> {
     time(text, Duration::from_millis(1), TIMEOUT_MAX)
 }
 
-fn time(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
-    let time = units::parse_duration(text)?;
-    let bounds = || format!("must be {} to {}", units::exact_duration(least), units::exact_duration(most));
-    if (least..=most).contains(&time) { Ok(time) } else { Err(bounds()) }
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::Parser;
 
     use super::*;
+    use crate::cli;
 
-    fn parse(arguments: &[&str]) -> Result<RunArguments, String> {
-        let line = ["pants-load", "run", "tcp://127.0.0.1:4040"].iter().chain(arguments);
-        match Cli::try_parse_from(line) {
-            Ok(Cli { command: Command::Run(run) }) => Ok(run),
-            Err(error) => Err(describe(&error)),
-        }
+    /// The flags alone.
+    #[derive(Debug, Parser)]
+    struct Flags {
+        #[command(flatten)]
+        load: LoadArguments,
     }
 
-    #[test]
-    fn the_flags_do_not_contradict_each_other() {
-        Cli::command().debug_assert();
+    fn parse(arguments: &[&str]) -> Result<LoadArguments, String> {
+        let parsed = Flags::try_parse_from(["pants-load"].iter().chain(arguments));
+        parsed.map(|flags| flags.load).map_err(|error| cli::describe(&error))
+    }
+
+    fn plan(arguments: &[&str]) -> Result<Plan, String> {
+        parse(arguments).unwrap().plan("tcp://127.0.0.1:4040".parse().unwrap())
     }
 
     #[test]
     fn the_defaults_are_those_of_the_help() {
-        let plan = parse(&[]).unwrap().plan().unwrap();
-        assert_eq!((plan.connections, plan.size, plan.depth, plan.seed, plan.verify), (50, 64, 1, 1, true));
-        assert_eq!((plan.extent, plan.warmup, plan.timeout), (Extent::Time(DURATION), WARMUP, Duration::from_secs(5)));
-        let plan = parse(&["--count", "7"]).unwrap().plan().unwrap();
-        assert_eq!((plan.extent, plan.warmup), (Extent::Count(7), Duration::ZERO));
+        let made = plan(&[]).unwrap();
+        assert_eq!((made.connections, made.sizes.max(), made.depth, made.seed, made.verify), (50, 64, 1, 1, true));
+        assert_eq!((made.extent, made.warmup, made.timeout), (Extent::Time(DURATION), WARMUP, Duration::from_secs(5)));
+        let made = plan(&["--count", "7"]).unwrap();
+        assert_eq!((made.extent, made.warmup), (Extent::Count(7), Duration::ZERO));
         assert_eq!(parse(&[]).unwrap().config().unwrap().placement().len(), 1);
     }
 
@@ -230,7 +187,7 @@ mod tests {
             let error = parse(arguments).unwrap_err();
             assert!(error.contains(part) && error.lines().count() == 1, "{arguments:?}: {error}");
         }
-        let error = parse(&["--size", "16MiB", "--depth", "5"]).unwrap().plan().unwrap_err();
+        let error = plan(&["--size", "16MiB", "--depth", "5"]).unwrap_err();
         assert!(error.contains("80.0 MiB in flight"), "{error}");
         let error = parse(&["--cpus", "0,1023"]).unwrap().config().unwrap_err();
         assert!(error.starts_with("--cpus: CPU 1023 is not available"), "{error}");

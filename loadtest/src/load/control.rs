@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use crate::count::tally::{Tally, Usage};
 use crate::plan::{Plan, Window};
-use crate::tally::{Tally, Usage};
 
 /// What the shards of a run and the thread that waits for them have in common.
 #[derive(Debug)]
@@ -93,10 +93,9 @@ impl Control {
     /// Shows how far one shard has come.
     pub fn publish(&self, shard: usize, tally: &Tally) {
         let Some(gauge) = self.gauges.get(shard) else { return };
-        let failed = tally.failures.total();
         gauge.connected.store(tally.connected, Ordering::Relaxed);
         gauge.replied.store(tally.replied, Ordering::Relaxed);
-        gauge.failed.store(failed.messages.max(failed.connections), Ordering::Relaxed);
+        gauge.failed.store(tally.failures.messages().max(tally.failures.connections()), Ordering::Relaxed);
     }
 
     /// How far all have come.

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use pants_shard::{Bus, ConnectionKey, ConnectionOptions, Context, EngineError, Result, Shard};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::connection::Link;
-use crate::control::{Control, Event, Outcome};
-use crate::conversation::{Conversation, Settings};
-use crate::failure::Kind;
-use crate::pattern::Pattern;
-use crate::plan::{IN_FLIGHT_BYTES_MAX, Window};
-use crate::tally::{Tally, Usage};
+use crate::count::failure::Kind;
+use crate::count::tally::{Tally, Usage};
+use crate::load::control::{Control, Event, Outcome};
+use crate::load::conversation::Conversation;
+use crate::load::link::Link;
+use crate::plan::{IN_FLIGHT_BYTES_MAX, Plan, Window};
+use crate::protocol::Protocol;
 
 /// Connections that one shard has on their way at a time, well below the backlog of a common server (4,096, listen(2)).
 const CONNECTING_MAX: usize = 256;
@@ -26,12 +26,14 @@ const PULSE: Duration = Duration::from_millis(100);
 const WRITE_CAP: usize = IN_FLIGHT_BYTES_MAX + (1 << 20);
 
 /// One shard's share of a run.
-#[derive(Debug)]
-pub struct Worker {
+pub struct Worker<P: Protocol> {
     shard: usize,
     control: Arc<Control>,
     bus: Bus,
-    pattern: Rc<Pattern>,
+    /// For each source address, by turns; never empty.
+    options: Box<[Rc<ConnectionOptions>]>,
+    /// Makes the protocol of a connection, from its number.
+    speak: Box<dyn Fn(u64) -> P>,
     stage: Cell<Stage>,
     opening: Cell<Opening>,
     /// The connections that were made, until the load begins.
@@ -68,23 +70,36 @@ struct Opening {
 }
 
 /// Where a message from another shard finds the worker.
-#[derive(Default)]
-struct Seat(RefCell<Option<Rc<Worker>>>);
+struct Seat<P: Protocol>(RefCell<Option<Rc<Worker<P>>>>);
 
-impl Worker {
-    /// Starts a shard's share. Its end is told by [`Event::Finished`].
+impl<P: Protocol> Default for Seat<P> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<P: Protocol> std::fmt::Debug for Worker<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("shard", &self.shard).field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
+impl<P: Protocol> Worker<P> {
+    /// Starts a shard's share, in which the connection of each number speaks what `speak` makes. Its end is told by
+    /// [`Event::Finished`].
     ///
     /// # Errors
     ///
     /// If the engine refuses the timer.
-    pub fn start(shard: &mut Shard<'_>, control: &Arc<Control>) -> Result<()> {
+    pub fn start(shard: &mut Shard<'_>, control: &Arc<Control>, speak: impl Fn(u64) -> P + 'static) -> Result<()> {
         let plan = &control.plan;
         let share = plan.share(shard.id().index(), shard.shards());
         let worker = Rc::new(Self {
             shard: shard.id().index(),
             control: Arc::clone(control),
             bus: shard.bus(),
-            pattern: Rc::new(Pattern::new(plan.seed, plan.size)),
+            options: options(plan),
+            speak: Box::new(speak),
             stage: Cell::new(Stage::Opening),
             opening: Cell::new(Opening { next: share.start, end: share.end, pending: 0 }),
             keys: RefCell::new(Vec::with_capacity(share.len())),
@@ -109,7 +124,7 @@ impl Worker {
             }
             let number = opening.next;
             opening.next += 1;
-            match context.connect_with(self.control.plan.target.address(), self.options(), self.link(number)) {
+            match context.connect_with(self.control.plan.target.address(), self.options(number), self.link(number)) {
                 Ok(_) => opening.pending += 1,
                 Err(error) => self.note_connect_error(&error),
             }
@@ -122,29 +137,15 @@ impl Worker {
         }
     }
 
-    fn options(&self) -> ConnectionOptions {
-        ConnectionOptions {
-            connect_timeout: Some(self.timeout()),
-            // Both would be timeouts of this side; the one timeout of a message covers them.
-            idle_timeout: None,
-            write_stall_timeout: None,
-            write_cap: WRITE_CAP,
-            // A server that echoes must be read while it is written to, or the two wait for each other.
-            auto_pause: false,
-            ..ConnectionOptions::default()
-        }
+    /// What the connection of this number is set to.
+    fn options(&self, number: usize) -> Rc<ConnectionOptions> {
+        Rc::clone(&self.options[number % self.options.len()])
     }
 
-    fn link(self: &Rc<Self>, number: usize) -> Link {
+    fn link(self: &Rc<Self>, number: usize) -> Link<P> {
         let plan = &self.control.plan;
-        let settings = Settings {
-            connection: number as u64,
-            size: plan.size,
-            depth: plan.depth,
-            quota: plan.quota(number),
-            verify: plan.verify,
-        };
-        Link::new(Rc::clone(self), Conversation::new(Rc::clone(&self.pattern), settings))
+        let conversation = Conversation::new((self.speak)(number as u64), plan.depth, plan.quota(number));
+        Link::new(Rc::clone(self), conversation)
     }
 
     /// The last shard to be ready starts the clock for all.
@@ -156,7 +157,7 @@ impl Worker {
         self.control.tell(Event::Began(window));
         // It reaches all: the lanes are empty, and while a shard's share is not over the runtime is not stopped.
         self.bus.broadcast(move |shard| {
-            let worker = shard.state::<Seat>().0.borrow().clone();
+            let worker = shard.state::<Seat<P>>().0.borrow().clone();
             if let Some(worker) = worker {
                 worker.begin(shard.context(), window);
             }
@@ -178,7 +179,7 @@ impl Worker {
         // Its handler is reached from a connection by a timer only.
         for key in self.keys.take() {
             if let Some(mut connection) = context.connection(key) {
-                connection.defer(Duration::ZERO, Link::begin);
+                connection.defer(Duration::ZERO, Link::<P>::begin);
             }
         }
         if self.active.get() == 0 {
@@ -237,7 +238,7 @@ impl Worker {
 
     fn note_connect_error(&self, error: &EngineError) {
         let kind = match error {
-            EngineError::Connect { source, .. } => Kind::of(source.kind()),
+            EngineError::Connect { source, .. } => Kind::of(source),
             _ => Kind::Other,
         };
         self.note_failure(kind, 0, Some(error.to_string()));
@@ -273,6 +274,28 @@ impl Worker {
     /// How long a message may wait.
     pub fn timeout(&self) -> Duration {
         self.control.plan.timeout
+    }
+}
+
+/// What connections are set to: for each source address, or for the one that the kernel chooses. They share it, since they
+/// may be many.
+fn options(plan: &Plan) -> Box<[Rc<ConnectionOptions>]> {
+    let options = |local_address| {
+        Rc::new(ConnectionOptions {
+            connect_timeout: Some(plan.timeout),
+            local_address,
+            // Both would be timeouts of this side; the one timeout of a message covers them.
+            idle_timeout: None,
+            write_stall_timeout: None,
+            write_cap: WRITE_CAP,
+            // A server that echoes must be read while it is written to, or the two wait for each other.
+            auto_pause: false,
+            ..ConnectionOptions::default()
+        })
+    };
+    match plan.sources.addresses() {
+        [] => Box::new([options(None)]),
+        sources => sources.iter().map(|source| options(Some(*source))).collect(),
     }
 }
 

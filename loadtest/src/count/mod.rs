@@ -1,0 +1,5 @@
+//! What is counted: latencies, failures, and what one shard and all of them have of both.
+
+pub mod failure;
+pub mod histogram;
+pub mod tally;

@@ -1,0 +1,6 @@
+//! The load itself, on the shards: connections, what is said on them, and how the shards part the work.
+
+pub mod control;
+pub mod conversation;
+pub mod link;
+pub mod worker;

@@ -1,0 +1,41 @@
+//! One run, from its start to its report: what every command is made of.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use pants_shard::Config;
+
+use crate::environment::Environment;
+use crate::limits::Limits;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::run;
+use crate::server::Process;
+
+/// What one run needs.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// What it is to do.
+    pub plan: Plan,
+    /// The generator's shards.
+    pub config: Config,
+    /// The server's process, if it is to be looked at.
+    pub server: Option<Process>,
+}
+
+/// Carries a trial out and reports. `interrupted` ends it early, with the report of what was measured so far.
+///
+/// # Errors
+///
+/// If the shards cannot be started or one of them fails, in one line.
+pub fn measure(trial: &Trial, interrupted: &Arc<AtomicBool>, progress: &mut Progress) -> Result<Report, String> {
+    let Trial { plan, config, server } = trial;
+    let before = Limits::read();
+    let measured = run::run(plan.clone(), config.clone(), *server, Arc::clone(interrupted), progress);
+    let measured = measured.map_err(|error| error.to_string())?;
+    let descriptors = measured.server_descriptors;
+    let mut report = Report::new(plan, measured, Environment::read());
+    report.warnings.extend(before.met(&Limits::read(), plan, &report.result.failures, descriptors));
+    Ok(report)
+}

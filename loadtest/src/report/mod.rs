@@ -1,0 +1,52 @@
+//! The report of a run: what is written as JSON, and what the summary for people is made from.
+
+pub mod options;
+pub mod outcome;
+pub mod record;
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::Environment;
+use crate::plan::Plan;
+use crate::report::options::Options;
+use crate::report::outcome::Outcome;
+use crate::run::Measured;
+use crate::verdict;
+
+/// The version of the JSON: it grows when a field changes its meaning or goes.
+pub const VERSION: u32 = 2;
+
+/// All that a run has shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Where and with what it was made.
+    pub environment: Environment,
+    /// What was asked for.
+    pub options: Options,
+    /// What came of it.
+    pub result: Outcome,
+    /// Why it says nothing about the server, if so.
+    pub invalid: Vec<String>,
+    /// What to doubt in it.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    /// What a run has shown.
+    pub fn new(plan: &Plan, measured: Measured, environment: Environment) -> Self {
+        let options = Options::new(plan, measured.placement.len(), measured.placement.cpu(0).is_some());
+        let result = Outcome::new(measured);
+        let warnings = verdict::warnings(&result.shards, result.server.as_ref());
+        Self { environment, options, result, invalid: Vec::new(), warnings }
+    }
+
+    /// Whether any message or connection has failed.
+    pub fn has_failed(&self) -> bool {
+        !self.result.failures.is_empty()
+    }
+
+    /// Whether it says something about the server.
+    pub fn is_valid(&self) -> bool {
+        self.invalid.is_empty()
+    }
+}

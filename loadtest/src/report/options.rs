@@ -1,0 +1,78 @@
+//! What was asked for, defaults included, as a report says it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Arrivals, Extent, Model, Plan};
+
+/// What was asked for, defaults included.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// The server.
+    pub target: String,
+    /// Its address.
+    pub address: String,
+    /// What sent the messages: the replies before them (`closed`), or the time (`open`).
+    pub model: String,
+    /// In an open loop, how many messages a second were due.
+    pub rate_per_s: Option<f64>,
+    /// In an open loop, how they followed each other: `poisson` or `constant`.
+    pub arrivals: Option<String>,
+    /// Connections.
+    pub connections: usize,
+    /// Bytes of a message.
+    pub size: String,
+    /// Messages in flight on a connection.
+    pub depth: usize,
+    /// How long was to be measured.
+    pub duration_s: Option<f64>,
+    /// How many messages were to be sent.
+    pub count: Option<u64>,
+    /// How long the load ran before anything was measured.
+    pub warmup_s: f64,
+    /// How long a connection or a reply was waited for.
+    pub timeout_s: f64,
+    /// Shards.
+    pub shards: usize,
+    /// Whether each shard stayed on one CPU.
+    pub pinned: bool,
+    /// What the pattern was made from.
+    pub seed: u64,
+    /// Whether what came back was compared.
+    pub verify: bool,
+    /// The addresses that the connections came from, such as `127.0.0.1-127.0.0.2`; empty where it was left to the kernel.
+    pub sources: String,
+}
+
+impl Options {
+    /// Those of a plan that was carried out by this many shards.
+    pub fn new(plan: &Plan, shards: usize, pinned: bool) -> Self {
+        let (duration_s, count) = match plan.extent {
+            Extent::Time(duration) => (Some(duration.as_secs_f64()), None),
+            Extent::Count(count) => (None, Some(count)),
+        };
+        let (model, rate_per_s, arrivals) = match plan.model {
+            Model::Closed => ("closed", None, None),
+            Model::Open { rate, arrivals: Arrivals::Poisson } => ("open", Some(rate), Some("poisson".to_owned())),
+            Model::Open { rate, arrivals: Arrivals::Constant } => ("open", Some(rate), Some("constant".to_owned())),
+        };
+        Self {
+            target: plan.target.to_string(),
+            address: plan.target.address().to_string(),
+            model: model.to_owned(),
+            rate_per_s,
+            arrivals,
+            connections: plan.connections,
+            size: plan.sizes.to_string(),
+            depth: plan.depth,
+            duration_s,
+            count,
+            warmup_s: plan.warmup.as_secs_f64(),
+            timeout_s: plan.timeout.as_secs_f64(),
+            shards,
+            pinned,
+            seed: plan.seed,
+            verify: plan.verify,
+            sources: plan.sources.to_string(),
+        }
+    }
+}
