@@ -36,7 +36,7 @@ fn main() {
     let mut ratios: Vec<f64> = (0..ROUNDS)
         .map(|round| {
             let times = servers.map(|(name, address)| {
-                let time = client::load(address, CONNECTIONS, MESSAGES, SIZE);
+                let time = client::Client::connect(address, CONNECTIONS, SIZE).count(MESSAGES);
                 println!("round {round}: {name:>6} {:>9.0} messages/s", MESSAGES as f64 / time.as_secs_f64());
                 time
             });

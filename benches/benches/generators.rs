@@ -1,0 +1,242 @@
+//! Load generators beside each other, loading the same server in turn: pants-load and a bare epoll client before pants-echo,
+//! pants-load and wrk before nginx.
+//!
+//! The server is pinned to one CPU and the generators to another. What is printed for each: the rate, how much of the time
+//! server and generator were busy, and what a message cost each; then the ratio of pants-load's rate to the other's.
+//! `cargo build --release` comes first. Arguments: rounds (15) and seconds a run (2).
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use core_affinity::CoreId;
+use pants_benches::client::Client;
+
+const SIZE: usize = 64;
+
+/// How long a server may take to listen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What one run of a generator came to.
+#[derive(Clone, Copy)]
+struct Run {
+    messages: f64,
+    elapsed: f64,
+    /// Seconds of CPU time.
+    server: f64,
+    generator: f64,
+}
+
+/// A generator: its name, and what loads a server for some time and returns the messages, the time they took and its own CPU
+/// time in seconds.
+type Generator<'a> = (&'static str, Box<dyn Fn() -> (f64, f64, f64) + 'a>);
+
+fn main() {
+    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let [server_core, client_core, ..] = cores[..] else {
+        println!("skipped: the server and its load need a CPU each");
+        return;
+    };
+    core_affinity::set_for_current(client_core);
+    let bench = Bench {
+        programs: programs(),
+        server_core,
+        client_core,
+        rounds: numbers.first().map_or(15, |rounds| *rounds as usize),
+        seconds: *numbers.get(1).unwrap_or(&2),
+    };
+    for connections in [50, 1_000] {
+        bench.echo(connections);
+        bench.http(connections);
+    }
+}
+
+/// Where `cargo build --release` puts the programs: this one is in `deps` beside them.
+fn programs() -> PathBuf {
+    let own = std::env::current_exe().expect("this program has a path");
+    own.ancestors().nth(2).expect("it is in target/release/deps").to_owned()
+}
+
+struct Bench {
+    programs: PathBuf,
+    server_core: CoreId,
+    client_core: CoreId,
+    rounds: usize,
+    seconds: u64,
+}
+
+impl Bench {
+    fn echo(&self, connections: usize) {
+        let address = free_address();
+        let mut command = Command::new(self.programs.join("pants-echo"));
+        command.args(["--shards", "1", "--cpus", &self.server_core.id.to_string(), "--listen", &address.to_string()]);
+        let server = Server::start(&mut command, address);
+        println!("echo of {SIZE} B, {connections} connections, before pants-echo");
+        let bare = || {
+            let client = Client::connect(address, connections, SIZE);
+            let before = own_cpu();
+            let (messages, time) = client.run(Duration::from_secs(self.seconds));
+            (messages as f64, time.as_secs_f64(), own_cpu() - before)
+        };
+        let pants = || self.pants_load(&format!("tcp://{address}"), connections, &[]);
+        self.compare(&server, [("pants-load", Box::new(pants)), ("bare epoll", Box::new(bare))]);
+    }
+
+    fn http(&self, connections: usize) {
+        let address = free_address();
+        let directory = std::env::temp_dir().join(format!("pants-generators-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory for nginx");
+        let file = directory.join("nginx.conf");
+        fs::write(&file, nginx_conf(&directory, address)).expect("nginx's configuration");
+        let mut command = Command::new("taskset");
+        command.args(["-c", &self.server_core.id.to_string(), "nginx", "-c"]).arg(&file).arg("-p").arg(&directory);
+        let server = Server::start(&mut command, address);
+        println!("HTTP GET, {connections} connections, before nginx");
+        let wrk = || self.wrk(address, connections);
+        let pants = || self.pants_load(&format!("tcp://{address}"), connections, &["--protocol", "http"]);
+        self.compare(&server, [("pants-load", Box::new(pants)), ("wrk", Box::new(wrk))]);
+        drop(server);
+        let _ = fs::remove_dir_all(directory);
+    }
+
+    /// Runs both by turns, the first one first in every other round.
+    fn compare(&self, server: &Server, generators: [Generator<'_>; 2]) {
+        let mut runs = [Vec::new(), Vec::new()];
+        for round in 0..self.rounds {
+            for step in 0..2 {
+                let which = (round + step) % 2;
+                let before = server.cpu();
+                let (messages, elapsed, generator) = generators[which].1();
+                runs[which].push(Run { messages, elapsed, server: server.cpu() - before, generator });
+            }
+        }
+        for ((name, _), runs) in generators.iter().zip(&runs) {
+            describe(name, runs);
+        }
+        let rate = |run: &Run| run.messages / run.elapsed;
+        let mut ratios: Vec<f64> = runs[0].iter().zip(&runs[1]).map(|(one, other)| rate(one) / rate(other)).collect();
+        ratios.sort_by(f64::total_cmp);
+        let [first, second] = generators.map(|(name, _)| name);
+        println!("  {first} / {second}: median {:.3}, best {:.3}", median(&ratios), ratios[ratios.len() - 1]);
+    }
+
+    fn pants_load(&self, target: &str, connections: usize, more: &[&str]) -> (f64, f64, f64) {
+        let json = std::env::temp_dir().join(format!("pants-generators-{}.json", std::process::id()));
+        let mut command = Command::new(self.programs.join("pants-load"));
+        command.args(["run", target, "--warmup", "0s", "--duration", &format!("{}s", self.seconds)]);
+        command.args(["--connections", &connections.to_string(), "--cpus", &self.client_core.id.to_string()]);
+        command.args(more).arg("--json").arg(&json).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(command.status().expect("pants-load; build it with cargo build --release").success());
+        let text = fs::read_to_string(&json).expect("its report");
+        let _ = fs::remove_file(json);
+        let record: serde_json::Value = serde_json::from_str(&text).expect("its report is JSON");
+        let result = &record["runs"][0]["result"];
+        let number = |name: &str| result[name].as_f64().expect("a number");
+        let share = result["shards"][0]["cpu_share"].as_f64().expect("a number");
+        (number("messages"), number("elapsed_s"), share * number("elapsed_s"))
+    }
+
+    fn wrk(&self, address: SocketAddr, connections: usize) -> (f64, f64, f64) {
+        let mut command = Command::new("taskset");
+        command.args(["-c", &self.client_core.id.to_string(), "wrk", "-t1"]);
+        command.args(["-c", &connections.to_string(), "-d", &format!("{}s", self.seconds)]);
+        let before = children_cpu();
+        let output = command.arg(format!("http://{address}/")).output().expect("wrk and taskset");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = text.lines().find(|line| line.contains(" requests in ")).expect("wrk's summary");
+        let mut words = line.split_whitespace();
+        let requests = words.next().and_then(|word| word.parse().ok()).expect("a number of requests");
+        let time = words.nth(2).and_then(|word| word.trim_end_matches("s,").parse().ok()).expect("a time");
+        (requests, time, children_cpu() - before)
+    }
+}
+
+fn describe(name: &str, runs: &[Run]) {
+    let of = |figure: fn(&Run) -> f64| {
+        let mut values: Vec<f64> = runs.iter().map(figure).collect();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let rates = of(|run| run.messages / run.elapsed);
+    println!(
+        "  {name:>10}: {:>7.0}/s (best {:.0}); server {:.0} % busy, {:.2} µs a message; generator {:.0} % busy, {:.2} µs",
+        median(&rates),
+        rates[rates.len() - 1],
+        100.0 * median(&of(|run| run.server / run.elapsed)),
+        1e6 * median(&of(|run| run.server / run.messages)),
+        100.0 * median(&of(|run| run.generator / run.elapsed)),
+        1e6 * median(&of(|run| run.generator / run.messages)),
+    );
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    sorted[sorted.len() / 2]
+}
+
+/// A server's process; it is killed at the end.
+struct Server(Child);
+
+impl Server {
+    fn start(command: &mut Command, address: SocketAddr) -> Self {
+        let server = Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server's program"));
+        let limit = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < limit, "the server does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server
+    }
+
+    /// How long its threads have run, in seconds.
+    fn cpu(&self) -> f64 {
+        let tasks = fs::read_dir(Path::new("/proc").join(self.0.id().to_string()).join("task"));
+        let tasks = tasks.expect("it still runs").flatten();
+        tasks.filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok()).map(|text| first(&text)).sum()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The first number of a `schedstat` (proc_pid_schedstat(5)), which is in nanoseconds, in seconds.
+fn first(text: &str) -> f64 {
+    let nanos: f64 = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
+    nanos / 1e9
+}
+
+fn own_cpu() -> f64 {
+    first(&fs::read_to_string("/proc/thread-self/schedstat").expect("a thread"))
+}
+
+/// How long the children of this process have run that it has waited for.
+fn children_cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").expect("a process");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
+    // Fields 16 and 17 of proc_pid_stat(5); the third is the first one here.
+    let ticks: f64 = fields[13..15].iter().filter_map(|field| field.parse::<f64>().ok()).sum();
+    ticks / rustix::param::clock_ticks_per_second() as f64
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+/// One process in the foreground, which answers a few bytes from memory.
+fn nginx_conf(directory: &Path, address: SocketAddr) -> String {
+    let directory = directory.display();
+    format!(
+        "daemon off; master_process off; worker_processes 1; pid {directory}/pid; error_log /dev/null;
+         events {{ worker_connections 4096; }}
+         http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {directory};
+                 proxy_temp_path {directory}; fastcgi_temp_path {directory}; uwsgi_temp_path {directory};
+                 scgi_temp_path {directory};
+                 server {{ listen {address} backlog=4096; location / {{ return 200 'hello'; }} }} }}"
+    )
+}
