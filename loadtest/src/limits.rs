@@ -70,7 +70,7 @@ pub fn make_room(plan: &mut Plan, shards: usize) -> Result<Option<String>, Strin
     plan.sources = sources::choose(target, connections, ports, &taken(target));
     Ok((!plan.sources.is_empty()).then(|| {
         let connections = units::count(connections as u64);
-        format!("{connections} connections come from {}, since one address has too few ports", plan.sources)
+        format!("{connections} connections come from {}, since one would have few ports left", plan.sources)
     }))
 }
 
