@@ -6,48 +6,14 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use crate::count::failure::{Count, Failures, Kind};
 use crate::descriptors;
+use crate::environment::Environment;
 use crate::plan::Plan;
+use crate::proc;
 use crate::sources::{self, Taken};
 use crate::units;
 
 /// From this many connections on the kernel's table is read for the ports that are taken.
 const MANY: usize = 1_000;
-
-/// A server with fewer descriptors left than this is at its limit: the last are its own spares.
-const FEW_LEFT: u64 = 8;
-
-/// What the kernel's lists say beside the errors of single connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// How many descriptors this process may have.
-    descriptors: Option<u64>,
-    /// How many a process may be allowed (`fs.nr_open`).
-    descriptors_most: Option<u64>,
-    /// The longest queue of connections that wait to be accepted (`net.core.somaxconn`, listen(2)).
-    accept_queue: Option<u64>,
-    /// How often a connection found such a queue full on this machine, since it was started.
-    overflows: u64,
-}
-
-/// A server's descriptors, at a moment when the connections were open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServerDescriptors {
-    /// Its process.
-    pub pid: u32,
-    /// How many it had open.
-    pub open: u64,
-    /// How many it may have.
-    pub limit: u64,
-}
-
-impl ServerDescriptors {
-    /// What they are now; `None` if the process is gone, or another user's.
-    pub fn read(pid: u32) -> Option<Self> {
-        let limit = read(&format!("/proc/{pid}/limits")).and_then(|text| parse_descriptor_limit(&text))?;
-        let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64;
-        Some(Self { pid, open, limit })
-    }
-}
 
 /// Makes room for the connections of a plan: raises the descriptor limit, and chooses source addresses where more than one is
 /// needed and the machine has them. Returns what to tell the user, if there is something.
@@ -58,7 +24,8 @@ impl ServerDescriptors {
 pub fn make_room(plan: &mut Plan, shards: usize) -> Result<Option<String>, String> {
     descriptors::make_room(plan.connections, shards)?;
     let (target, connections) = (plan.target.address(), plan.connections);
-    let Some(ports) = read("/proc/sys/net/ipv4/ip_local_port_range").and_then(|text| sources::parse_port_range(&text))
+    let range = read("/proc/sys/net/ipv4/ip_local_port_range").and_then(|text| proc::parse_port_range(&text));
+    let Some(ports) = range.and_then(|(first, last)| last.checked_sub(first)).map(|steps| usize::from(steps) + 1)
     else {
         return Ok(None);
     };
@@ -94,74 +61,60 @@ fn read(file: &str) -> Option<String> {
     fs::read_to_string(file).ok()
 }
 
-impl Limits {
-    /// What they are now.
-    pub fn read() -> Self {
-        let number = |file| read(file)?.trim().parse().ok();
-        let overflows = read("/proc/net/netstat").and_then(|text| parse_overflows(&text));
-        Self {
-            descriptors: descriptors::limit(),
-            descriptors_most: number("/proc/sys/fs/nr_open"),
-            accept_queue: number("/proc/sys/net/core/somaxconn"),
-            overflows: overflows.unwrap_or_default(),
-        }
-    }
+/// How often a connection has met a server on this machine whose queue of connections to accept was full, since it was started.
+pub fn overflows() -> u64 {
+    read("/proc/net/netstat").and_then(|text| parse_overflows(&text)).unwrap_or_default()
+}
 
-    /// Which limits a run has met, and how each is lifted: a sentence for each. `self` was read before the run, `after` behind
-    /// it.
-    pub fn met(
-        &self,
-        after: &Self,
-        plan: &Plan,
-        failures: &Failures,
-        server: Option<ServerDescriptors>,
-    ) -> Vec<String> {
-        let queue = self.overflown(after, &failures.of(Kind::Timeout));
-        let own = [self.out_of_descriptors(plan, &failures.of(Kind::Descriptors)), out_of_ports(plan, failures)];
-        let memory = out_of_memory(&failures.of(Kind::Other));
-        own.into_iter().chain([memory, queue, server.and_then(at_its_limit)]).flatten().collect()
-    }
+/// Which limits a run has met, and how each is lifted: a sentence for each. The accept queues of this machine were full
+/// `overflows` times meanwhile.
+pub fn met(plan: &Plan, environment: &Environment, failures: &Failures, overflows: u64) -> Vec<String> {
+    let met = [
+        out_of_descriptors(plan, environment, &failures.of(Kind::Descriptors)),
+        out_of_ports(plan, failures),
+        out_of_memory(&failures.of(Kind::Other)),
+        queue_full(environment, overflows, &failures.of(Kind::Timeout)),
+    ];
+    met.into_iter().flatten().collect()
+}
 
-    fn out_of_descriptors(&self, plan: &Plan, lacking: &Count) -> Option<String> {
-        if lacking.connections == 0 {
-            return None;
-        }
-        if lacking.first.as_ref().is_some_and(|first| first.contains("os error 23")) {
-            return Some(
-                "this machine has as many open files as it may: `sysctl fs.file-nr` shows it, and `sysctl -w fs.file-max=N` \
-                 raises it"
-                    .to_owned(),
-            );
-        }
-        let needed = 2 * plan.connections as u64;
-        let has = self.descriptors.map_or_else(|| "all".to_owned(), units::count);
-        let most = self.descriptors_most.filter(|most| *most < needed);
-        let first = most.map(|_| format!("`sysctl -w fs.nr_open={needed}` and ")).unwrap_or_default();
-        Some(format!(
-            "pants-load had {has} of its descriptors open: raise its limit with {first}`ulimit -n {needed}`, or share the \
-             connections among several and merge what they find"
-        ))
+fn out_of_descriptors(plan: &Plan, environment: &Environment, lacking: &Count) -> Option<String> {
+    if lacking.connections == 0 {
+        return None;
     }
+    // ENFILE, where EMFILE is the process's own (socket(2)).
+    if lacking.first.as_ref().is_some_and(|first| first.contains("os error 23)")) {
+        return Some(
+            "this machine has as many files open as it may: `sysctl fs.file-nr` shows it, and `sysctl -w fs.file-max=N` \
+             raises it"
+                .to_owned(),
+        );
+    }
+    let has = environment.descriptors_hard.map_or_else(|| "all".to_owned(), units::count);
+    let needed = 2 * plan.connections as u64;
+    Some(format!(
+        "pants-load had {has} descriptors open, which is its limit: raise that as root with `ulimit -n {needed}` (behind \
+         `sysctl -w fs.nr_open={needed}` if it is refused), or share the connections among several and merge what they find"
+    ))
+}
 
-    fn overflown(&self, after: &Self, timeouts: &Count) -> Option<String> {
-        let more = after.overflows.saturating_sub(self.overflows);
-        let longer = self.accept_queue.map_or(65_536, |longest| 2 * longest);
-        let lift = format!("give it a longer backlog, and `sysctl -w net.core.somaxconn={longer}`");
-        if more > 0 {
-            return Some(format!(
-                "{} times a connection met a server on this machine whose accept queue was full, and had to wait a second or \
-                 longer: {lift}",
-                units::count(more),
-            ));
-        }
-        // Those that fail in the midst of a conversation fail with a message.
-        (timeouts.connections > timeouts.messages).then(|| {
-            format!(
-                "connections were not made in time: the server may not accept as fast as they come, which `nstat -az \
-                 TcpExtListenOverflows` shows there; {lift}; or a firewall drops them"
-            )
-        })
+fn queue_full(environment: &Environment, overflows: u64, timeouts: &Count) -> Option<String> {
+    let longer = environment.somaxconn.map_or(65_536, |longest| 2 * longest);
+    let lift = format!("give it a longer backlog, and `sysctl -w net.core.somaxconn={longer}`");
+    if overflows > 0 {
+        return Some(format!(
+            "{} times a connection met a server on this machine whose accept queue was full, and had to wait for a second or \
+             longer: {lift}",
+            units::count(overflows),
+        ));
     }
+    // Those that fail in the midst of a conversation fail with a message.
+    (timeouts.connections > timeouts.messages).then(|| {
+        format!(
+            "connections were not made in time: the server may not accept as fast as they come, which `nstat -az \
+             TcpExtListenOverflows` shows there; {lift}; or a firewall drops them"
+        )
+    })
 }
 
 fn out_of_ports(plan: &Plan, failures: &Failures) -> Option<String> {
@@ -182,17 +135,6 @@ fn out_of_memory(other: &Count) -> Option<String> {
     })
 }
 
-fn at_its_limit(server: ServerDescriptors) -> Option<String> {
-    let ServerDescriptors { pid, open, limit } = server;
-    (open + FEW_LEFT >= limit).then(|| {
-        let (open, limit, more) = (units::count(open), units::count(limit), 2 * limit);
-        format!(
-            "the server had {open} of its {limit} descriptors open: raise its limit with `prlimit --pid {pid} \
-             --nofile={more}:{more}`"
-        )
-    })
-}
-
 /// Reads from `/proc/net/netstat` how often a queue of connections that wait to be accepted was full: `ListenOverflows`.
 fn parse_overflows(text: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
@@ -201,22 +143,15 @@ fn parse_overflows(text: &str) -> Option<u64> {
     values.split_ascii_whitespace().nth(at)?.parse().ok()
 }
 
-/// Reads from `/proc/PID/limits` how many descriptors the process may have: its soft limit.
-fn parse_descriptor_limit(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::process;
-
     use super::*;
     use crate::plan::Extent;
     use crate::plan::tests::plan;
 
-    const BEFORE: Limits =
-        Limits { descriptors: Some(20_000), descriptors_most: Some(30_000), accept_queue: Some(4_096), overflows: 5 };
+    fn environment() -> Environment {
+        Environment { descriptors_hard: Some(20_000), somaxconn: Some(4_096), ..Environment::read() }
+    }
 
     fn failed(kind: Kind, messages: u64, error: &str) -> Failures {
         let mut failures = Failures::default();
@@ -226,14 +161,14 @@ mod tests {
 
     #[track_caller]
     fn assert_met(failures: &Failures, parts: &[&str]) {
-        let met = BEFORE.met(&BEFORE, &plan(20_000, Extent::Count(1)), failures, None);
+        let met = met(&plan(20_000, Extent::Count(1)), &environment(), failures, 0);
         assert_eq!(met.len(), 1, "{met:?}");
         assert!(parts.iter().all(|part| met[0].contains(part)) && met[0].lines().count() == 1, "{met:?}");
     }
 
     #[test]
     fn each_lack_is_told_with_the_side_and_the_command_that_lifts_it() {
-        let ours = ["pants-load had 20,000", "`sysctl -w fs.nr_open=40000` and `ulimit -n 40000`"];
+        let ours = ["pants-load had 20,000", "`ulimit -n 40000`", "`sysctl -w fs.nr_open=40000`"];
         assert_met(&failed(Kind::Descriptors, 0, "Too many open files (os error 24)"), &ours);
         let machine = ["this machine", "fs.file-max"];
         assert_met(&failed(Kind::Descriptors, 0, "Too many open files in system (os error 23)"), &machine);
@@ -255,33 +190,22 @@ mod tests {
             failed(Kind::Refused, 0, "Connection refused (os error 111)"),
             failed(Kind::Other, 0, "Operation not permitted (os error 1)"),
         ] {
-            let server = ServerDescriptors { pid: 7, open: 19_900, limit: 20_000 };
-            assert_eq!(BEFORE.met(&BEFORE, &plan, &failures, Some(server)), [""; 0]);
+            assert_eq!(met(&plan, &environment(), &failures, 0), [""; 0]);
         }
     }
 
     #[test]
-    fn a_server_at_its_limit_and_a_full_queue_are_told_whatever_failed() {
-        let plan = plan(20_000, Extent::Count(1));
-        let server = ServerDescriptors { pid: 7, open: 19_995, limit: 20_000 };
-        let after = Limits { overflows: 1_005, ..BEFORE };
-        let met = BEFORE.met(&after, &plan, &Failures::default(), Some(server));
+    fn a_full_queue_is_told_whatever_failed() {
+        let met = met(&plan(20_000, Extent::Count(1)), &environment(), &Failures::default(), 1_000);
+        assert_eq!(met.len(), 1);
         assert!(met[0].starts_with("1,000 times a connection met") && met[0].contains("somaxconn=8192"), "{met:?}");
-        let expected = "the server had 19,995 of its 20,000 descriptors open: raise its limit with `prlimit --pid 7 \
-                        --nofile=40000:40000`";
-        assert_eq!(met[1..], [expected]);
     }
 
     #[test]
-    fn the_kernel_s_lists_are_understood() {
+    fn the_kernel_s_list_of_full_queues_is_understood() {
         let text = "TcpExt: A ListenOverflows B\nTcpExt: 1 17 3\nIpExt: ListenOverflows\nIpExt: 4\n";
         assert_eq!(parse_overflows(text), Some(17));
         assert_eq!(parse_overflows("TcpExt: A\nTcpExt: 1\n"), None);
-        assert_eq!(parse_descriptor_limit("Limit  Soft\nMax open files   1024   4096   files\n"), Some(1_024));
-        let now = Limits::read();
-        assert!(now.descriptors.is_some() && now.descriptors_most.is_some() && now.accept_queue.is_some());
-        assert!(ServerDescriptors::read(process::id()).is_some_and(|own| own.open > 2 && own.limit >= own.open));
-        assert_eq!(ServerDescriptors::read(u32::MAX), None);
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::sync::atomic::AtomicBool;
 use pants_shard::Config;
 
 use crate::environment::Environment;
-use crate::limits::Limits;
+use crate::limits;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::run;
-use crate::server::Process;
+use crate::server::watch::Subject;
 
 /// What one run needs.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Trial {
     /// The generator's shards.
     pub config: Config,
     /// The server's process, if it is to be looked at.
-    pub server: Option<Process>,
+    pub server: Option<Subject>,
 }
 
 /// Carries a trial out and reports. `interrupted` ends it early, with the report of what was measured so far.
@@ -31,11 +31,11 @@ pub struct Trial {
 /// If the shards cannot be started or one of them fails, in one line.
 pub fn measure(trial: &Trial, interrupted: &Arc<AtomicBool>, progress: &mut Progress) -> Result<Report, String> {
     let Trial { plan, config, server } = trial;
-    let before = Limits::read();
+    let (environment, overflows) = (Environment::read(), limits::overflows());
     let measured = run::run(plan.clone(), config.clone(), *server, Arc::clone(interrupted), progress);
     let measured = measured.map_err(|error| error.to_string())?;
-    let descriptors = measured.server_descriptors;
-    let mut report = Report::new(plan, measured, Environment::read());
-    report.warnings.extend(before.met(&Limits::read(), plan, &report.result.failures, descriptors));
+    let mut report = Report::new(plan, measured, environment);
+    let overflows = limits::overflows().saturating_sub(overflows);
+    report.warnings.extend(limits::met(plan, &report.environment, &report.result.failures, overflows));
     Ok(report)
 }

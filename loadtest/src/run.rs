@@ -9,14 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 use pants_shard::{Config, Placement, Result, Running, Runtime, Shard};
 
 use crate::count::tally::Tally;
-use crate::limits::ServerDescriptors;
+use crate::environment::{Disturbance, Moment};
 use crate::load::control::{Control, Event, Outcome};
 use crate::load::worker::Worker;
 use crate::plan::{Plan, Window};
 use crate::progress::Progress;
 use crate::protocol::echo::Echo;
 use crate::protocol::pattern::Pattern;
-use crate::server::{Process, Sample};
+use crate::server::watch::{Subject, Watch, Watched};
 
 /// What a run has measured, before anything is concluded from it.
 #[derive(Debug)]
@@ -31,10 +31,10 @@ pub struct Measured {
     pub shards: Vec<Outcome>,
     /// Where each shard was.
     pub placement: Placement,
-    /// The server at both ends of the measured time, if it was looked at and was still there.
-    pub server: Option<(Process, Sample, Sample)>,
-    /// The server's descriptors when all connections were open, if its process was named.
-    pub server_descriptors: Option<ServerDescriptors>,
+    /// What was seen of the server, if it was to be looked at.
+    pub server: Option<Watched>,
+    /// What happened to the machine meanwhile.
+    pub disturbance: Option<Disturbance>,
     /// Whether the user ended it.
     pub interrupted: bool,
 }
@@ -47,7 +47,7 @@ pub struct Measured {
 pub fn run(
     plan: Plan,
     config: Config,
-    process: Option<Process>,
+    subject: Option<Subject>,
     interrupted: Arc<AtomicBool>,
     progress: &mut Progress,
 ) -> Result<Measured> {
@@ -55,11 +55,11 @@ pub fn run(
     let (events, told) = channel();
     let control = Arc::new(Control::new(plan, placement.len(), interrupted, events));
     let shared = Arc::clone(&control);
+    let mut course = Course::new(subject);
     let running = Runtime::new(config)?.start(move |shard| start_worker(shard, &shared))?;
 
-    let mut course = Course::new(process);
     let outcomes = course.follow(&control, &told, progress);
-    course.end(Instant::now());
+    course.end(&control);
     progress.finish();
     let interrupted = control.is_interrupted();
     let complete = outcomes.len() == placement.len();
@@ -88,17 +88,17 @@ fn leave(running: Running, at_once: bool) -> Result<()> {
 /// What the thread that waits for the shards keeps meanwhile.
 #[derive(Debug)]
 struct Course {
-    process: Option<Process>,
+    watch: Option<Watch>,
+    watched: Option<Watched>,
     window: Option<Window>,
-    /// The server when measuring began, and when it ended.
-    first: Option<Sample>,
-    last: Option<Sample>,
-    descriptors: Option<ServerDescriptors>,
+    /// The machine when measuring began, and when it ended.
+    first: Option<Moment>,
+    last: Option<Moment>,
 }
 
 impl Course {
-    fn new(process: Option<Process>) -> Self {
-        Self { process, window: None, first: None, last: None, descriptors: None }
+    fn new(subject: Option<Subject>) -> Self {
+        Self { watch: subject.map(Watch::new), watched: None, window: None, first: None, last: None }
     }
 
     /// Waits until every shard has finished, or one has failed and all have ended.
@@ -107,17 +107,14 @@ impl Course {
         let mut outcomes = Vec::with_capacity(shards);
         while outcomes.len() < shards {
             match told.recv_timeout(self.patience(progress.interval())) {
-                Ok(Event::Began(window)) => {
-                    self.window = Some(window);
-                    self.descriptors = self.process.and_then(|process| ServerDescriptors::read(process.pid()));
-                }
+                Ok(Event::Began(window)) => self.window = Some(window),
                 Ok(Event::Finished(outcome)) => outcomes.push(*outcome),
                 Err(RecvTimeoutError::Timeout) => {}
                 // Every shard has gone with its sender; `join` says why.
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             let now = Instant::now();
-            self.look(now);
+            self.look(control, now);
             progress.show(control.snapshot(), self.window, now);
         }
         outcomes
@@ -125,32 +122,35 @@ impl Course {
 
     /// How long there is nothing to do but to wait.
     fn patience(&self, interval: Duration) -> Duration {
-        let due = self.window.and_then(|window| match (&self.first, &self.last) {
+        let due = self.window.and_then(|window| match (self.first, self.last) {
             (None, _) => Some(window.from),
             (Some(_), None) => window.until,
-            _ => None,
+            _ => self.watch.as_ref().and_then(|watch| watch.due(window)),
         });
-        let due = due.filter(|_| self.process.is_some());
-        due.map_or(interval, |due| interval.min(due.saturating_duration_since(Instant::now())))
+        // What could not be done when it was due will not be done later.
+        let ahead = due.map(|due| due.saturating_duration_since(Instant::now())).filter(|ahead| !ahead.is_zero());
+        ahead.map_or(interval, |ahead| interval.min(ahead))
     }
 
-    /// Looks at the server when it is time to.
-    fn look(&mut self, now: Instant) {
-        let (Some(process), Some(window)) = (self.process, self.window) else { return };
+    /// Looks at the machine and the server when it is time to.
+    fn look(&mut self, control: &Control, now: Instant) {
+        let Some(window) = self.window else { return };
         if self.first.is_none() && now >= window.from {
-            self.first = process.sample();
+            self.first = Moment::read();
         }
         if self.last.is_none() && window.until.is_some_and(|until| now >= until) {
-            self.last = process.sample();
+            self.last = Moment::read();
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.look(window, || control.snapshot().replied);
         }
     }
 
-    /// The run is over, on time or not.
-    fn end(&mut self, now: Instant) {
-        self.look(now);
-        if self.last.is_none() && self.first.is_some() {
-            self.last = self.process.and_then(Process::sample);
-        }
+    /// The run is over, on time or not. The connections are still open.
+    fn end(&mut self, control: &Control) {
+        self.look(control, Instant::now());
+        self.last = self.last.or_else(Moment::read);
+        self.watched = self.watch.take().map(|watch| watch.end(|| control.snapshot().replied));
     }
 
     fn measured(self, mut outcomes: Vec<Outcome>, placement: Placement, interrupted: bool) -> Measured {
@@ -161,15 +161,14 @@ impl Course {
         }
         let ended = outcomes.iter().map(|outcome| outcome.ended).max();
         let elapsed = ended.zip(self.window).map(|(ended, window)| ended.saturating_duration_since(window.from));
-        let server = self.process.zip(self.first).zip(self.last).map(|((process, first), last)| (process, first, last));
         Measured {
             tally,
             started: self.window.map_or(SystemTime::UNIX_EPOCH, |window| wall_clock(window.from)),
             elapsed: elapsed.unwrap_or_default(),
             shards: outcomes,
             placement,
-            server,
-            server_descriptors: self.descriptors,
+            server: self.watched,
+            disturbance: self.first.zip(self.last).map(|(first, last)| first.until(last)),
             interrupted,
         }
     }

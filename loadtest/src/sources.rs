@@ -22,15 +22,6 @@ const QUICK: usize = 2;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources(Vec<IpAddr>);
 
-/// The ports that the kernel gives to connections: `net.ipv4.ip_local_port_range` (ip(7)), which holds for IPv6 as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortRange {
-    /// The lowest.
-    pub first: u16,
-    /// The highest.
-    pub last: u16,
-}
-
 /// How many ports of each local address connections to one place use now.
 pub type Taken = HashMap<IpAddr, usize>;
 
@@ -109,42 +100,36 @@ fn after(first: IpAddr, step: usize) -> IpAddr {
     }
 }
 
-impl PortRange {
-    /// How many they are.
-    pub fn count(self) -> usize {
-        usize::from(self.last - self.first) + 1
-    }
-}
-
-/// Checks that these sources can have this many connections to `target`, each a port of its own.
+/// Checks that these sources can have this many connections to `target`, each a port of its own, of which an address has
+/// `ports`.
 ///
 /// # Errors
 ///
 /// That they cannot, whatever else is on the machine, and what to do.
-pub fn check(sources: &Sources, target: SocketAddr, connections: usize, ports: PortRange) -> Result<(), String> {
+pub fn check(sources: &Sources, target: SocketAddr, connections: usize, ports: usize) -> Result<(), String> {
     if let Some(other) = sources.0.iter().find(|source| source.is_ipv4() != target.is_ipv4()) {
         return Err(format!("--source {other} is not of the family of {}", target.ip()));
     }
-    let (have, needed) = (sources.0.len().max(1), connections.div_ceil(ports.count()));
+    let (have, needed) = (sources.0.len().max(1), connections.div_ceil(ports));
     if have >= needed || is_ipv4_loopback(target) && sources.0.is_empty() {
         return Ok(());
     }
     Err(format!(
         "{} connections to {target} need {needed} source addresses, since each has {} ports: give them with --source, {}",
         units::count(connections as u64),
-        units::count(ports.count() as u64),
+        units::count(ports as u64),
         ways_out(target.ip()),
     ))
 }
 
 /// The addresses of this machine from which `connections` reach a `target` that is on it too: none if the one that the kernel
 /// takes has ports enough, or if there is nothing to choose from, since only those of 127.0.0.0/8 need not be set up.
-pub fn choose(target: SocketAddr, connections: usize, ports: PortRange, taken: &Taken) -> Sources {
+pub fn choose(target: SocketAddr, connections: usize, ports: usize, taken: &Taken) -> Sources {
     if !is_ipv4_loopback(target) {
         return Sources::default();
     }
     let first = IpAddr::from(Ipv4Addr::LOCALHOST);
-    let free = |source: &IpAddr| (ports.count() / QUICK).saturating_sub(taken.get(source).copied().unwrap_or(0));
+    let free = |source: &IpAddr| (ports / QUICK).saturating_sub(taken.get(source).copied().unwrap_or(0));
     for many in 1..=CHOSEN_MAX {
         let fits = |source: &IpAddr| free(source) >= connections.div_ceil(many);
         let fitting: Vec<IpAddr> = (0..CHOSEN_MAX).map(|step| after(first, step)).filter(fits).take(many).collect();
@@ -174,13 +159,6 @@ pub fn ways_out(target: IpAddr) -> &'static str {
              `sysctl -w net.ipv4.ip_local_port_range='1024 65535'`"
         }
     }
-}
-
-/// Reads `/proc/sys/net/ipv4/ip_local_port_range`.
-pub fn parse_port_range(text: &str) -> Option<PortRange> {
-    let mut numbers = text.split_ascii_whitespace().map(str::parse);
-    let (first, last) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
-    (first <= last).then_some(PortRange { first, last })
 }
 
 /// Reads from `/proc/net/tcp`, or `tcp6`, how many ports connections to `peer` use (proc_net(5)).
@@ -231,7 +209,8 @@ mod tests {
 
     use super::*;
 
-    const PORTS: PortRange = PortRange { first: 32_768, last: 60_999 };
+    /// Those from 32768 to 60999.
+    const PORTS: usize = 28_232;
 
     fn local() -> SocketAddr {
         "127.0.0.1:4040".parse().unwrap()
@@ -276,7 +255,6 @@ mod tests {
     #[test]
     fn as_many_addresses_are_needed_as_the_connections_have_ports() {
         let (none, one, two) = (Sources::default(), sources("10.0.0.1"), sources("10.0.0.1,10.0.0.2"));
-        assert_eq!(PORTS.count(), 28_232);
         assert_eq!(check(&none, remote(), 28_232, PORTS), Ok(()));
         assert_eq!(check(&two, remote(), 56_464, PORTS), Ok(()));
         for sources in [&none, &one] {
@@ -342,9 +320,6 @@ mod tests {
         let _client = std::net::TcpStream::connect(address).unwrap();
         let text = std::fs::read_to_string("/proc/net/tcp").unwrap();
         assert_eq!(parse_taken(&text, address), Taken::from([(Ipv4Addr::LOCALHOST.into(), 1)]));
-        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
-        assert!(parse_port_range(&range).unwrap().count() > 1);
-        assert_eq!(parse_port_range("9 1"), None);
     }
 
     proptest! {
@@ -354,7 +329,6 @@ mod tests {
                 prop_assert_eq!(sources.to_string().parse::<Sources>(), Ok(sources));
             }
             parse_taken(&text, local());
-            parse_port_range(&text);
             from_kernel_form(&text);
         }
     }

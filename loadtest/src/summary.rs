@@ -12,6 +12,9 @@ use crate::units;
 /// Shards that have a line of their own; of more the busiest is shown.
 const SHARDS_SHOWN: usize = 4;
 
+/// Warnings that are shown; a screen is not to be full of them.
+const WARNINGS_SHOWN: usize = 2;
+
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { options, result, .. } = self;
@@ -20,9 +23,6 @@ impl Display for Report {
         let verified = if options.verify { "every byte verified" } else { "not verified" };
         writeln!(f, "{}: closed loop, {connections} connections, {depth} in flight on each", options.target)?;
         writeln!(f, "messages of {size}, {verified}, seed {}", options.seed)?;
-        if self.environment.debug_build {
-            writeln!(f, "warning: this is a debug build; build with --release to measure")?;
-        }
         if result.interrupted {
             writeln!(f, "interrupted: this is what was measured so far")?;
         }
@@ -33,7 +33,12 @@ impl Display for Report {
         if let Some(server) = &result.server {
             write_server(f, server)?;
         }
-        self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
+        self.invalid.iter().try_for_each(|reason| writeln!(f, "INVALID: {reason}"))?;
+        self.warnings.iter().take(WARNINGS_SHOWN).try_for_each(|warning| writeln!(f, "warning: {warning}"))?;
+        match self.warnings.len().saturating_sub(WARNINGS_SHOWN) {
+            0 => Ok(()),
+            more => writeln!(f, "warning: and {more} more, which --json has"),
+        }
     }
 }
 
@@ -154,7 +159,7 @@ mod tests {
             shards: shards.collect(),
             placement: config.placement().clone(),
             server: None,
-            server_descriptors: None,
+            disturbance: None,
             interrupted: true,
         };
         let mut report = Report::new(&plan(50, Extent::Time(second)), measured, Environment::read());
@@ -167,6 +172,7 @@ mod tests {
             busiest_share: 0.1,
             ran_on: cpus.clone(),
             allowed: cpus,
+            ..ServerUse::default()
         });
         report.warnings.push("a second one".to_owned());
         report

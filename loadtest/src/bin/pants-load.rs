@@ -14,7 +14,7 @@ use loadtest::progress::Progress;
 use loadtest::report::record::Record;
 use loadtest::{limits, signals};
 
-/// Some request failed, or the run did.
+/// Some request failed, or the run did, or it says nothing about the server.
 const FAILED: u8 = 1;
 
 /// The run did not start.
@@ -38,20 +38,28 @@ fn main() -> ExitCode {
 fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
     let mut trial = arguments.trial()?;
     let outputs = arguments.output.open()?;
+    let interrupted = Arc::default();
+    signals::watch(Arc::clone(&interrupted)).map_err(|error| format!("cannot catch signals: {error}"))?;
+    // It is to have the limits that it would have had.
+    let mut host = arguments.server.host(&trial.plan.target, &interrupted)?;
+    trial.server = host.subject;
     if let Some(note) = limits::make_room(&mut trial.plan, trial.config.placement().len())? {
         eprintln!("pants-load: {note}");
     }
-    let interrupted = Arc::default();
-    signals::watch(Arc::clone(&interrupted)).map_err(|error| format!("cannot catch signals: {error}"))?;
     let mut progress = Progress::new(&trial.plan);
     let report = match measure(&trial, &interrupted, &mut progress) {
         Ok(report) => report,
         Err(error) => return Ok(fail(FAILED, &error)),
     };
+    let server = host.check();
+    drop(host);
     say(&report.to_string());
-    let failed = report.has_failed();
+    let failed = report.has_failed() || !report.is_valid();
     if let Err(error) = outputs.write(&Record::new(vec![report])) {
         return Ok(fail(FAILED, &error));
+    }
+    if let Err(error) = server {
+        return Ok(fail(FAILED, &format!("--server-cmd: {error}")));
     }
     Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }

@@ -13,8 +13,8 @@ use crate::cli::run::RunArguments;
 use crate::units;
 
 const AFTER_HELP: &str = "\
-Exit status: 0 if every message came back as it was sent; 1 if any failed; 2 if the run did not start, with the reason on
-standard error. The first Ctrl-C reports what was measured so far; the second ends the program at once.";
+Exit status: 0 if every message came back as it was sent; 1 if any failed, or the run is invalid since the generator could not
+do its part or the server ended; 2 if the run did not start, with the reason on standard error. The first Ctrl-C reports what was measured so far; the second ends the program at once.";
 
 /// Loads a server and says what it did.
 #[derive(Debug, Parser)]

@@ -16,24 +16,21 @@ pub struct RunArguments {
     target: Target,
     #[command(flatten)]
     load: LoadArguments,
+    /// The server's process.
     #[command(flatten)]
-    server: ServerArguments,
+    pub server: ServerArguments,
     /// Where results go.
     #[command(flatten)]
     pub output: OutputArguments,
 }
 
 impl RunArguments {
-    /// What is to be measured.
+    /// What is to be measured; the server's process is not looked for.
     ///
     /// # Errors
     ///
     /// What is wrong with the flags, in one line.
     pub fn trial(&self) -> Result<Trial, String> {
-        Ok(Trial {
-            plan: self.load.plan(self.target.clone())?,
-            config: self.load.config()?,
-            server: self.server.process()?,
-        })
+        Ok(Trial { plan: self.load.plan(self.target.clone())?, config: self.load.config()?, server: None })
     }
 }

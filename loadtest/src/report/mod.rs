@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::report::options::Options;
 use crate::report::outcome::Outcome;
 use crate::run::Measured;
-use crate::verdict;
+use crate::verdict::Verdict;
 
 /// The version of the JSON: it grows when a field changes its meaning or goes.
 pub const VERSION: u32 = 2;
@@ -33,20 +33,21 @@ pub struct Report {
 
 impl Report {
     /// What a run has shown.
-    pub fn new(plan: &Plan, measured: Measured, environment: Environment) -> Self {
+    pub fn new(plan: &Plan, measured: Measured, mut environment: Environment) -> Self {
+        environment.window = measured.disturbance;
         let options = Options::new(plan, measured.placement.len(), measured.placement.cpu(0).is_some());
         let result = Outcome::new(measured);
-        let warnings = verdict::warnings(&result.shards, result.server.as_ref());
-        Self { environment, options, result, invalid: Vec::new(), warnings }
-    }
-
-    /// Whether any message or connection has failed.
-    pub fn has_failed(&self) -> bool {
-        !self.result.failures.is_empty()
+        let Verdict { invalid, warnings } = Verdict::of(&options, &result, &environment);
+        Self { environment, options, result, invalid, warnings }
     }
 
     /// Whether it says something about the server.
     pub fn is_valid(&self) -> bool {
         self.invalid.is_empty()
+    }
+
+    /// Whether any message or connection has failed.
+    pub fn has_failed(&self) -> bool {
+        !self.result.failures.is_empty()
     }
 }

@@ -45,8 +45,10 @@ pub struct Outcome {
     pub intervals: Vec<Interval>,
     /// Each shard of the generator.
     pub shards: Vec<ShardUse>,
-    /// The server, if its process was named and was there to the end.
+    /// The server, if it was to be looked at and was there to the end.
     pub server: Option<ServerUse>,
+    /// Whether it was to be looked at and has ended before.
+    pub server_ended: bool,
 }
 
 /// Whether the schedule of an open loop was kept.
@@ -164,7 +166,8 @@ impl Outcome {
             },
             intervals: Vec::new(),
             shards: shards.collect(),
-            server: server.map(|(process, first, last)| process.usage(&first, &last, messages, elapsed)),
+            server_ended: server.as_ref().is_some_and(|watched| watched.ended),
+            server: server.and_then(|watched| ServerUse::between(&watched, messages, tally.connected, elapsed)),
             failures: tally.failures,
         }
     }
