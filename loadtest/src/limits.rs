@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use crate::count::failure::{Count, Failures, Kind};
 use crate::descriptors;
@@ -11,6 +12,10 @@ use crate::plan::Plan;
 use crate::proc;
 use crate::sources::{self, Taken};
 use crate::units;
+
+/// A connection that met a full queue is made no sooner than this: when the kernel asks again (`TCP_TIMEOUT_INIT` of the
+/// kernel's `include/net/tcp.h`, after RFC 6298), less its tick.
+const SYN_AGAIN: Duration = Duration::from_millis(990);
 
 /// From this many connections on the kernel's table is read for the ports that are taken.
 const MANY: usize = 1_000;
@@ -61,19 +66,27 @@ fn read(file: &str) -> Option<String> {
     fs::read_to_string(file).ok()
 }
 
+/// How the connections of a run were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Making {
+    /// How long the slowest took.
+    pub slowest: Duration,
+    /// How often a queue of connections to accept was full on this machine meanwhile, whoever's it was.
+    pub overflows: u64,
+}
+
 /// How often a connection has met a server on this machine whose queue of connections to accept was full, since it was started.
 pub fn overflows() -> u64 {
     read("/proc/net/netstat").and_then(|text| parse_overflows(&text)).unwrap_or_default()
 }
 
-/// Which limits a run has met, and how each is lifted: a sentence for each. The accept queues of this machine were full
-/// `overflows` times meanwhile.
-pub fn met(plan: &Plan, environment: &Environment, failures: &Failures, overflows: u64) -> Vec<String> {
+/// Which limits a run has met, and how each is lifted: a sentence for each.
+pub fn met(plan: &Plan, environment: &Environment, failures: &Failures, making: Making) -> Vec<String> {
     let met = [
         out_of_descriptors(plan, environment, &failures.of(Kind::Descriptors)),
         out_of_ports(plan, failures),
         out_of_memory(&failures.of(Kind::Other)),
-        queue_full(environment, overflows, &failures.of(Kind::Timeout)),
+        queue_full(environment, making, &failures.of(Kind::Timeout)),
     ];
     met.into_iter().flatten().collect()
 }
@@ -98,18 +111,20 @@ fn out_of_descriptors(plan: &Plan, environment: &Environment, lacking: &Count) -
     ))
 }
 
-fn queue_full(environment: &Environment, overflows: u64, timeouts: &Count) -> Option<String> {
+fn queue_full(environment: &Environment, making: Making, timeouts: &Count) -> Option<String> {
     let longer = environment.somaxconn.map_or(65_536, |longest| 2 * longest);
     let lift = format!("give it a longer backlog, and `sysctl -w net.core.somaxconn={longer}`");
-    if overflows > 0 {
+    // Those that fail in the midst of a conversation fail with a message.
+    let failed = timeouts.connections > timeouts.messages;
+    // Others may have filled a queue, too; this run has met a full one only if it shows.
+    if making.overflows > 0 && (failed || making.slowest >= SYN_AGAIN) {
         return Some(format!(
             "{} times a connection met a server on this machine whose accept queue was full, and had to wait for a second or \
              longer: {lift}",
-            units::count(overflows),
+            units::count(making.overflows),
         ));
     }
-    // Those that fail in the midst of a conversation fail with a message.
-    (timeouts.connections > timeouts.messages).then(|| {
+    failed.then(|| {
         format!(
             "connections were not made in time: the server may not accept as fast as they come, which `nstat -az \
              TcpExtListenOverflows` shows there; {lift}; or a firewall drops them"
@@ -159,9 +174,12 @@ mod tests {
         failures
     }
 
+    /// All were made at once.
+    const AT_ONCE: Making = Making { slowest: Duration::from_millis(1), overflows: 0 };
+
     #[track_caller]
     fn assert_met(failures: &Failures, parts: &[&str]) {
-        let met = met(&plan(20_000, Extent::Count(1)), &environment(), failures, 0);
+        let met = met(&plan(20_000, Extent::Count(1)), &environment(), failures, AT_ONCE);
         assert_eq!(met.len(), 1, "{met:?}");
         assert!(parts.iter().all(|part| met[0].contains(part)) && met[0].lines().count() == 1, "{met:?}");
     }
@@ -190,15 +208,19 @@ mod tests {
             failed(Kind::Refused, 0, "Connection refused (os error 111)"),
             failed(Kind::Other, 0, "Operation not permitted (os error 1)"),
         ] {
-            assert_eq!(met(&plan, &environment(), &failures, 0), [""; 0]);
+            assert_eq!(met(&plan, &environment(), &failures, AT_ONCE), [""; 0]);
         }
     }
 
     #[test]
-    fn a_full_queue_is_told_whatever_failed() {
-        let met = met(&plan(20_000, Extent::Count(1)), &environment(), &Failures::default(), 1_000);
-        assert_eq!(met.len(), 1);
-        assert!(met[0].starts_with("1,000 times a connection met") && met[0].contains("somaxconn=8192"), "{met:?}");
+    fn a_full_queue_is_told_if_connections_had_to_wait() {
+        let plan = plan(20_000, Extent::Count(1));
+        let met = |making| met(&plan, &environment(), &Failures::default(), making);
+        let told = met(Making { slowest: Duration::from_secs(1), overflows: 1_000 });
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with("1,000 times a connection met") && told[0].contains("somaxconn=8192"), "{told:?}");
+        assert_eq!(met(Making { overflows: 1_000, ..AT_ONCE }), [""; 0], "they were somebody else's");
+        assert_eq!(met(Making { slowest: Duration::from_secs(1), overflows: 0 }), [""; 0]);
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use pants_shard::Config;
 
 use crate::environment::Environment;
-use crate::limits;
+use crate::limits::{self, Making};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::Report;
@@ -35,7 +36,10 @@ pub fn measure(trial: &Trial, interrupted: &Arc<AtomicBool>, progress: &mut Prog
     let measured = run::run(plan.clone(), config.clone(), *server, Arc::clone(interrupted), progress);
     let measured = measured.map_err(|error| error.to_string())?;
     let mut report = Report::new(plan, measured, environment);
-    let overflows = limits::overflows().saturating_sub(overflows);
-    report.warnings.extend(limits::met(plan, &report.environment, &report.result.failures, overflows));
+    let making = Making {
+        slowest: Duration::from_nanos(report.result.connect.max_ns),
+        overflows: limits::overflows().saturating_sub(overflows),
+    };
+    report.warnings.extend(limits::met(plan, &report.environment, &report.result.failures, making));
     Ok(report)
 }

@@ -120,9 +120,9 @@ mod tests {
         let start = Instant::now();
         let second = Duration::from_secs(1);
         let mut progress = Progress::new(&plan(50, Extent::Time(10 * second)));
-        let at = |replied| Snapshot { connected: 7, replied, failed: 0 };
+        let at = |replied| Snapshot { connected: 7, replied, ..Snapshot::default() };
         assert_eq!(progress.describe(at(0), None, start), "7 of 50 connections open, 0 failed");
-        let window = Some(Window { from: start + second, until: None });
+        let window = Some(Window { begin: start, from: start + second, until: None, stop: None });
         progress.last = Some((start, at(0)));
         assert_eq!(progress.describe(at(500), window, start + second / 2), "warm-up: 1,000 messages/s, 0 failed");
         progress.last = Some((start + 2 * second, at(0)));

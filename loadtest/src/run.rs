@@ -8,14 +8,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pants_shard::{Config, Placement, Result, Running, Runtime, Shard};
 
+use crate::count::series::{Piece, Series};
 use crate::count::tally::Tally;
 use crate::environment::{Disturbance, Moment};
-use crate::load::control::{Control, Event, Outcome};
+use crate::load::control::{Control, Event, Outcome, Snapshot};
 use crate::load::worker::Worker;
 use crate::plan::{Plan, Window};
 use crate::progress::Progress;
 use crate::protocol::echo::Echo;
 use crate::protocol::pattern::Pattern;
+use crate::report::outcome::Interval;
 use crate::server::watch::{Subject, Watch, Watched};
 
 /// What a run has measured, before anything is concluded from it.
@@ -27,6 +29,8 @@ pub struct Measured {
     pub started: SystemTime,
     /// How long was measured.
     pub elapsed: Duration,
+    /// The measured time, piece by piece.
+    pub intervals: Vec<Interval>,
     /// What each shard has counted, and what it took of its CPU meanwhile.
     pub shards: Vec<Outcome>,
     /// Where each shard was.
@@ -91,6 +95,7 @@ struct Course {
     watch: Option<Watch>,
     watched: Option<Watched>,
     window: Option<Window>,
+    seconds: Seconds,
     /// The machine when measuring began, and when it ended.
     first: Option<Moment>,
     last: Option<Moment>,
@@ -98,7 +103,8 @@ struct Course {
 
 impl Course {
     fn new(subject: Option<Subject>) -> Self {
-        Self { watch: subject.map(Watch::new), watched: None, window: None, first: None, last: None }
+        let watch = subject.map(Watch::new);
+        Self { watch, watched: None, window: None, seconds: Seconds::default(), first: None, last: None }
     }
 
     /// Waits until every shard has finished, or one has failed and all have ended.
@@ -108,6 +114,7 @@ impl Course {
         while outcomes.len() < shards {
             match told.recv_timeout(self.patience(progress.interval())) {
                 Ok(Event::Began(window)) => self.window = Some(window),
+                Ok(Event::Interval { second, piece }) => self.seconds.add(second, &piece, shards),
                 Ok(Event::Finished(outcome)) => outcomes.push(*outcome),
                 Err(RecvTimeoutError::Timeout) => {}
                 // Every shard has gone with its sender; `join` says why.
@@ -115,7 +122,8 @@ impl Course {
             }
             let now = Instant::now();
             self.look(control, now);
-            progress.show(control.snapshot(), self.window, now);
+            let Seconds { p50_ns, p99_ns, .. } = self.seconds;
+            progress.show(Snapshot { p50_ns, p99_ns, ..control.snapshot() }, self.window, now);
         }
         outcomes
     }
@@ -161,15 +169,44 @@ impl Course {
         }
         let ended = outcomes.iter().map(|outcome| outcome.ended).max();
         let elapsed = ended.zip(self.window).map(|(ended, window)| ended.saturating_duration_since(window.from));
+        let elapsed = elapsed.unwrap_or_default();
         Measured {
             tally,
             started: self.window.map_or(SystemTime::UNIX_EPOCH, |window| wall_clock(window.from)),
-            elapsed: elapsed.unwrap_or_default(),
+            elapsed,
+            intervals: self.seconds.series.intervals(elapsed.as_secs_f64()),
             shards: outcomes,
             placement,
             server: self.watched,
             disturbance: self.first.zip(self.last).map(|(first, last)| first.until(last)),
             interrupted,
+        }
+    }
+}
+
+/// What the shards have told of each second.
+#[derive(Debug, Default)]
+struct Seconds {
+    series: Series,
+    /// The last second of which a shard has told, and how many have.
+    last: u64,
+    told: usize,
+    /// Of the last second of which all have told.
+    p50_ns: u64,
+    p99_ns: u64,
+}
+
+impl Seconds {
+    fn add(&mut self, second: u64, piece: &Piece, shards: usize) {
+        self.series.add(second, piece);
+        if second > self.last {
+            (self.last, self.told) = (second, 0);
+        }
+        self.told += usize::from(second == self.last);
+        if self.told == shards
+            && let Some(interval) = self.series.at(second)
+        {
+            (self.p50_ns, self.p99_ns) = (interval.p50_ns, interval.p99_ns);
         }
     }
 }

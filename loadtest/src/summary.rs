@@ -156,6 +156,7 @@ mod tests {
             tally,
             started: SystemTime::now(),
             elapsed: second,
+            intervals: Vec::new(),
             shards: shards.collect(),
             placement: config.placement().clone(),
             server: None,

@@ -42,6 +42,23 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(*bytes).ok_or_else(|| format!("{text} is too much"))
 }
 
+/// Units of rates, largest first.
+const RATE_UNITS: [(&str, f64); 3] = [("M", 1e6), ("k", 1e3), ("", 1.0)];
+
+/// Reads a rate such as `200`, `50k` or `1.5M`, in events a second.
+///
+/// # Errors
+///
+/// What is wrong with it, as the end of a sentence.
+pub fn parse_rate(text: &str) -> Result<f64, String> {
+    let wrong = || format!("expected a rate such as 200, 50k or 1.5M, found {text:?}");
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()));
+    let (_, factor) = RATE_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    Ok(number * factor)
+}
+
 /// Parts a number from its unit.
 fn split(text: &str) -> (&str, &str) {
     let text = text.trim();
@@ -108,6 +125,10 @@ mod tests {
         assert_eq!(parse_size(" 1MiB "), Ok(1 << 20));
         assert_eq!(parse_duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(["200", "50k", "1.5M", "0.5"].map(parse_rate), [200.0, 50e3, 1.5e6, 0.5].map(Ok));
+        for wrong in ["", "k", "-1", "1K", "1e3", "1.2.3", "5 k", "inf"] {
+            assert!(parse_rate(wrong).is_err(), "{wrong}");
+        }
         for wrong in ["", "KiB", "-1", "1kb", "1.5MiB", "18446744073709551615GiB"] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
         }
@@ -133,7 +154,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_readers_panic(text in "\\PC*|[0-9]{0,25}[a-zA-Z]{0,3}") {
-            let _ = (parse_size(&text), parse_duration(&text));
+            let _ = (parse_size(&text), parse_duration(&text), parse_rate(&text));
         }
 
         #[test]

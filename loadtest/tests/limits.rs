@@ -75,8 +75,8 @@ fn a_queue_that_is_full_is_told_with_what_makes_it_longer() {
 fn a_server_that_has_hardly_a_descriptor_left_is_told_with_what_raises_its_limit() {
     // It stands for a server's process: all that is asked of that is how many descriptors it has open, and how many it may. It
     // ends with its input, and that with the test.
-    let mut command = Command::new("sh");
-    let mut process = command.args(["-c", "ulimit -n 10; exec cat"]).stdin(Stdio::piped()).spawn().unwrap();
+    let fill = "exec 3<&0 4<&0 5<&0 6<&0 7<&0 8<&0 9<&0; ulimit -n 10; read end";
+    let mut process = Command::new("sh").args(["-c", fill]).stdin(Stdio::piped()).spawn().unwrap();
     let limited = |text: String| text.lines().any(|line| line.starts_with("Max open files            10 "));
     let limit = Instant::now() + PATIENCE;
     while !std::fs::read_to_string(format!("/proc/{}/limits", process.id())).is_ok_and(limited) {
@@ -91,4 +91,13 @@ fn a_server_that_has_hardly_a_descriptor_left_is_told_with_what_raises_its_limit
     let command = format!("`prlimit --pid {} --nofile=20:20`", process.id());
     let told = |warning: &serde_json::Value| warning.as_str().is_some_and(|text| text.contains(&command));
     assert!(json["warnings"].as_array().unwrap().iter().any(told), "{json}");
+}
+
+#[test]
+fn a_server_that_turns_connections_away_is_said_to_have_reached_a_limit() {
+    let address = server(|stream| drop(stream.peek(&mut [0])));
+    let (ended, json) = load(address, "--connections 3 --count 3");
+    assert_eq!((ended.code, failures(&json, "reset")), (Some(1), (3, 3)));
+    let first = json["result"]["failures"]["kinds"]["reset"]["first"].as_str().unwrap();
+    assert!(first.contains("before any reply") && first.contains("--server-pid"), "{first}");
 }

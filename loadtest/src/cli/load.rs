@@ -9,9 +9,11 @@ use pants_shard::{Config, Shards};
 use crate::cli::{number, time};
 use crate::cpus::Cpus;
 use crate::plan::sizes::Sizes;
-use crate::plan::{CONNECTIONS_MAX, DEPTH_MAX, DURATION_MAX, Extent, Model, Plan, TIMEOUT_MAX};
+use crate::plan::think::Think;
+use crate::plan::{Arrivals, CONNECTIONS_MAX, DEPTH_MAX, DURATION_MAX, Extent, Model, Plan, RATE_MAX, TIMEOUT_MAX};
 use crate::sources::Sources;
 use crate::target::Target;
+use crate::units;
 
 /// Measured for this long if nothing else is said.
 const DURATION: Duration = Duration::from_secs(10);
@@ -28,6 +30,20 @@ pub struct LoadArguments {
     /// How many connections
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = connections)]
     connections: usize,
+    /// How many connections to hold beside them, on which nothing is said
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = idle)]
+    idle: usize,
+    /// Send so many messages a second, over all connections, whatever becomes of them (an open loop), such as 200, 50k or 1.5M
+    /// [default: a connection sends its next message when a reply has come (a closed loop)]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    rate: Option<f64>,
+    /// How the messages of an open loop follow each other: at random, as those of many users, or at equal distances
+    #[arg(long, value_name = "poisson|constant", default_value = "poisson", requires = "rate")]
+    arrivals: Arrivals,
+    /// How long a connection of a closed loop waits between a reply and its next message, such as 5ms, or exp:5ms for a mean of
+    /// that
+    #[arg(long, value_name = "TIME|exp:TIME", conflicts_with = "rate")]
+    think: Option<Think>,
     /// Bytes of a message, such as 64, 16KiB or 1MiB
     #[arg(long, value_name = "BYTES", default_value = "64")]
     size: Sizes,
@@ -41,8 +57,21 @@ pub struct LoadArguments {
     #[arg(long, value_name = "N")]
     count: Option<NonZeroU64>,
     /// How long to load before measuring; what is sent then is discarded [default: 1s, with --count 0s]
-    #[arg(long, value_name = "TIME", value_parser = warmup)]
+    #[arg(long, value_name = "TIME", value_parser = stretch)]
     warmup: Option<Duration>,
+    /// How long to go on with the load after measuring
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = stretch)]
+    cooldown: Duration,
+    /// Open the connections evenly over this time, before the warm-up, and load each as soon as it is made [default: 0s, all
+    /// are made before the load begins]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = stretch, hide_default_value = true)]
+    ramp: Duration,
+    /// Close each connection after so many messages, and open it anew
+    #[arg(long, value_name = "N")]
+    reconnect_after: Option<NonZeroU64>,
+    /// Open a connection that has failed anew, 100 ms later
+    #[arg(long)]
+    reconnect: bool,
     /// How many shards, each a thread of its own: a number, or auto for one per CPU [default: 1, or one per CPU of --cpus]
     #[arg(long, value_name = "N|auto")]
     shards: Option<Shards>,
@@ -82,11 +111,17 @@ impl LoadArguments {
         let plan = Plan {
             target,
             connections: self.connections,
+            idle: self.idle,
             sizes: self.size.clone(),
             depth: self.depth,
-            model: Model::Closed,
+            model: self.rate.map_or(Model::Closed, |rate| Model::Open { rate, arrivals: self.arrivals }),
             extent,
+            ramp: self.ramp,
             warmup: self.warmup.unwrap_or(warmup),
+            cooldown: self.cooldown,
+            reconnect_after: self.reconnect_after.map(NonZeroU64::get),
+            reconnect_failed: self.reconnect,
+            think: self.think,
             timeout: self.timeout,
             seed: self.seed,
             verify: !self.no_verify,
@@ -126,8 +161,18 @@ fn duration(text: &str) -> Result<Duration, String> {
     time(text, Duration::from_millis(1), DURATION_MAX)
 }
 
-fn warmup(text: &str) -> Result<Duration, String> {
+fn stretch(text: &str) -> Result<Duration, String> {
     time(text, Duration::ZERO, DURATION_MAX)
+}
+
+fn idle(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number <= CONNECTIONS_MAX);
+    number.ok_or_else(|| format!("must be a number from 0 to {CONNECTIONS_MAX}"))
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = units::parse_rate(text)?;
+    if rate > 0.0 && rate <= RATE_MAX { Ok(rate) } else { Err(format!("must be more than 0 and at most {RATE_MAX}")) }
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

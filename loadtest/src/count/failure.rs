@@ -150,6 +150,11 @@ impl Failures {
         self.kinds.values().map(|count| count.connections).sum()
     }
 
+    /// How much has failed: for each kind its messages, or its connections where those are more.
+    pub fn events(&self) -> u64 {
+        self.kinds.values().map(|count| count.messages.max(count.connections)).sum()
+    }
+
     /// Messages that were lost, without a reply.
     pub fn lost(&self) -> u64 {
         self.kinds.iter().filter(|(kind, _)| !kind.is_reply()).map(|(_, count)| count.messages).sum()

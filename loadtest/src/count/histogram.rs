@@ -25,6 +25,14 @@ pub struct Latencies {
     censored: u64,
 }
 
+/// Latencies in a few KiB, from which they can be made again: an HdrHistogram in its V2 encoding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// Empty if there are none.
+    bytes: Vec<u8>,
+    censored: u64,
+}
+
 /// What a report says of latencies; in nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Distribution {
@@ -62,12 +70,18 @@ impl Latencies {
     /// Counts one. What is past the range counts as its end.
     #[inline]
     pub fn record(&mut self, latency: Duration) {
-        self.values.saturating_record(latency.as_nanos() as u64);
+        self.record_ns(latency.as_nanos() as u64);
     }
 
-    /// Counts one that was given up after this long.
-    pub fn record_censored(&mut self, latency: Duration) {
-        self.record(latency);
+    /// As [`record`](Self::record), in nanoseconds.
+    #[inline]
+    pub fn record_ns(&mut self, nanos: u64) {
+        self.values.saturating_record(nanos);
+    }
+
+    /// Counts one that was given up after so many nanoseconds.
+    pub fn record_censored_ns(&mut self, nanos: u64) {
+        self.record_ns(nanos);
         self.censored += 1;
     }
 
@@ -105,8 +119,6 @@ impl Latencies {
 
     /// What a report says of them: all 0 if there are none.
     pub fn distribution(&self) -> Distribution {
-        let mut bytes = Vec::new();
-        V2Serializer::new().serialize(&self.values, &mut bytes).expect("a vector takes all that is written");
         Distribution {
             count: self.count(),
             censored: self.censored,
@@ -117,13 +129,55 @@ impl Latencies {
             p99_9_ns: self.quantile(0.999),
             p99_99_ns: self.quantile(0.9999),
             max_ns: self.max(),
-            histogram: STANDARD.encode(bytes),
+            histogram: STANDARD.encode(self.encode()),
         }
+    }
+
+    /// All of them, in little room.
+    pub fn pack(&self) -> Packed {
+        let bytes = if self.count() == 0 { Vec::new() } else { self.encode() };
+        Packed { bytes, censored: self.censored }
+    }
+
+    /// An HdrHistogram in its V2 encoding.
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        V2Serializer::new().serialize(&self.values, &mut bytes).expect("a vector takes all that is written");
+        bytes
+    }
+
+    fn decode(mut bytes: &[u8], censored: u64) -> Result<Self, String> {
+        let read: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes)
+            .map_err(|error| format!("the histogram cannot be read: {error}"))?;
+        let mut latencies = Self { censored, ..Self::default() };
+        latencies.values.add(&read).map_err(|error| format!("the histogram does not fit: {error}"))?;
+        Ok(latencies)
     }
 
     /// The histogram itself, for what needs its buckets.
     pub fn values(&self) -> &Histogram<u64> {
         &self.values
+    }
+}
+
+impl Packed {
+    /// The bytes that they take.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The latencies themselves.
+    pub fn unpack(&self) -> Latencies {
+        if self.is_empty() {
+            return Latencies::default();
+        }
+        Latencies::decode(&self.bytes, self.censored).expect("they were packed by this program")
     }
 }
 
@@ -135,12 +189,7 @@ impl Distribution {
     /// If the histogram is not what [`Latencies::distribution`] has written, as the end of a sentence.
     pub fn latencies(&self) -> Result<Latencies, String> {
         let bytes = STANDARD.decode(&self.histogram).map_err(|error| format!("the histogram is no base64: {error}"))?;
-        let read: Histogram<u64> = Deserializer::new()
-            .deserialize(&mut bytes.as_slice())
-            .map_err(|error| format!("the histogram cannot be read: {error}"))?;
-        let mut latencies = Latencies { censored: self.censored, ..Latencies::default() };
-        latencies.values.add(&read).map_err(|error| format!("the histogram does not fit: {error}"))?;
-        Ok(latencies)
+        Latencies::decode(&bytes, self.censored)
     }
 }
 
@@ -179,11 +228,13 @@ mod tests {
                 whole.record(latency);
                 shard.record(latency);
             }
-            whole.record_censored(Duration::from_secs(5));
-            shard.record_censored(Duration::from_secs(5));
+            whole.record_censored_ns(5_000_000_000);
+            shard.record_censored_ns(5_000_000_000);
             merged.merge(&shard);
             read.merge(&shard.distribution().latencies().unwrap());
+            assert_eq!(shard.pack().unpack(), shard);
         }
+        assert_eq!(Latencies::default().pack().unpack(), Latencies::default());
         assert_eq!(merged, whole);
         assert_eq!(read, whole);
         assert_eq!((merged.count(), merged.censored()), (4_004, 4));

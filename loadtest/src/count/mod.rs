@@ -2,4 +2,5 @@
 
 pub mod failure;
 pub mod histogram;
+pub mod series;
 pub mod tally;

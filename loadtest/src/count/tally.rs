@@ -4,14 +4,17 @@ use std::time::{Duration, Instant};
 
 use crate::count::failure::{Failures, Kind};
 use crate::count::histogram::Latencies;
-use crate::load::conversation::Reply;
-use crate::plan::Window;
+use crate::count::series::Piece;
+use crate::load::conversation::{Reply, Stamp};
+use crate::plan::Span;
+use crate::protocol::Verdict;
+use crate::report::outcome::Scheduled;
 
 /// What one shard has counted.
 ///
-/// A message is measured if it was *due* in the window. So those that are in flight when the warm-up ends are left out, those
-/// in flight when sending ends are waited for, and no slow reply is lost at either edge. Failures and bytes count from the
-/// first connection on: a connection that failed in the warm-up is missing later.
+/// A message is measured if it was *due* in the window; in a closed loop it is due when it is sent. So those that are in flight
+/// when the warm-up ends are left out, those in flight when measuring ends are waited for, and no slow reply is lost at either
+/// edge. Failures and bytes count from the first connection on: a connection that failed in the warm-up is missing later.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Connections that were made.
@@ -24,30 +27,108 @@ pub struct Tally {
     pub bytes_out: u64,
     /// Bytes that came back.
     pub bytes_in: u64,
-    /// Measured messages: from when they were due to their last byte's coming back.
+    /// Measured messages: from when they were due to their last byte's coming back. Those of the interval at hand are missing.
     pub response: Latencies,
     /// Measured messages: from when they were sent to their last byte's coming back.
     pub service: Latencies,
+    /// In an open loop, how late the generator itself was with the measured messages.
+    pub lag: Latencies,
     /// How long connections took to be made.
     pub connect: Latencies,
+    /// In an open loop, whether the schedule was kept.
+    pub schedule: Option<Scheduled>,
     /// What went wrong.
     pub failures: Failures,
+    /// The interval at hand.
+    pub(crate) interval: OpenInterval,
+}
+
+/// What is counted of an interval that has not ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OpenInterval {
+    response: Latencies,
+    /// What had failed when it began.
+    failed_before: u64,
 }
 
 impl Tally {
+    /// From now on it is of an open loop, which has a schedule; or it is not.
+    pub fn set_paced(&mut self, is_paced: bool) {
+        self.schedule = is_paced.then(Scheduled::default);
+    }
+
     /// Counts a message that came back at `now`.
     #[inline]
-    pub fn record(&mut self, reply: Reply, now: Instant, window: Window) {
+    pub fn record(&mut self, reply: Reply, now: u64, span: &Span) {
         self.replied += 1;
         let Reply { stamp, verdict } = reply;
+        if verdict.wrong_bytes > 0 || verdict.kind.is_some() {
+            self.record_wrong(verdict);
+        } else if span.measures(stamp.due) {
+            self.interval.response.record_ns(now - stamp.due);
+            // In a closed loop it is the same.
+            if self.schedule.is_some() {
+                self.service.record_ns(now - stamp.sent);
+            }
+        }
+    }
+
+    #[cold]
+    fn record_wrong(&mut self, verdict: Verdict) {
         if verdict.wrong_bytes > 0 {
             self.failures.wrong_bytes += verdict.wrong_bytes;
             self.failures.add(Kind::Corrupt, 1, 0, || Some(format!("{} wrong bytes", verdict.wrong_bytes)));
         } else if let Some(kind) = verdict.kind {
             self.failures.add(kind, 1, 0, || None);
-        } else if stamp.intended >= window.from {
-            self.response.record(now - stamp.intended);
-            self.service.record(now - stamp.sent);
+        }
+    }
+
+    /// Counts a message of an open loop that is sent, which was due in the window, with the generator this late.
+    #[inline]
+    pub fn record_due(&mut self, lag: u64) {
+        self.lag.record_ns(lag);
+        if let Some(schedule) = &mut self.schedule {
+            schedule.scheduled += 1;
+            schedule.sent += 1;
+        }
+    }
+
+    /// Counts a message of an open loop that was due in the window and that is not sent any more at `now`.
+    pub fn record_unsent(&mut self, due: u64, now: u64) {
+        self.interval.response.record_censored_ns(now.saturating_sub(due));
+        if let Some(schedule) = &mut self.schedule {
+            schedule.scheduled += 1;
+        }
+    }
+
+    /// Counts a message that was given up at `now`: it took at least until then.
+    pub fn record_given_up(&mut self, stamp: Stamp, now: u64, span: &Span) {
+        if span.measures(stamp.due) {
+            self.interval.response.record_censored_ns(now.saturating_sub(stamp.due));
+            if self.schedule.is_some() {
+                self.service.record_censored_ns(now.saturating_sub(stamp.sent));
+            }
+        }
+    }
+
+    /// Ends the interval at hand, and begins the next one.
+    pub fn end_interval(&mut self) -> Piece {
+        let OpenInterval { response, failed_before } = &mut self.interval;
+        self.response.merge(response);
+        let failed = self.failures.events();
+        let piece = Piece {
+            messages: response.count() - response.censored(),
+            failed: failed - std::mem::replace(failed_before, failed),
+            response: response.pack(),
+        };
+        response.clear();
+        piece
+    }
+
+    /// Nothing more is counted: in a closed loop, service times are the response times.
+    pub fn finish(&mut self) {
+        if self.schedule.is_none() {
+            self.service = self.response.clone();
         }
     }
 
@@ -70,7 +151,14 @@ impl Tally {
         self.bytes_in += other.bytes_in;
         self.response.merge(&other.response);
         self.service.merge(&other.service);
+        self.lag.merge(&other.lag);
         self.connect.merge(&other.connect);
+        self.schedule = match (self.schedule, other.schedule) {
+            (Some(own), Some(other)) => {
+                Some(Scheduled { scheduled: own.scheduled + other.scheduled, sent: own.sent + other.sent })
+            }
+            (own, other) => own.or(other),
+        };
         self.failures.merge(&other.failures);
     }
 }
@@ -103,34 +191,72 @@ impl Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::conversation::Stamp;
-    use crate::protocol::Verdict;
 
     const MILLI: Duration = Duration::from_millis(1);
+    const SPAN: Span = Span { from: 10, until: 20, stop: 30 };
 
-    fn reply(sent: Instant, wrong_bytes: u64) -> Reply {
-        Reply { stamp: Stamp::at(sent), verdict: Verdict { wrong_bytes, ..Verdict::default() } }
+    fn reply(stamp: Stamp, wrong_bytes: u64) -> Reply {
+        Reply { stamp, verdict: Verdict { wrong_bytes, ..Verdict::default() } }
     }
 
     #[test]
     fn only_what_was_due_in_the_window_is_measured() {
-        let start = Instant::now();
-        let window = Window { from: start + 10 * MILLI, until: Some(start + 20 * MILLI) };
         let mut tally = Tally::default();
-        for (sent, received) in [(0, 5), (5, 15), (10, 12), (15, 25)] {
+        for (sent, received) in [(0, 5), (5, 15), (10, 12), (15, 25), (20, 22)] {
             tally.sent += 1;
-            tally.record(reply(start + sent * MILLI, 0), start + received * MILLI, window);
+            tally.record(reply(Stamp::at(sent), 0), received, &SPAN);
         }
-        assert_eq!((tally.replied, tally.response.count()), (4, 2));
+        let piece = tally.end_interval();
+        tally.finish();
+        assert_eq!((tally.replied, tally.response.count(), piece.messages), (5, 2, 2));
+        assert_eq!(tally.service, tally.response, "in a closed loop they are the same");
         assert!(tally.failures.is_empty());
     }
 
     #[test]
+    fn in_an_open_loop_response_counts_from_when_a_message_was_due_and_service_from_when_it_was_sent() {
+        let mut tally = Tally::default();
+        tally.set_paced(true);
+        tally.record_due(3);
+        tally.record(reply(Stamp { due: 12, sent: 16 }, 0), 25, &SPAN);
+        tally.record_unsent(14, 20);
+        tally.end_interval();
+        tally.finish();
+        assert_eq!((tally.response.max(), tally.response.count(), tally.response.censored()), (13, 2, 1));
+        assert_eq!((tally.service.max(), tally.service.count(), tally.lag.max()), (9, 1, 3));
+        let mut twice = tally.clone();
+        twice.merge(&tally);
+        assert_eq!(twice.schedule, Some(Scheduled { scheduled: 4, sent: 2 }));
+    }
+
+    #[test]
+    fn a_message_that_is_given_up_is_counted_for_as_long_as_it_was_waited_for() {
+        let mut tally = Tally::default();
+        tally.record_given_up(Stamp::at(12), 1_012, &SPAN);
+        tally.record_given_up(Stamp::at(5), 1_012, &SPAN);
+        let piece = tally.end_interval();
+        assert_eq!((tally.response.count(), tally.response.censored(), tally.response.max()), (1, 1, 1_000));
+        assert_eq!(piece.messages, 0);
+    }
+
+    #[test]
+    fn intervals_part_what_is_counted_and_their_sum_is_the_whole() {
+        let mut tally = Tally::default();
+        tally.record(reply(Stamp::at(10), 0), 11, &SPAN);
+        tally.fail(Kind::Reset, 2, None);
+        let first = tally.end_interval();
+        tally.record(reply(Stamp::at(12), 0), 17, &SPAN);
+        let second = tally.end_interval();
+        assert_eq!((first.messages, first.failed, first.response.unpack().max()), (1, 2, 1));
+        assert_eq!((second.messages, second.failed, second.response.unpack().max()), (1, 0, 5));
+        assert_eq!((tally.response.count(), tally.response.max()), (2, 5));
+    }
+
+    #[test]
     fn a_corrupt_message_is_one_failure_without_a_latency_even_in_the_warm_up() {
-        let start = Instant::now();
-        let window = Window { from: start + MILLI, until: None };
         let mut tally = Tally { sent: 1, ..Tally::default() };
-        tally.record(reply(start, 3), start + MILLI, window);
+        tally.record(reply(Stamp::at(0), 3), 15, &SPAN);
+        tally.end_interval();
         let corrupt = tally.failures.of(Kind::Corrupt);
         assert_eq!((corrupt.messages, corrupt.connections), (1, 0));
         assert_eq!((tally.failures.wrong_bytes, tally.response.count(), tally.unfinished()), (3, 0, 0));

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use crate::count::series::Piece;
 use crate::count::tally::{Tally, Usage};
 use crate::plan::{Plan, Window};
 
@@ -39,6 +40,10 @@ pub struct Snapshot {
     pub replied: u64,
     /// Messages and connections that failed.
     pub failed: u64,
+    /// The median response time of the last whole second; 0 before there was one.
+    pub p50_ns: u64,
+    /// Its 99th percentile.
+    pub p99_ns: u64,
 }
 
 /// What a run tells of its course.
@@ -46,6 +51,13 @@ pub struct Snapshot {
 pub enum Event {
     /// All connections are open, and the load begins.
     Began(Window),
+    /// What a shard has seen in a second of the measured time.
+    Interval {
+        /// Which one.
+        second: u64,
+        /// What came back in it.
+        piece: Piece,
+    },
     /// A shard has nothing more to do.
     Finished(Box<Outcome>),
 }
@@ -95,7 +107,7 @@ impl Control {
         let Some(gauge) = self.gauges.get(shard) else { return };
         gauge.connected.store(tally.connected, Ordering::Relaxed);
         gauge.replied.store(tally.replied, Ordering::Relaxed);
-        gauge.failed.store(tally.failures.messages().max(tally.failures.connections()), Ordering::Relaxed);
+        gauge.failed.store(tally.failures.events(), Ordering::Relaxed);
     }
 
     /// How far all have come.
@@ -105,6 +117,7 @@ impl Control {
             connected: sum(|gauge| &gauge.connected),
             replied: sum(|gauge| &gauge.replied),
             failed: sum(|gauge| &gauge.failed),
+            ..Snapshot::default()
         }
     }
 }
@@ -122,6 +135,6 @@ mod tests {
         for shard in 0..3 {
             control.publish(shard, &Tally { connected: 1, replied: 10, ..Tally::default() });
         }
-        assert_eq!(control.snapshot(), Snapshot { connected: 3, replied: 30, failed: 0 });
+        assert_eq!(control.snapshot(), Snapshot { connected: 3, replied: 30, ..Snapshot::default() });
     }
 }

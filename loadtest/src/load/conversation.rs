@@ -1,37 +1,52 @@
 //! One connection's side of the talk: which message is next, and when those in flight were sent. Pure.
 
-use std::time::Instant;
-
 use crate::count::failure::Kind;
 use crate::protocol::{Fault, Protocol, Taken, Verdict};
 
-/// What has been sent on one connection, and what has come back.
+/// What has been sent on one connection, and what has come back. It outlives its socket: a connection that is made anew goes on
+/// with the numbers of the messages.
 #[derive(Debug)]
 pub struct Conversation<P> {
     protocol: P,
-    depth: usize,
-    quota: u64,
+    settings: Settings,
     /// Messages sent.
     sent: u64,
-    /// Messages that have come back. Invariant: at most `sent`, and at most `depth` behind it.
-    replied: u64,
-    /// When each message in flight was sent: a ring of a power of two of places, at least `depth`, with a message at its number.
-    stamps: Box<[Option<Stamp>]>,
+    /// Messages that have come back or were lost. Invariant: at most `sent`, and at most `depth` behind it.
+    settled: u64,
+    /// How many messages will have been sent when the socket at hand has carried its share, or all are sent.
+    until: u64,
+    /// Whether a part of the oldest message's reply has come.
+    midway: bool,
+    /// When each message in flight was due and sent: a ring of a power of two of places, at least `depth`, with a message at its
+    /// number.
+    stamps: Box<[Stamp]>,
 }
 
-/// When a message was to be sent, and when it was.
+/// What does not change of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Messages in flight; at least 1.
+    pub depth: usize,
+    /// Messages to send at most.
+    pub quota: u64,
+    /// Messages to send before the socket is closed and another one is made.
+    pub reconnect_after: u64,
+}
+
+/// When a message was to be sent, and when it was; in nanoseconds from the load's beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
     /// When it was due; in a closed loop that is when it was sent.
-    pub intended: Instant,
+    pub due: u64,
     /// When it was sent.
-    pub sent: Instant,
+    pub sent: u64,
 }
 
 impl Stamp {
     /// Of a message that is sent when it is due.
-    pub fn at(now: Instant) -> Self {
-        Self { intended: now, sent: now }
+    #[inline]
+    pub fn at(now: u64) -> Self {
+        Self { due: now, sent: now }
     }
 }
 
@@ -45,10 +60,24 @@ pub struct Reply {
 }
 
 impl<P: Protocol> Conversation<P> {
-    /// A conversation in which nothing has been said: with up to `depth` messages in flight, at least 1, and `quota` in all.
-    pub fn new(protocol: P, depth: usize, quota: u64) -> Self {
-        let stamps = vec![None; depth.next_power_of_two()].into();
-        Self { protocol, depth, quota, sent: 0, replied: 0, stamps }
+    /// A conversation in which nothing has been said.
+    pub fn new(protocol: P, settings: Settings) -> Self {
+        let stamps = vec![Stamp::default(); settings.depth.next_power_of_two()].into();
+        let until = settings.quota.min(settings.reconnect_after);
+        Self { protocol, settings, sent: 0, settled: 0, until, midway: false, stamps }
+    }
+
+    /// The socket is gone, and with it what was in flight.
+    pub fn lose(&mut self) {
+        self.settled = self.sent;
+        self.midway = false;
+    }
+
+    /// Goes on over a new socket. What was in flight on the old one is lost.
+    pub fn renew(&mut self, protocol: P) {
+        self.lose();
+        self.protocol = protocol;
+        self.until = self.settings.quota.min(self.sent.saturating_add(self.settings.reconnect_after));
     }
 
     /// The next message, if there is to be one now; it is in flight from now on.
@@ -60,14 +89,14 @@ impl<P: Protocol> Conversation<P> {
         let number = self.sent;
         self.sent += 1;
         let place = self.place(number);
-        self.stamps[place] = Some(stamp);
+        self.stamps[place] = stamp;
         Some(self.protocol.request(number))
     }
 
-    /// Whether a message may be sent: fewer are in flight than may be, and not all have been sent.
+    /// Whether a message may be sent: fewer are in flight than may be, and the socket has not had its share.
     #[inline]
     pub fn may_send(&self) -> bool {
-        self.sent - self.replied < self.depth as u64 && !self.is_spent()
+        self.sent - self.settled < self.settings.depth as u64 && self.sent < self.until
     }
 
     /// Takes bytes that have come back, and tells of each message that they complete.
@@ -79,10 +108,15 @@ impl<P: Protocol> Conversation<P> {
     pub fn handle_bytes(&mut self, mut data: &[u8], mut on_reply: impl FnMut(Reply)) -> Result<(), Fault> {
         while !data.is_empty() {
             let Some(stamp) = self.oldest() else { return Err(surplus()) };
-            let Taken { used, reply } = self.protocol.take(self.replied, data)?;
+            let Taken { used, reply } = self.protocol.take(self.settled, data)?;
             data = &data[used..];
+            self.midway = reply.is_none();
             if let Some(verdict) = reply {
-                self.replied += 1;
+                self.settled += 1;
+                if verdict.last {
+                    // Nothing that is sent now would be answered.
+                    self.until = self.sent;
+                }
                 on_reply(Reply { stamp, verdict });
             }
         }
@@ -92,10 +126,12 @@ impl<P: Protocol> Conversation<P> {
     /// When the message was sent that has waited longest.
     #[inline]
     pub fn oldest(&self) -> Option<Stamp> {
-        if self.sent == self.replied {
-            return None;
-        }
-        self.stamps[self.place(self.replied)]
+        (self.sent != self.settled).then(|| self.stamps[self.place(self.settled)])
+    }
+
+    /// When each message in flight was sent.
+    pub fn waiting(&self) -> impl Iterator<Item = Stamp> {
+        (self.settled..self.sent).map(|number| self.stamps[self.place(number)])
     }
 
     #[inline]
@@ -103,16 +139,37 @@ impl<P: Protocol> Conversation<P> {
         number as usize & (self.stamps.len() - 1)
     }
 
+    /// How many messages may be in flight.
+    pub fn depth(&self) -> usize {
+        self.settings.depth
+    }
+
+    /// Whether nothing has ever come back.
+    pub fn is_unheard(&self) -> bool {
+        self.settled == 0 && !self.midway
+    }
+
     /// How many messages are in flight.
     #[inline]
     pub fn in_flight(&self) -> usize {
-        (self.sent - self.replied) as usize
+        (self.sent - self.settled) as usize
+    }
+
+    /// Whether the end of the input would cut a reply short.
+    pub fn is_midway(&self) -> bool {
+        self.midway
+    }
+
+    /// Whether the socket has carried its share, or every message has been sent.
+    #[inline]
+    pub fn is_spent(&self) -> bool {
+        self.sent >= self.until
     }
 
     /// Whether every message has been sent.
     #[inline]
-    pub fn is_spent(&self) -> bool {
-        self.sent >= self.quota
+    pub fn is_complete(&self) -> bool {
+        self.sent >= self.settings.quota
     }
 }
 
@@ -125,7 +182,6 @@ fn surplus() -> Fault {
 mod tests {
     use std::collections::VecDeque;
     use std::rc::Rc;
-    use std::time::Duration;
 
     use proptest::prelude::*;
 
@@ -136,11 +192,11 @@ mod tests {
 
     fn conversation(size: usize, depth: usize, quota: u64) -> Conversation<Echo> {
         let echo = Echo::new(Rc::new(Pattern::new(1, size)), Rc::new(Sizes::fixed(size)), 3, true);
-        Conversation::new(echo, depth, quota)
+        Conversation::new(echo, Settings { depth, quota, reconnect_after: u64::MAX })
     }
 
     /// All that it sends now.
-    fn say(conversation: &mut Conversation<Echo>, now: Instant) -> Vec<u8> {
+    fn say(conversation: &mut Conversation<Echo>, now: u64) -> Vec<u8> {
         let mut said = Vec::new();
         while let Some(message) = conversation.take_next(Stamp::at(now)) {
             said.extend_from_slice(message);
@@ -158,9 +214,25 @@ mod tests {
     fn bytes_that_nobody_has_sent_are_a_surplus() {
         let mut conversation = conversation(4, 1, 1);
         assert_eq!(conversation.handle_bytes(b"x", |_| ()), Err(surplus()));
-        let mut echo = say(&mut conversation, Instant::now());
+        let mut echo = say(&mut conversation, 0);
         echo.push(0);
         assert_eq!(conversation.handle_bytes(&echo, |_| ()), Err(surplus()));
+    }
+
+    #[test]
+    fn a_socket_that_has_carried_its_share_is_followed_by_one_with_the_next_numbers() {
+        let echo = || Echo::new(Rc::new(Pattern::new(1, 8)), Rc::new(Sizes::fixed(8)), 3, true);
+        let mut whole = Conversation::new(echo(), Settings { depth: 5, quota: 5, reconnect_after: u64::MAX });
+        let mut parts = Conversation::new(echo(), Settings { depth: 5, quota: 5, reconnect_after: 3 });
+        let mut said = say(&mut parts, 0);
+        assert!(parts.is_spent() && !parts.is_complete());
+        assert_eq!(hear(&mut parts, &said[..20]).len(), 2);
+        assert!(parts.is_midway() && parts.in_flight() == 1 && parts.waiting().eq([Stamp::at(0)]));
+        parts.renew(echo());
+        assert!(!parts.is_midway() && parts.in_flight() == 0, "what was in flight is lost");
+        said.extend(say(&mut parts, 1));
+        assert_eq!(said, say(&mut whole, 0));
+        assert!(parts.is_complete());
     }
 
     proptest! {
@@ -169,11 +241,10 @@ mod tests {
             size in 1_usize..200, depth in 1_usize..9, quota in 1_u64..40, cuts in proptest::collection::vec(1_usize..300, 1..60)
         ) {
             let mut conversation = conversation(size, depth, quota);
-            let start = Instant::now();
             let (mut echo, mut replies, mut step) = (VecDeque::new(), Vec::new(), 0);
             let mut cuts = cuts.into_iter().cycle();
             loop {
-                echo.extend(say(&mut conversation, start + Duration::from_nanos(step)));
+                echo.extend(say(&mut conversation, step));
                 step += 1;
                 prop_assert!(conversation.in_flight() <= depth);
                 if echo.is_empty() {
@@ -183,7 +254,7 @@ mod tests {
                 replies.extend(hear(&mut conversation, &piece));
             }
             prop_assert_eq!(replies.len() as u64, quota);
-            prop_assert!(conversation.is_spent());
+            prop_assert!(conversation.is_spent() && conversation.is_complete());
             prop_assert!(replies.iter().all(|reply| reply.verdict == Verdict::default()));
             prop_assert!(replies.is_sorted_by_key(|reply| reply.stamp.sent));
         }

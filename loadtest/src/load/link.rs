@@ -1,18 +1,17 @@
-//! One connection of the load: the handler that holds a [`Conversation`] with the server.
+//! The handlers of a shard's connections: [`Link`] for those that are loaded, and [`Idle`] for those that are only held.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pants_shard::{CloseReason, Connection, Context, EngineError, Handler};
 
 use crate::count::failure::Kind;
-use crate::count::tally::Tally;
-use crate::load::conversation::{Conversation, Stamp};
+use crate::load::pool::Next;
 use crate::load::worker::Worker;
-use crate::plan::Window;
 use crate::protocol::Protocol;
 
-/// One connection of the load.
+/// One socket of a connection that is loaded. What is said over it is in the worker's pool, where the schedule of an open loop
+/// finds it too.
 ///
 /// The clock is read once for each batch of bytes: when a batch arrives, its replies have arrived and the messages that follow
 /// them are sent. The engine's own clock, read once a turn, would be cheaper by some 30 ns, but with a thousand connections
@@ -20,59 +19,53 @@ use crate::protocol::Protocol;
 #[derive(Debug)]
 pub struct Link<P: Protocol> {
     worker: Rc<Worker<P>>,
-    conversation: Conversation<P>,
-    state: State,
+    /// The connection's place in the pool.
+    index: u32,
+    /// When it was begun to be made.
+    begun: Instant,
+    /// Whether it is still the connection's socket: it has not failed, and no other one has taken its place.
+    is_current: bool,
     /// What the engine said of an error that [`CloseReason`] does not tell.
     error: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// It has messages to send or to receive, or will have.
-    Active,
-    /// It has sent and received everything. Whether the server then closes is its own affair.
-    AtRest,
-    Failed,
-}
-
 impl<P: Protocol> Link<P> {
-    /// A connection of `worker`, whose load has not begun.
-    pub fn new(worker: Rc<Worker<P>>, conversation: Conversation<P>) -> Self {
-        Self { worker, conversation, state: State::Active, error: None }
+    /// A socket for the connection at this place of the pool.
+    pub fn new(worker: Rc<Worker<P>>, index: u32) -> Self {
+        Self { worker, index, begun: Instant::now(), is_current: true, error: None }
     }
 
-    /// Sends the first messages: all connections are there.
-    pub fn begin(&mut self, connection: &mut Connection<'_>) {
-        if self.state != State::Active {
-            return;
-        }
-        let now = Instant::now();
-        let conversation = &mut self.conversation;
-        self.worker.while_running(|tally, window| say(conversation, connection, now, tally, window));
-        self.rest_if_done(now);
-        connection.defer(self.worker.timeout(), Self::check);
-    }
-
-    /// Comes to rest when nothing is in flight: what could be sent has been.
-    #[inline]
-    fn rest_if_done(&mut self, now: Instant) {
-        if self.conversation.in_flight() == 0 && self.state == State::Active {
-            self.state = State::AtRest;
-            self.worker.leave(now);
+    /// Does what has to be done next.
+    #[inline(never)]
+    fn act(&mut self, connection: &mut Connection<'_>, next: Next) {
+        match next {
+            Next::Nothing => {}
+            Next::Look => self.worker.look(connection.context()),
+            Next::Think(count) => self.worker.think(connection.context(), self.index, count, false),
+            Next::Fault(fault) => {
+                self.fail(connection.context(), fault.kind, Some(fault.detail));
+                connection.abort();
+            }
+            Next::Quiet => {
+                if self.worker.rest_or_reconnect(connection.context(), self.index) {
+                    self.is_current = false;
+                    connection.close();
+                }
+            }
         }
     }
 
     /// Looks whether the oldest message has waited too long. There is one timer for a connection, which is set anew when it
     /// fires: a message sets none.
     fn check(&mut self, connection: &mut Connection<'_>) {
-        if self.state != State::Active {
+        if !self.is_current {
             return;
         }
-        let (now, timeout) = (Instant::now(), self.worker.timeout());
-        let waited = self.conversation.oldest().map(|stamp| now.saturating_duration_since(stamp.sent));
+        let timeout = self.worker.timeout();
+        let waited = self.worker.waited(self.index);
         match waited.map(|waited| timeout.saturating_sub(waited)) {
-            Some(left) if left.is_zero() => {
-                self.fail(Kind::Timeout, None);
+            Some(Duration::ZERO) => {
+                self.fail(connection.context(), Kind::Timeout, None);
                 connection.abort();
             }
             left => {
@@ -81,78 +74,40 @@ impl<P: Protocol> Link<P> {
         }
     }
 
-    fn give_up(&mut self, connection: &mut Connection<'_>, kind: Kind, detail: String) {
-        self.fail(kind, Some(detail));
-        connection.abort();
-    }
-
-    /// Counts the connection as failed, and what is in flight on it.
-    fn fail(&mut self, kind: Kind, detail: Option<String>) {
-        let before = std::mem::replace(&mut self.state, State::Failed);
-        if before != State::Failed {
-            self.worker.note_failure(kind, self.conversation.in_flight(), detail);
+    /// Counts the socket as failed, and what is in flight on it.
+    fn fail(&mut self, context: &mut Context, kind: Kind, detail: Option<String>) {
+        if std::mem::replace(&mut self.is_current, false) {
+            self.worker.handle_failure(context, self.index, kind, detail);
         }
-        if before == State::Active {
-            self.worker.leave(Instant::now());
-        }
-    }
-}
-
-/// Fills up what may be in flight.
-#[inline]
-fn say<P: Protocol>(
-    conversation: &mut Conversation<P>,
-    connection: &mut Connection<'_>,
-    now: Instant,
-    tally: &mut Tally,
-    window: Window,
-) {
-    if !window.permits(now) {
-        return;
-    }
-    while let Some(message) = conversation.take_next(Stamp::at(now)) {
-        // Where the write fails, `on_close` counts what is in flight.
-        connection.write(message);
-        tally.sent += 1;
-        tally.bytes_out += message.len() as u64;
     }
 }
 
 impl<P: Protocol> Handler for Link<P> {
     fn on_connect(&mut self, connection: &mut Connection<'_>) {
+        connection.defer(self.worker.timeout(), Self::check);
         let key = connection.key();
-        self.worker.handle_connected(connection.context(), key);
+        let next = self.worker.handle_connected(connection.context(), self.index, key, self.begun);
+        self.act(connection, next);
     }
 
     fn on_connect_error(&mut self, context: &mut Context, error: &EngineError) {
-        self.worker.handle_connect_error(context, error);
+        self.worker.handle_connect_error(context, Some(self.index), error);
     }
 
     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
-        if self.state == State::Failed {
+        if !self.is_current {
             return;
         }
-        let now = Instant::now();
-        let conversation = &mut self.conversation;
-        let heard = self.worker.while_running(|tally, window| {
-            tally.bytes_in += data.len() as u64;
-            let heard = conversation.handle_bytes(data, |reply| tally.record(reply, now, window));
-            if heard.is_ok() {
-                say(conversation, connection, now, tally, window);
-            }
-            heard
-        });
-        match heard {
-            Some(Ok(())) => self.rest_if_done(now),
-            None if self.worker.is_over() => {}
-            None => self.give_up(connection, Kind::Surplus, "bytes came before anything was sent".to_owned()),
-            Some(Err(fault)) => self.give_up(connection, fault.kind, fault.detail),
+        match self.worker.hear(self.index, connection, data) {
+            Next::Nothing => {}
+            next => self.act(connection, next),
         }
     }
 
     fn on_end(&mut self, connection: &mut Connection<'_>) {
-        if self.state == State::Active {
-            self.fail(Kind::ClosedEarly, None);
+        if self.worker.is_needed(self.index) {
+            let kind = self.worker.kind_of_end(self.index);
+            self.fail(connection.context(), kind, None);
         }
         connection.close();
     }
@@ -161,16 +116,69 @@ impl<P: Protocol> Handler for Link<P> {
         self.error = Some(error.to_string());
     }
 
-    fn on_close(&mut self, _connection: &mut Connection<'_>, reason: CloseReason) {
-        if self.state != State::Active {
-            return;
+    fn on_close(&mut self, connection: &mut Connection<'_>, reason: CloseReason) {
+        if self.is_current && self.worker.is_needed(self.index) {
+            let (kind, detail) = describe(reason, self.error.take());
+            self.fail(connection.context(), kind, Some(detail));
         }
-        let kind = match reason {
-            CloseReason::Reset => Kind::Reset,
-            CloseReason::Failed(error) => Kind::of(&error.into()),
-            _ => Kind::Other,
-        };
-        let detail = self.error.take().unwrap_or_else(|| format!("the connection closed: {reason:?}"));
-        self.fail(kind, Some(detail));
     }
+}
+
+/// A connection on which nothing is said.
+#[derive(Debug)]
+pub struct Idle<P: Protocol> {
+    worker: Rc<Worker<P>>,
+    begun: Instant,
+    /// What is known of its end before it is closed.
+    fault: Option<(Kind, String)>,
+}
+
+impl<P: Protocol> Idle<P> {
+    /// A connection of `worker`.
+    pub fn new(worker: Rc<Worker<P>>) -> Self {
+        Self { worker, begun: Instant::now(), fault: None }
+    }
+}
+
+impl<P: Protocol> Handler for Idle<P> {
+    fn on_connect(&mut self, connection: &mut Connection<'_>) {
+        self.worker.handle_idle_connected(connection.context(), self.begun);
+    }
+
+    fn on_connect_error(&mut self, context: &mut Context, error: &EngineError) {
+        self.worker.handle_connect_error(context, None, error);
+    }
+
+    fn on_read(&mut self, connection: &mut Connection<'_>, _data: &[u8]) {
+        self.fault = Some((Kind::Surplus, "bytes came on an idle connection".to_owned()));
+        connection.abort();
+    }
+
+    fn on_end(&mut self, connection: &mut Connection<'_>) {
+        self.fault = Some((Kind::ClosedEarly, "the server has closed an idle connection".to_owned()));
+        connection.close();
+    }
+
+    fn on_error(&mut self, _connection: &mut Connection<'_>, error: &EngineError) {
+        self.fault = Some((Kind::Other, error.to_string()));
+    }
+
+    fn on_close(&mut self, _connection: &mut Connection<'_>, reason: CloseReason) {
+        let (kind, detail) = match (self.fault.take(), reason) {
+            (Some((Kind::Other, error)), reason) => describe(reason, Some(error)),
+            (Some(fault), _) => fault,
+            (None, reason) => describe(reason, None),
+        };
+        self.worker.handle_idle_failure(kind, detail);
+    }
+}
+
+/// How a connection's end counts.
+fn describe(reason: CloseReason, error: Option<String>) -> (Kind, String) {
+    let kind = match reason {
+        CloseReason::Reset => Kind::Reset,
+        CloseReason::Failed(error) => Kind::of(&error.into()),
+        _ => Kind::Other,
+    };
+    (kind, error.unwrap_or_else(|| format!("the connection closed: {reason:?}")))
 }

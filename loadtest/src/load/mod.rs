@@ -3,4 +3,7 @@
 pub mod control;
 pub mod conversation;
 pub mod link;
+mod opening;
+pub mod pacer;
+pub mod pool;
 pub mod worker;

@@ -1,72 +1,64 @@
-//! One shard's share of a run: opens its connections, sets them off together, and ends when the last has come to rest.
+//! One shard's share of a run: sets its connections off, gives each second's account, and ends when the last connection has come to
+//! rest.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pants_shard::{Bus, ConnectionKey, ConnectionOptions, Context, EngineError, Result, Shard};
+use pants_shard::{Bus, Connection, ConnectionOptions, Context, Result, Shard};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::count::failure::Kind;
-use crate::count::tally::{Tally, Usage};
+use crate::count::tally::Usage;
 use crate::load::control::{Control, Event, Outcome};
-use crate::load::conversation::Conversation;
-use crate::load::link::Link;
-use crate::plan::{IN_FLIGHT_BYTES_MAX, Plan, Window};
+use crate::load::conversation::{Conversation, Settings};
+use crate::load::opening::{Opening, options};
+use crate::load::pacer::{Look, Pacer, Turns};
+use crate::load::pool::{Next, Pace, Pool};
+use crate::plan::schedule::Schedule;
+use crate::plan::{Extent, Model, Plan, Window};
 use crate::protocol::Protocol;
-
-/// Connections that one shard has on their way at a time, well below the backlog of a common server (4,096, listen(2)).
-const CONNECTING_MAX: usize = 256;
 
 /// How often a shard shows how far it has come, and looks whether the user has had enough.
 const PULSE: Duration = Duration::from_millis(100);
 
-/// A message in flight beside those that wait: what the queue may hold.
-const WRITE_CAP: usize = IN_FLIGHT_BYTES_MAX + (1 << 20);
+/// How long an interval is of which a shard gives account.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// One shard's share of a run.
 pub struct Worker<P: Protocol> {
     shard: usize,
-    control: Arc<Control>,
+    pub(super) control: Arc<Control>,
     bus: Bus,
     /// For each source address, by turns; never empty.
-    options: Box<[Rc<ConnectionOptions>]>,
+    pub(super) options: Box<[Rc<ConnectionOptions>]>,
+    /// Whose turn it is.
+    pub(super) turn: Cell<usize>,
     /// Makes the protocol of a connection, from its number.
     speak: Box<dyn Fn(u64) -> P>,
-    stage: Cell<Stage>,
-    opening: Cell<Opening>,
-    /// The connections that were made, until the load begins.
-    keys: RefCell<Vec<ConnectionKey>>,
-    /// Connections that were made, and have neither failed nor come to rest.
-    active: Cell<usize>,
-    tally: RefCell<Tally>,
+    pub(super) stage: Cell<Stage>,
+    pub(super) opening: Cell<Opening>,
+    pub(super) pool: RefCell<Pool<P>>,
+    /// How many intervals have ended.
+    intervals: Cell<u64>,
     /// The shard's own clock at both ends of the window.
     began: Cell<Option<Reading>>,
     ended: Cell<Option<Reading>>,
 }
 
-/// The time, and how long the thread had run by then.
+/// The time, and how long the thread had worked by then.
 type Reading = (Instant, Duration);
 
+/// How far a shard is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Opening,
-    /// Every connection is made or has failed; the other shards are waited for.
+    /// Every connection that is to be there when the load begins is made or has failed; the other shards are waited for.
     Ready,
     Running(Window),
     Over,
-}
-
-/// How far the opening of the connections is.
-#[derive(Clone, Copy, Debug)]
-struct Opening {
-    /// The next one to begin, by its number.
-    next: usize,
-    /// One past the last.
-    end: usize,
-    /// Begun, and neither made nor failed.
-    pending: usize,
 }
 
 /// Where a message from another shard finds the worker.
@@ -75,12 +67,6 @@ struct Seat<P: Protocol>(RefCell<Option<Rc<Worker<P>>>>);
 impl<P: Protocol> Default for Seat<P> {
     fn default() -> Self {
         Self(RefCell::default())
-    }
-}
-
-impl<P: Protocol> std::fmt::Debug for Worker<P> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker").field("shard", &self.shard).field("stage", &self.stage).finish_non_exhaustive()
     }
 }
 
@@ -94,17 +80,22 @@ impl<P: Protocol> Worker<P> {
     pub fn start(shard: &mut Shard<'_>, control: &Arc<Control>, speak: impl Fn(u64) -> P + 'static) -> Result<()> {
         let plan = &control.plan;
         let share = plan.share(shard.id().index(), shard.shards());
+        let conversations = share.clone().map(|number| {
+            let quota = if is_open(plan) { u64::MAX } else { plan.quota(number) };
+            let reconnect_after = plan.reconnect_after.unwrap_or(u64::MAX);
+            Conversation::new(speak(number as u64), Settings { depth: plan.depth, quota, reconnect_after })
+        });
         let worker = Rc::new(Self {
             shard: shard.id().index(),
             control: Arc::clone(control),
             bus: shard.bus(),
             options: options(plan),
-            speak: Box::new(speak),
+            turn: Cell::new(share.start),
             stage: Cell::new(Stage::Opening),
-            opening: Cell::new(Opening { next: share.start, end: share.end, pending: 0 }),
-            keys: RefCell::new(Vec::with_capacity(share.len())),
-            active: Cell::new(0),
-            tally: RefCell::default(),
+            opening: Cell::new(Opening::new(plan, shard.id().index(), shard.shards())),
+            pool: RefCell::new(Pool::new(conversations)),
+            speak: Box::new(speak),
+            intervals: Cell::new(0),
             began: Cell::new(None),
             ended: Cell::new(None),
         });
@@ -115,45 +106,23 @@ impl<P: Protocol> Worker<P> {
         Ok(())
     }
 
-    /// Begins as many connections as may be on their way; when none is left, the shard is ready.
-    fn open_more(self: &Rc<Self>, context: &mut Context) {
-        while self.stage.get() == Stage::Opening {
-            let mut opening = self.opening.get();
-            if opening.next == opening.end || opening.pending == CONNECTING_MAX {
-                break;
-            }
-            let number = opening.next;
-            opening.next += 1;
-            match context.connect_with(self.control.plan.target.address(), self.options(number), self.link(number)) {
-                Ok(_) => opening.pending += 1,
-                Err(error) => self.note_connect_error(&error),
-            }
-            self.opening.set(opening);
-        }
-        let Opening { next, end, pending } = self.opening.get();
-        if self.stage.get() == Stage::Opening && next == end && pending == 0 {
-            self.stage.set(Stage::Ready);
-            self.set_off_if_last();
-        }
+    /// A protocol for the connection at this place of the pool.
+    pub(super) fn protocol(&self, index: u32) -> P {
+        let first = self.plan().share(self.shard, self.control.shards()).start;
+        (self.speak)((first + index as usize) as u64)
     }
 
-    /// What the connection of this number is set to.
-    fn options(&self, number: usize) -> Rc<ConnectionOptions> {
-        Rc::clone(&self.options[number % self.options.len()])
+    pub(super) fn plan(&self) -> &Plan {
+        &self.control.plan
     }
 
-    fn link(self: &Rc<Self>, number: usize) -> Link<P> {
-        let plan = &self.control.plan;
-        let conversation = Conversation::new((self.speak)(number as u64), plan.depth, plan.quota(number));
-        Link::new(Rc::clone(self), conversation)
-    }
-
-    /// The last shard to be ready starts the clock for all.
-    fn set_off_if_last(&self) {
+    /// The shard is ready; the last one starts the clock for all.
+    pub(super) fn arrive(&self) {
+        self.stage.set(Stage::Ready);
         if !self.control.arrive() {
             return;
         }
-        let window = self.control.plan.window(Instant::now());
+        let window = self.plan().window(Instant::now());
         self.control.tell(Event::Began(window));
         // It reaches all: the lanes are empty, and while a shard's share is not over the runtime is not stopped.
         self.bus.broadcast(move |shard| {
@@ -170,137 +139,228 @@ impl<P: Protocol> Worker<P> {
             return;
         }
         self.stage.set(Stage::Running(window));
+        let pace = self.pace(window);
+        self.pool.borrow_mut().begin(window, pace);
         let worker = Rc::clone(self);
-        context.defer_until(window.from, move |_| worker.began.set(Some(read_clocks())));
+        context.defer_until(window.from, move |context| worker.begin_measuring(context, window));
         if let Some(until) = window.until {
             let worker = Rc::clone(self);
-            context.defer_until(until, move |_| worker.ended.set(Some(read_clocks())));
+            context.defer_until(until, move |_| worker.ended.set(Some(worker.read_clocks())));
         }
-        // Its handler is reached from a connection by a timer only.
-        for key in self.keys.take() {
-            if let Some(mut connection) = context.connection(key) {
-                connection.defer(Duration::ZERO, Link::<P>::begin);
+        if let Some(stop) = window.stop {
+            let worker = Rc::clone(self);
+            context.defer_until(stop, move |context| worker.stop_sending(context));
+        }
+        self.open_more(context);
+        let indices = self.pool.borrow().indices();
+        for index in indices {
+            let next = self.pool.borrow_mut().speak(index, context);
+            self.follow(context, index, next);
+        }
+        self.finish_if_resolved();
+    }
+
+    /// What the messages of this shard are sent upon.
+    fn pace(&self, window: Window) -> Pace {
+        let (plan, shards) = (self.plan(), self.control.shards());
+        match (plan.model, plan.think) {
+            (Model::Closed, None) => Pace::Closed,
+            // Shards draw from generators of their own.
+            (Model::Closed, Some(think)) => Pace::Thinking { think, state: plan.seed ^ (self.shard as u64) << 32 },
+            (Model::Open { rate, arrivals }, _) => {
+                let share = plan.share(self.shard, shards);
+                let quota = match plan.extent {
+                    Extent::Time(_) => u64::MAX,
+                    Extent::Count(_) => share.clone().map(|number| plan.quota(number)).sum(),
+                };
+                let schedule = Schedule::new(rate, arrivals, plan.seed, self.shard, shards);
+                let ramp = plan.ramp.as_nanos() as u64;
+                Pace::Open {
+                    pacer: Box::new(Pacer::new(schedule, quota, window.span(), ramp)),
+                    turns: Turns::new(share.len()),
+                    is_watched: false,
+                }
             }
         }
-        if self.active.get() == 0 {
-            self.finish(Instant::now());
+    }
+
+    /// The warm-up is over.
+    fn begin_measuring(self: &Rc<Self>, context: &mut Context, window: Window) {
+        self.began.set(Some(self.read_clocks()));
+        // What failed before is of no interval.
+        self.pool.borrow_mut().tally.end_interval();
+        self.end_interval_later(context, window, window.from + INTERVAL);
+    }
+
+    /// Gives account of an interval at its end; the last one ends with the load.
+    fn end_interval_later(self: &Rc<Self>, context: &mut Context, window: Window, end: Instant) {
+        if window.until.is_some_and(|until| end >= until) {
+            return;
         }
+        let worker = Rc::clone(self);
+        context.defer_until(end, move |context| {
+            if worker.is_over() {
+                return;
+            }
+            let piece = worker.pool.borrow_mut().tally.end_interval();
+            let second = worker.intervals.replace(worker.intervals.get() + 1);
+            worker.control.tell(Event::Interval { second, piece });
+            worker.end_interval_later(context, window, end + INTERVAL);
+        });
+    }
+
+    /// The cool-down is over: what is in flight is waited for.
+    fn stop_sending(self: &Rc<Self>, context: &mut Context) {
+        if self.is_over() {
+            return;
+        }
+        self.look(context);
+        let mut pool = self.pool.borrow_mut();
+        let stop = pool.span().stop;
+        pool.end_schedule(stop);
+        pool.rest_all();
+        drop(pool);
+        self.finish_if_resolved();
     }
 
     fn pulse(&self) {
         if self.is_over() {
             return;
         }
-        self.control.publish(self.shard, &self.tally.borrow());
+        self.control.publish(self.shard, &self.pool.borrow().tally);
         if self.control.is_interrupted() {
-            self.finish(Instant::now());
+            self.finish();
+        }
+    }
+
+    pub(super) fn finish_if_resolved(&self) {
+        if matches!(self.stage.get(), Stage::Running(_)) && self.pool.borrow().is_resolved() {
+            self.finish();
         }
     }
 
     /// Ends this shard's share: nothing is counted any more.
-    fn finish(&self, now: Instant) {
+    fn finish(&self) {
+        let now = Instant::now();
         let until = match self.stage.replace(Stage::Over) {
             Stage::Running(window) => window.until,
             Stage::Opening | Stage::Ready => None,
             Stage::Over => return,
         };
         let usage = match (self.began.get(), self.ended.get()) {
-            (Some(began), ended) => Usage::between(began, ended.unwrap_or_else(read_clocks)),
+            (Some(began), ended) => Usage::between(began, ended.unwrap_or_else(|| self.read_clocks())),
             (None, _) => Usage::default(),
         };
-        let tally = self.tally.take();
+        let mut pool = self.pool.borrow_mut();
+        let ended = pool.now();
+        let piece = pool.end(ended);
+        if self.began.get().is_some() {
+            self.control.tell(Event::Interval { second: self.intervals.get(), piece });
+        }
+        let tally = std::mem::take(&mut pool.tally);
         self.control.publish(self.shard, &tally);
         let ended = until.map_or(now, |until| until.min(now));
         self.control.tell(Event::Finished(Box::new(Outcome { shard: self.shard, tally, usage, ended })));
     }
 
-    // What the connections tell and ask.
+    // What happens on the connections.
 
-    /// A connection is made.
-    pub fn handle_connected(self: &Rc<Self>, context: &mut Context, key: ConnectionKey) {
-        self.tally.borrow_mut().connected += 1;
-        self.active.set(self.active.get() + 1);
-        self.keys.borrow_mut().push(key);
-        self.settle_pending(context);
+    /// Bytes have come.
+    #[inline]
+    pub(super) fn hear(&self, index: u32, connection: &mut Connection<'_>, data: &[u8]) -> Next {
+        self.pool.borrow_mut().hear(index, connection, data)
     }
 
-    /// A connection was not made.
-    pub fn handle_connect_error(self: &Rc<Self>, context: &mut Context, error: &EngineError) {
-        self.note_connect_error(error);
-        self.settle_pending(context);
-    }
-
-    fn settle_pending(self: &Rc<Self>, context: &mut Context) {
-        let opening = self.opening.get();
-        self.opening.set(Opening { pending: opening.pending - 1, ..opening });
-        self.open_more(context);
-    }
-
-    fn note_connect_error(&self, error: &EngineError) {
-        let kind = match error {
-            EngineError::Connect { source, .. } => Kind::of(source),
-            _ => Kind::Other,
-        };
-        self.note_failure(kind, 0, Some(error.to_string()));
-    }
-
-    /// A connection has failed, and with it these messages.
-    pub fn note_failure(&self, kind: Kind, in_flight: usize, detail: Option<String>) {
-        if !self.is_over() {
-            self.tally.borrow_mut().fail(kind, in_flight, detail);
+    /// Does what does not concern the socket.
+    pub(super) fn follow(self: &Rc<Self>, context: &mut Context, index: u32, next: Next) {
+        match next {
+            Next::Look => self.look(context),
+            Next::Think(count) => self.think(context, index, count, true),
+            Next::Quiet => {
+                self.rest_or_reconnect(context, index);
+            }
+            Next::Nothing | Next::Fault(_) => {}
         }
     }
 
-    /// Lets a connection count, while the load runs; `None` before and after.
-    #[inline]
-    pub fn while_running<R>(&self, count: impl FnOnce(&mut Tally, Window) -> R) -> Option<R> {
-        let Stage::Running(window) = self.stage.get() else { return None };
-        Some(count(&mut self.tally.borrow_mut(), window))
+    /// Looks at the schedule of an open loop, and looks again when it is time to.
+    pub(super) fn look(self: &Rc<Self>, context: &mut Context) {
+        if self.is_over() {
+            return;
+        }
+        let mut pool = self.pool.borrow_mut();
+        let look = pool.look(context);
+        let worker = Rc::clone(self);
+        match look {
+            Look::At(time) => {
+                let Stage::Running(window) = self.stage.get() else { return };
+                context.defer_precise_until(window.begin + Duration::from_nanos(time), move |context| {
+                    worker.look(context);
+                });
+            }
+            Look::NextTurn => {
+                context.callback(move |context| worker.look(context));
+            }
+            Look::Never if pool.is_schedule_over() => {
+                pool.rest_all();
+                drop(pool);
+                self.finish_if_resolved();
+            }
+            Look::Never => {}
+        }
     }
 
-    /// A connection has failed or come to rest.
-    pub fn leave(&self, now: Instant) {
-        self.active.set(self.active.get() - 1);
-        if self.active.get() == 0 && matches!(self.stage.get(), Stage::Running(_)) {
-            self.finish(now);
+    /// A connection thinks about this many replies, and then sends as many messages.
+    pub(super) fn think(self: &Rc<Self>, context: &mut Context, index: u32, count: usize, is_first: bool) {
+        for _ in 0..count {
+            let time = self.pool.borrow_mut().next_think(is_first);
+            let worker = Rc::clone(self);
+            context.defer_precise(time, move |context| worker.pool.borrow_mut().speak_once(index, context));
         }
     }
 
     /// Whether nothing is counted any more.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.stage.get() == Stage::Over
     }
 
     /// How long a message may wait.
-    pub fn timeout(&self) -> Duration {
-        self.control.plan.timeout
+    pub(super) fn timeout(&self) -> Duration {
+        self.plan().timeout
+    }
+
+    /// How long the oldest message in flight on a connection has waited.
+    pub(super) fn waited(&self, index: u32) -> Option<Duration> {
+        let pool = self.pool.borrow();
+        pool.oldest(index).map(|sent| Duration::from_nanos(pool.now().saturating_sub(sent)))
+    }
+
+    /// Whether a connection has something to say, or waits for an answer.
+    pub(super) fn is_needed(&self, index: u32) -> bool {
+        !self.is_over() && self.pool.borrow().is_needed(index)
+    }
+
+    /// How a connection ends if the server ends it now.
+    pub(super) fn kind_of_end(&self, index: u32) -> Kind {
+        self.pool.borrow().kind_of_end(index)
+    }
+
+    /// The time, and how long this thread has worked: it has run for the number in its `schedstat` (proc_pid_stat(5)), exact and
+    /// without a file, and spun in vain for some of that.
+    fn read_clocks(&self) -> Reading {
+        let ran = clock_gettime(ClockId::ThreadCPUTime);
+        let ran = Duration::new(ran.tv_sec.unsigned_abs(), ran.tv_nsec.unsigned_abs() as u32);
+        let idle = Duration::from_nanos(self.pool.borrow().idle_ns());
+        (Instant::now(), ran.saturating_sub(idle))
     }
 }
 
-/// What connections are set to: for each source address, or for the one that the kernel chooses. They share it, since they
-/// may be many.
-fn options(plan: &Plan) -> Box<[Rc<ConnectionOptions>]> {
-    let options = |local_address| {
-        Rc::new(ConnectionOptions {
-            connect_timeout: Some(plan.timeout),
-            local_address,
-            // Both would be timeouts of this side; the one timeout of a message covers them.
-            idle_timeout: None,
-            write_stall_timeout: None,
-            write_cap: WRITE_CAP,
-            // A server that echoes must be read while it is written to, or the two wait for each other.
-            auto_pause: false,
-            ..ConnectionOptions::default()
-        })
-    };
-    match plan.sources.addresses() {
-        [] => Box::new([options(None)]),
-        sources => sources.iter().map(|source| options(Some(*source))).collect(),
-    }
+fn is_open(plan: &Plan) -> bool {
+    matches!(plan.model, Model::Open { .. })
 }
 
-/// The time, and how long this thread has run: the number in its `schedstat` (proc_pid_stat(5)), exact and without a file.
-fn read_clocks() -> Reading {
-    let busy = clock_gettime(ClockId::ThreadCPUTime);
-    (Instant::now(), Duration::new(busy.tv_sec.unsigned_abs(), busy.tv_nsec.unsigned_abs() as u32))
+impl<P: Protocol> fmt::Debug for Worker<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("shard", &self.shard).field("stage", &self.stage).finish_non_exhaustive()
+    }
 }

@@ -1,11 +1,16 @@
 //! What one run is to do, valid: every value in its range, and how the shards part the connections and the messages.
 
+pub mod schedule;
 pub mod sizes;
+pub mod think;
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
+
 use crate::plan::sizes::Sizes;
+use crate::plan::think::Think;
 use crate::sources::Sources;
 use crate::target::Target;
 use crate::units;
@@ -27,6 +32,9 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// The longest run, and the longest warm-up.
 pub const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The highest rate of an open loop, in messages a second.
+pub const RATE_MAX: f64 = 1e8;
 
 /// When a run ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +60,7 @@ pub enum Model {
 }
 
 /// How the messages of an open loop follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Arrivals {
     /// As those of many who know nothing of each other: the gaps are exponential.
     Poisson,
@@ -67,6 +75,8 @@ pub struct Plan {
     pub target: Target,
     /// How many connections, over all shards.
     pub connections: usize,
+    /// How many connections are held beside them, on which nothing is said.
+    pub idle: usize,
     /// Bytes of a message.
     pub sizes: Sizes,
     /// Messages in flight on a connection.
@@ -75,8 +85,19 @@ pub struct Plan {
     pub model: Model,
     /// When it ends.
     pub extent: Extent,
-    /// How long the load runs before anything is measured.
+    /// Over how long the connections are opened; each is loaded as soon as it is made. Without one all are made before the
+    /// load begins.
+    pub ramp: Duration,
+    /// How long the load runs, after the ramp, before anything is measured.
     pub warmup: Duration,
+    /// How long the load goes on after what is measured.
+    pub cooldown: Duration,
+    /// After how many messages a connection is closed and made anew.
+    pub reconnect_after: Option<u64>,
+    /// Whether a connection that has failed is made anew.
+    pub reconnect_failed: bool,
+    /// How long a connection waits, in a closed loop, between a reply and its next message.
+    pub think: Option<Think>,
     /// How long a connection may take to be made, and a message to be answered.
     pub timeout: Duration,
     /// What the pattern is made from.
@@ -87,21 +108,60 @@ pub struct Plan {
     pub sources: Sources,
 }
 
-/// The time in which a message must be sent to be measured.
+/// The course of a run by the clock. A message is measured if it is due from `from` on and before `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
+    /// When the load begins.
+    pub begin: Instant,
     /// When measuring begins: the warm-up is over.
     pub from: Instant,
-    /// When sending ends; `None` if not by the clock.
+    /// When measuring ends; `None` if not by the clock.
     pub until: Option<Instant>,
+    /// When sending ends: the cool-down is over; `None` if not by the clock.
+    pub stop: Option<Instant>,
+}
+
+/// A [`Window`] in nanoseconds from the load's beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// When measuring begins.
+    pub from: u64,
+    /// When measuring ends: `u64::MAX` if not by the clock.
+    pub until: u64,
+    /// When sending ends: `u64::MAX` if not by the clock.
+    pub stop: u64,
 }
 
 impl Window {
-    /// Whether a message may be sent at `now`. A window that has ended does not open again.
-    #[inline]
-    pub fn permits(&self, now: Instant) -> bool {
-        self.until.is_none_or(|until| now < until)
+    /// The same, counted from the load's beginning.
+    pub fn span(&self) -> Span {
+        let since = |instant: Option<Instant>| instant.map_or(u64::MAX, |instant| nanos_between(self.begin, instant));
+        Span { from: since(Some(self.from)), until: since(self.until), stop: since(self.stop) }
     }
+}
+
+impl Span {
+    /// Whether a message that is due at this time is measured.
+    #[inline]
+    pub fn measures(&self, due: u64) -> bool {
+        (self.from..self.until).contains(&due)
+    }
+
+    /// In which second of the measured time something happens at `now`: what comes after its end is of its last second.
+    pub fn second(&self, now: u64) -> u64 {
+        let last = self.until.saturating_sub(1).max(self.from);
+        (now.clamp(self.from, last) - self.from) / SECOND_NS
+    }
+}
+
+/// Nanoseconds in a second.
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// The nanoseconds from one moment to another; 0 if that is not later.
+#[inline]
+pub fn nanos_between(from: Instant, to: Instant) -> u64 {
+    let time = to.saturating_duration_since(from);
+    time.as_secs() * SECOND_NS + u64::from(time.subsec_nanos())
 }
 
 impl Plan {
@@ -118,13 +178,35 @@ impl Plan {
                 units::bytes((self.sizes.max() as u64).saturating_mul(self.depth as u64)),
             ));
         }
+        if self.think.is_some() && matches!(self.model, Model::Open { .. }) {
+            return Err("--think and --rate contradict each other: in an open loop nobody waits for a reply".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Checks that this many shards can carry it out.
+    ///
+    /// # Errors
+    ///
+    /// Why not, as one sentence.
+    pub fn check_shards(&self, shards: usize) -> Result<(), String> {
+        if matches!(self.model, Model::Open { .. }) && self.connections < shards {
+            return Err(format!(
+                "--rate needs a connection for each shard's part of the schedule: {shards} shards have {} --connections",
+                self.connections
+            ));
+        }
         Ok(())
     }
 
     /// The connections of one shard, by their numbers.
     pub fn share(&self, shard: usize, shards: usize) -> Range<usize> {
-        let bound = |shard: usize| (self.connections as u128 * shard as u128 / shards.max(1) as u128) as usize;
-        bound(shard)..bound(shard + 1)
+        part(self.connections, shard, shards)
+    }
+
+    /// How many idle connections are one shard's.
+    pub fn idle_share(&self, shard: usize, shards: usize) -> usize {
+        part(self.idle, shard, shards).len()
     }
 
     /// How many messages one connection sends at most.
@@ -140,13 +222,19 @@ impl Plan {
 
     /// The window of a run whose load begins at `begin`.
     pub fn window(&self, begin: Instant) -> Window {
-        let from = begin + self.warmup;
+        let from = begin + self.ramp + self.warmup;
         let until = match self.extent {
             Extent::Time(duration) => Some(from + duration),
             Extent::Count(_) => None,
         };
-        Window { from, until }
+        Window { begin, from, until, stop: until.map(|until| until + self.cooldown) }
     }
+}
+
+/// One part of a number of things that are parted evenly.
+fn part(all: usize, part: usize, parts: usize) -> Range<usize> {
+    let bound = |part: usize| (all as u128 * part as u128 / parts.max(1) as u128) as usize;
+    bound(part)..bound(part + 1)
 }
 
 #[cfg(test)]
@@ -157,11 +245,17 @@ pub(crate) mod tests {
         Plan {
             target: "tcp://127.0.0.1:4040".parse().unwrap(),
             connections,
+            idle: 0,
             sizes: Sizes::fixed(64),
             depth: 1,
             model: Model::Closed,
             extent,
+            ramp: Duration::ZERO,
             warmup: Duration::ZERO,
+            cooldown: Duration::ZERO,
+            reconnect_after: None,
+            reconnect_failed: false,
+            think: None,
             timeout: Duration::from_secs(5),
             seed: 1,
             verify: true,
@@ -193,13 +287,32 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_window_begins_after_the_warm_up() {
-        let mut plan = plan(1, Extent::Time(Duration::from_secs(10)));
-        plan.warmup = Duration::from_secs(1);
-        let begin = Instant::now();
-        let window = plan.window(begin);
-        assert_eq!(window.from - begin, Duration::from_secs(1));
-        assert_eq!(window.until.unwrap() - window.from, Duration::from_secs(10));
+    fn ramp_warm_up_window_and_cool_down_follow_each_other() {
+        let second = Duration::from_secs(1);
+        let plan =
+            Plan { ramp: 3 * second, warmup: second, cooldown: 2 * second, ..plan(1, Extent::Time(10 * second)) };
+        let span = plan.window(Instant::now()).span();
+        assert_eq!(span, Span { from: 4 * SECOND_NS, until: 14 * SECOND_NS, stop: 16 * SECOND_NS });
+        let plan = Plan { extent: Extent::Count(1), ..plan };
+        assert_eq!(plan.window(Instant::now()).span(), Span { from: 4 * SECOND_NS, until: u64::MAX, stop: u64::MAX });
+    }
+
+    #[test]
+    fn every_moment_is_of_a_second_of_the_measured_time() {
+        let span = Span { from: 100, until: 100 + 5 * SECOND_NS / 2, stop: u64::MAX };
+        let seconds = [0, 100, 99 + SECOND_NS, 100 + SECOND_NS, span.until - 1, span.until, u64::MAX];
+        assert_eq!(seconds.map(|now| span.second(now)), [0, 0, 0, 1, 2, 2, 2]);
+        assert_eq!([99, 100, span.until - 1, span.until].map(|due| span.measures(due)), [false, true, true, false]);
+    }
+
+    #[test]
+    fn an_open_loop_has_no_think_time_and_a_connection_for_each_shard() {
+        let open = Model::Open { rate: 1e3, arrivals: Arrivals::Poisson };
+        let plan = Plan { model: open, ..plan(2, Extent::Count(1)) };
+        assert_eq!((plan.check(), plan.check_shards(2)), (Ok(()), Ok(())));
+        assert!(plan.check_shards(3).unwrap_err().contains("3 shards have 2 --connections"));
+        let plan = Plan { think: Some("5ms".parse().unwrap()), ..plan };
+        assert!(plan.check().unwrap_err().contains("contradict"));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Options {
     pub arrivals: Option<String>,
     /// Connections.
     pub connections: usize,
+    /// Connections that were held beside them.
+    pub idle: usize,
     /// Bytes of a message.
     pub size: String,
     /// Messages in flight on a connection.
@@ -27,8 +29,18 @@ pub struct Options {
     pub duration_s: Option<f64>,
     /// How many messages were to be sent.
     pub count: Option<u64>,
-    /// How long the load ran before anything was measured.
+    /// Over how long the connections were opened.
+    pub ramp_s: f64,
+    /// How long the load ran, after the ramp, before anything was measured.
     pub warmup_s: f64,
+    /// How long the load went on after what was measured.
+    pub cooldown_s: f64,
+    /// After how many messages a connection was closed and made anew.
+    pub reconnect_after: Option<u64>,
+    /// Whether a connection that had failed was made anew.
+    pub reconnect: bool,
+    /// How long a connection waited between a reply and its next message.
+    pub think: Option<String>,
     /// How long a connection or a reply was waited for.
     pub timeout_s: f64,
     /// Shards.
@@ -62,11 +74,17 @@ impl Options {
             rate_per_s,
             arrivals,
             connections: plan.connections,
+            idle: plan.idle,
             size: plan.sizes.to_string(),
             depth: plan.depth,
             duration_s,
             count,
+            ramp_s: plan.ramp.as_secs_f64(),
             warmup_s: plan.warmup.as_secs_f64(),
+            cooldown_s: plan.cooldown.as_secs_f64(),
+            reconnect_after: plan.reconnect_after,
+            reconnect: plan.reconnect_failed,
+            think: plan.think.map(|think| think.to_string()),
             timeout_s: plan.timeout.as_secs_f64(),
             shards,
             pinned,

@@ -109,7 +109,7 @@ pub struct ShardUse {
     pub cpu: Option<usize>,
     /// Where it was allowed to run.
     pub allowed: Cpus,
-    /// How much of the measured time it ran: 0 to 1.
+    /// How much of the measured time it worked: 0 to 1. What it spun in vain, waiting for a message to be due, does not count.
     pub cpu_share: f64,
     /// Connections that it made.
     pub connections: u64,
@@ -124,7 +124,7 @@ pub struct ShardUse {
 impl Outcome {
     /// What a run's measurements come to.
     pub fn new(measured: Measured) -> Self {
-        let Measured { tally, started, elapsed, shards, placement, server, interrupted, .. } = measured;
+        let Measured { tally, started, elapsed, intervals, shards, placement, server, interrupted, .. } = measured;
         let messages = tally.response.count() - tally.response.censored();
         let own = server::own_cpus();
         let shards = shards.iter().zip(placement.iter()).enumerate().map(|(shard, (counted, cpu))| {
@@ -153,9 +153,9 @@ impl Outcome {
             bytes_in_per_s: per_second(tally.bytes_in as f64 * measured_share, elapsed),
             response: tally.response.distribution(),
             service: tally.service.distribution(),
-            lag: None,
+            lag: tally.schedule.map(|_| tally.lag.distribution()),
             connect: tally.connect.distribution(),
-            schedule: None,
+            schedule: tally.schedule,
             total: Total {
                 connections: tally.connected,
                 sent: tally.sent,
@@ -164,7 +164,7 @@ impl Outcome {
                 bytes_out: tally.bytes_out,
                 bytes_in: tally.bytes_in,
             },
-            intervals: Vec::new(),
+            intervals,
             shards: shards.collect(),
             server_ended: server.as_ref().is_some_and(|watched| watched.ended),
             server: server.and_then(|watched| ServerUse::between(&watched, messages, tally.connected, elapsed)),

@@ -122,19 +122,23 @@ mod tests {
         Watch::new(Subject { process: Process::find(std::process::id()).unwrap(), syscalls: false })
     }
 
+    fn span(from: Instant, until: Option<Instant>) -> Window {
+        Window { begin: from, from, until, stop: until }
+    }
+
     #[test]
     fn a_server_is_looked_at_before_the_load_and_at_both_ends_of_the_window() {
         let mut watch = watch();
         assert!(watch.watched.before.is_some());
         let now = Instant::now();
         let hour = Duration::from_secs(3_600);
-        let window = Window { from: now + hour, until: Some(now + 2 * hour) };
+        let window = span(now + hour, Some(now + 2 * hour));
         watch.look(window, || 0);
         assert!(watch.watched.first.is_none() && watch.due(window) == Some(window.from));
-        let window = Window { from: now, until: Some(now + hour) };
+        let window = span(now, Some(now + hour));
         watch.look(window, || 0);
         assert!(watch.watched.first.is_some() && watch.watched.last.is_none() && watch.due(window) == window.until);
-        let window = Window { from: now, until: Some(now) };
+        let window = span(now, Some(now));
         watch.look(window, || 0);
         assert!(watch.watched.last.is_some() && watch.due(window).is_none());
         assert!(watch.end(|| 0).syscalls.is_none());
@@ -143,7 +147,7 @@ mod tests {
     #[test]
     fn a_window_without_an_end_of_its_own_ends_with_the_load() {
         let mut watch = watch();
-        watch.look(Window { from: Instant::now(), until: None }, || 0);
+        watch.look(span(Instant::now(), None), || 0);
         assert!(watch.end(|| 0).last.is_some());
     }
 

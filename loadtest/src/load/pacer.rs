@@ -1,0 +1,274 @@
+//! The pace of an open loop: which message is due, whose turn it is to send it, and how late the generator is. Pure.
+
+use std::collections::VecDeque;
+
+use crate::plan::Span;
+use crate::plan::schedule::Schedule;
+
+/// How long before a message is due the shard stops sleeping, in nanoseconds, and goes on turn by turn instead: a wake-up can be
+/// this late. On a virtual machine with two cores, both busy, half of the wake-ups by a timerfd were 60 µs late or more, and one
+/// in a hundred 110 µs.
+pub const MARGIN_NS: u64 = 150_000;
+
+/// A turn without work that takes longer than this, in nanoseconds, was none: the thread was not on its CPU.
+const IDLE_TURN_MAX_NS: u64 = 50_000;
+
+/// The cursor over a shard's schedule. Messages that wait need no memory: they are those between the cursor and now.
+///
+/// All times are nanoseconds from the load's beginning.
+#[derive(Debug)]
+pub struct Pacer {
+    schedule: Schedule,
+    span: Span,
+    /// Until when connections are still being opened.
+    ramp: u64,
+    /// Messages that are still to be sent.
+    left: u64,
+    /// Since when there has been a connection for the message at the cursor.
+    free_since: u64,
+    spin: Spin,
+}
+
+/// A message that is due, and sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// When it was to be sent.
+    pub due: u64,
+    /// How late the generator itself was: what the message waited for a connection that was free for does not count.
+    pub lag: u64,
+    /// Whether it is measured.
+    pub measured: bool,
+}
+
+/// When to look at the schedule next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// At this time; until then there is time to sleep.
+    At(u64),
+    /// In the next turn, without a sleep.
+    NextTurn,
+    /// When a connection is free, or never.
+    Never,
+}
+
+/// How long the shard has spun without anything to do.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spin {
+    /// When the turn began that may turn out to be one.
+    since: Option<u64>,
+    idle: u64,
+}
+
+impl Pacer {
+    /// The pace of a shard that sends `quota` messages at most, and has all its connections after `ramp`.
+    pub fn new(schedule: Schedule, quota: u64, span: Span, ramp: u64) -> Self {
+        Self { schedule, span, ramp, left: quota, free_since: 0, spin: Spin::default() }
+    }
+
+    /// When the message at the cursor is due: `u64::MAX` if there is none.
+    #[inline]
+    pub fn due(&self) -> u64 {
+        let due = self.schedule.next();
+        if self.left > 0 && due < self.span.stop { due } else { u64::MAX }
+    }
+
+    /// Whether no message is left.
+    pub fn is_over(&self) -> bool {
+        self.due() == u64::MAX
+    }
+
+    /// There is a connection again, after there was none. While connections are still being opened there may be too few: then
+    /// what was due meanwhile is left out.
+    pub fn handle_free(&mut self, now: u64) {
+        self.free_since = now;
+        while now < self.ramp && self.due() <= now {
+            self.schedule.advance();
+        }
+    }
+
+    /// The message at the cursor is sent: it is due, and there is a connection for it.
+    pub fn take(&mut self, now: u64) -> Due {
+        let due = self.schedule.next();
+        self.schedule.advance();
+        self.left = self.left.saturating_sub(1);
+        let lag = now.saturating_sub(due.max(self.free_since));
+        Due { due, lag, measured: self.span.measures(due) }
+    }
+
+    /// Ends the schedule at `end`; `on_unsent` is told of each measured message that was due before and was not sent.
+    pub fn end(&mut self, end: u64, mut on_unsent: impl FnMut(u64)) {
+        while self.due() < end {
+            let due = self.take(end);
+            if due.measured {
+                on_unsent(due.due);
+            }
+        }
+        self.left = 0;
+    }
+
+    /// When to look at the schedule next.
+    pub fn next_look(&self, now: u64, is_free: bool) -> Look {
+        let due = self.due();
+        if due == u64::MAX || !is_free {
+            Look::Never
+        } else if due > now + MARGIN_NS {
+            Look::At(due - MARGIN_NS)
+        } else {
+            Look::NextTurn
+        }
+    }
+
+    /// The next turn comes without a sleep, and may have nothing to do.
+    pub fn begin_spin(&mut self, now: u64) {
+        self.spin.since = Some(now);
+    }
+
+    /// There was something to do in this turn.
+    #[inline]
+    pub fn handle_work(&mut self) {
+        self.spin.since = None;
+    }
+
+    /// The turn is over.
+    pub fn end_spin(&mut self, now: u64) {
+        let took = self.spin.since.take().map(|since| now.saturating_sub(since));
+        self.spin.idle += took.filter(|took| *took <= IDLE_TURN_MAX_NS).unwrap_or(0);
+    }
+
+    /// How long turns without anything to do have taken.
+    pub fn idle(&self) -> u64 {
+        self.spin.idle
+    }
+}
+
+/// The connections that are free, in the order in which their turns come.
+#[derive(Debug, Default)]
+pub struct Turns {
+    queue: VecDeque<u32>,
+    /// Whether a connection is in the queue, by its number.
+    queued: Vec<bool>,
+}
+
+impl Turns {
+    /// For this many connections, of which none is free.
+    pub fn new(connections: usize) -> Self {
+        Self { queue: VecDeque::with_capacity(connections), queued: vec![false; connections] }
+    }
+
+    /// A connection is free. Returns whether it is the only one.
+    #[inline]
+    pub fn offer(&mut self, connection: u32) -> bool {
+        if std::mem::replace(&mut self.queued[connection as usize], true) {
+            return false;
+        }
+        self.queue.push_back(connection);
+        self.queue.len() == 1
+    }
+
+    /// The connection whose turn it is.
+    #[inline]
+    pub fn take(&mut self) -> Option<u32> {
+        let connection = self.queue.pop_front()?;
+        self.queued[connection as usize] = false;
+        Some(connection)
+    }
+
+    /// Whether none is free.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Arrivals;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// One message each millisecond, the first at the beginning.
+    fn pacer(quota: u64, span: Span) -> Pacer {
+        Pacer::new(Schedule::new(1_000.0, Arrivals::Constant, 1, 0, 1), quota, span, 0)
+    }
+
+    fn span(from: u64, until: u64, stop: u64) -> Span {
+        Span { from, until, stop }
+    }
+
+    #[test]
+    fn a_message_is_measured_if_it_is_due_in_the_window_and_lag_is_the_generator_s_own() {
+        let mut pacer = pacer(u64::MAX, span(1_000_000, 3_000_000, 4_000_000));
+        assert_eq!(pacer.take(5), Due { due: 0, lag: 5, measured: false });
+        assert_eq!(pacer.take(1_000_007), Due { due: 1_000_000, lag: 7, measured: true });
+        // Every connection was busy until then.
+        pacer.handle_free(2_500_000);
+        assert_eq!(pacer.take(2_500_001), Due { due: 2_000_000, lag: 1, measured: true });
+        assert_eq!(pacer.take(3_000_000), Due { due: 3_000_000, lag: 0, measured: false });
+        assert!(pacer.is_over(), "the load ends");
+    }
+
+    #[test]
+    fn what_was_due_and_was_not_sent_is_told_once() {
+        let mut pacer = pacer(u64::MAX, span(1_000_000, 9_000_000, 9_000_000));
+        pacer.take(0);
+        pacer.take(1_000_000);
+        let mut unsent = Vec::new();
+        pacer.end(4_000_000, |due| unsent.push(due));
+        assert_eq!(unsent, [2_000_000, 3_000_000]);
+        pacer.end(9_000_000, |_| panic!("it has ended"));
+        assert!(pacer.is_over() && pacer.next_look(0, true) == Look::Never);
+    }
+
+    #[test]
+    fn a_quota_ends_the_schedule() {
+        let mut pacer = pacer(2, span(0, u64::MAX, u64::MAX));
+        assert_eq!((pacer.take(0).due, pacer.is_over()), (0, false));
+        assert_eq!((pacer.take(SECOND).due, pacer.is_over()), (1_000_000, true));
+    }
+
+    #[test]
+    fn it_sleeps_while_there_is_time_and_then_goes_turn_by_turn() {
+        let mut pacer = pacer(u64::MAX, span(0, u64::MAX, u64::MAX));
+        pacer.take(0);
+        assert_eq!(pacer.next_look(0, true), Look::At(1_000_000 - MARGIN_NS));
+        assert_eq!(pacer.next_look(1_000_000 - MARGIN_NS, true), Look::NextTurn);
+        assert_eq!(pacer.next_look(2_000_000, true), Look::NextTurn);
+        assert_eq!(pacer.next_look(2_000_000, false), Look::Never, "a connection that becomes free has it look again");
+    }
+
+    #[test]
+    fn in_the_ramp_nothing_is_sent_late_for_want_of_connections() {
+        let schedule = Schedule::new(1_000.0, Arrivals::Constant, 1, 0, 1);
+        let mut pacer = Pacer::new(schedule, u64::MAX, span(SECOND, 2 * SECOND, 2 * SECOND), 10_000_000);
+        pacer.handle_free(2_000_000);
+        assert_eq!(pacer.due(), 3_000_000);
+        pacer.handle_free(10_000_000);
+        assert_eq!(pacer.due(), 3_000_000, "afterwards everything is");
+    }
+
+    #[test]
+    fn only_turns_without_work_are_idle() {
+        let mut pacer = pacer(1, span(0, SECOND, SECOND));
+        for (work, took) in [(false, 1_000), (true, 1_000), (false, 300), (false, IDLE_TURN_MAX_NS + 1)] {
+            pacer.begin_spin(5_000);
+            if work {
+                pacer.handle_work();
+            }
+            pacer.end_spin(5_000 + took);
+            pacer.end_spin(900_000);
+        }
+        assert_eq!(pacer.idle(), 1_300);
+    }
+
+    #[test]
+    fn free_connections_have_their_turns_one_after_another_and_no_connection_two() {
+        let mut turns = Turns::new(3);
+        assert!(turns.offer(1), "it is the only one");
+        assert!(!turns.offer(0) && !turns.offer(1) && !turns.offer(2));
+        assert_eq!(turns.take(), Some(1));
+        assert!(!turns.offer(1));
+        assert_eq!([turns.take(), turns.take(), turns.take(), turns.take()], [Some(0), Some(2), Some(1), None]);
+        assert!(turns.is_empty());
+    }
+}

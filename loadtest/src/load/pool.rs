@@ -1,0 +1,448 @@
+//! The connections of a shard: what is said on each, which may send, and what is counted.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use pants_shard::{Connection, ConnectionKey, Context};
+
+use crate::count::failure::Kind;
+use crate::count::series::Piece;
+use crate::count::tally::Tally;
+use crate::load::conversation::{Conversation, Stamp};
+use crate::load::pacer::{Look, Pacer, Turns};
+use crate::plan::think::Think;
+use crate::plan::{Span, Window, nanos_between};
+use crate::protocol::{Fault, Protocol};
+
+/// Messages that one look at the schedule sends at most, before replies have their turn.
+const SENDS_MAX: usize = 64;
+
+/// The connections of a shard. All times are nanoseconds from the load's beginning.
+pub struct Pool<P> {
+    seats: Vec<Seat<P>>,
+    pace: Pace,
+    /// What is counted.
+    pub tally: Tally,
+    phase: Phase,
+    begin: Instant,
+    span: Span,
+    /// Connections that have neither failed for good nor come to rest.
+    unresolved: usize,
+}
+
+/// A connection's place: its conversation outlives its socket.
+struct Seat<P> {
+    conversation: Conversation<P>,
+    state: State,
+}
+
+/// What has become of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It is yet to be made, or to be made anew.
+    Waiting,
+    Open(ConnectionKey),
+    /// It has sent and received everything. Whether the server then closes is its own affair.
+    AtRest,
+    /// It has failed for good.
+    Failed,
+}
+
+/// What a message is sent upon.
+#[derive(Debug)]
+pub enum Pace {
+    /// The reply before it.
+    Closed,
+    /// The end of a think time after the reply before it.
+    Thinking {
+        /// How long one is.
+        think: Think,
+        /// The state of the generator of random numbers.
+        state: u64,
+    },
+    /// The time.
+    Open {
+        /// What is due.
+        pacer: Box<Pacer>,
+        /// Who is free.
+        turns: Turns,
+        /// Whether somebody is going to look at the schedule.
+        is_watched: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The load has not begun.
+    Before,
+    Running,
+    /// Nothing is counted any more.
+    Over,
+}
+
+/// What is to be done about a connection, or about the shard, after something has happened.
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing but to wait.
+    Nothing,
+    /// It has nothing in flight, and will send nothing over this socket.
+    Quiet,
+    /// So many replies have come that are thought about.
+    Think(usize),
+    /// Somebody is to look at the schedule.
+    Look,
+    /// The server has broken the rules.
+    Fault(Fault),
+}
+
+impl<P: Protocol> Pool<P> {
+    /// A pool of connections that are yet to be made.
+    pub fn new(conversations: impl Iterator<Item = Conversation<P>>) -> Self {
+        let seats: Vec<_> = conversations.map(|conversation| Seat { conversation, state: State::Waiting }).collect();
+        Self {
+            unresolved: seats.len(),
+            seats,
+            pace: Pace::Closed,
+            tally: Tally::default(),
+            phase: Phase::Before,
+            begin: Instant::now(),
+            span: Span { from: u64::MAX, until: u64::MAX, stop: u64::MAX },
+        }
+    }
+
+    /// The load begins.
+    pub fn begin(&mut self, window: Window, pace: Pace) {
+        (self.begin, self.span, self.phase) = (window.begin, window.span(), Phase::Running);
+        self.tally.set_paced(matches!(pace, Pace::Open { .. }));
+        self.pace = pace;
+    }
+
+    /// The load ends: nothing is counted any more. What is in flight has taken at least until now.
+    pub fn end(&mut self, now: u64) -> Piece {
+        self.end_schedule(now);
+        self.phase = Phase::Over;
+        let Self { seats, tally, span, .. } = self;
+        for seat in seats {
+            seat.conversation.waiting().for_each(|stamp| tally.record_given_up(stamp, now, span));
+        }
+        let last = tally.end_interval();
+        tally.finish();
+        last
+    }
+
+    /// What was due before now and was not sent is not sent any more.
+    pub fn end_schedule(&mut self, now: u64) {
+        let Self { pace: Pace::Open { pacer, .. }, tally, .. } = self else { return };
+        pacer.end(now, |due| tally.record_unsent(due, now));
+    }
+
+    /// How long it is since the load began.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        nanos_between(self.begin, Instant::now())
+    }
+
+    /// When what happens, once the load has begun.
+    pub fn span(&self) -> Span {
+        self.span
+    }
+
+    /// Whether the load has begun and not ended.
+    #[inline]
+    pub fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Whether nothing is counted any more.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Whether nothing more is sent from `now` on.
+    fn is_sending_over(&self, now: u64) -> bool {
+        match &self.pace {
+            // A schedule without a stop ends with its last message.
+            Pace::Open { pacer, .. } if self.span.stop == u64::MAX => pacer.is_over(),
+            _ => now >= self.span.stop,
+        }
+    }
+
+    /// Whether every connection has failed for good or come to rest.
+    pub fn is_resolved(&self) -> bool {
+        self.unresolved == 0
+    }
+
+    /// All connections, by their places.
+    pub fn indices(&self) -> std::ops::Range<u32> {
+        0..self.seats.len() as u32
+    }
+
+    // What happens to a connection.
+
+    /// A connection is made, or made anew.
+    pub fn handle_open(&mut self, index: u32, key: ConnectionKey) {
+        let seat = &mut self.seats[index as usize];
+        if seat.state == State::Waiting {
+            seat.state = State::Open(key);
+        }
+    }
+
+    /// A connection has failed, or was not made, and with it fails what is in flight. Returns whether it is worth making anew.
+    pub fn fail(&mut self, index: u32, kind: Kind, detail: Option<String>, again: bool) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        let now = self.now();
+        let again = again && self.is_running() && !self.is_sending_over(now);
+        let Self { seats, tally, span, .. } = self;
+        let seat = &mut seats[index as usize];
+        let again = again && !seat.conversation.is_complete();
+        tally.fail(kind, seat.conversation.in_flight(), detail);
+        if kind == Kind::Timeout {
+            seat.conversation.waiting().for_each(|stamp| tally.record_given_up(stamp, now, span));
+        }
+        seat.conversation.lose();
+        if again {
+            seat.state = State::Waiting;
+        } else {
+            self.resolve(index, State::Failed);
+        }
+        again
+    }
+
+    fn resolve(&mut self, index: u32, state: State) {
+        let before = std::mem::replace(&mut self.seats[index as usize].state, state);
+        if matches!(before, State::Waiting | State::Open(_)) {
+            self.unresolved -= 1;
+        }
+    }
+
+    /// A connection that is quiet comes to rest, unless it has more to say over another socket. Returns whether it has.
+    pub fn rest_or_wait(&mut self, index: u32) -> bool {
+        let is_over = self.is_sending_over(self.now());
+        let seat = &mut self.seats[index as usize];
+        if is_over || seat.conversation.is_complete() {
+            self.resolve(index, State::AtRest);
+            return false;
+        }
+        seat.state = State::Waiting;
+        true
+    }
+
+    /// A connection that waits for another socket goes on over that; returns whether it still wants to.
+    pub fn renew(&mut self, index: u32, protocol: P) -> bool {
+        let seat = &mut self.seats[index as usize];
+        seat.conversation.renew(protocol);
+        seat.state == State::Waiting && self.phase == Phase::Running
+    }
+
+    /// Whether a connection has something to say, or waits for an answer.
+    pub fn is_needed(&self, index: u32) -> bool {
+        matches!(self.seats[index as usize].state, State::Waiting | State::Open(_))
+    }
+
+    /// How it ends if the server ends it now.
+    pub fn kind_of_end(&self, index: u32) -> Kind {
+        if self.seats[index as usize].conversation.is_midway() { Kind::Short } else { Kind::ClosedEarly }
+    }
+
+    /// Whether nothing has ever come back on it.
+    pub fn is_unheard(&self, index: u32) -> bool {
+        self.seats[index as usize].conversation.is_unheard()
+    }
+
+    /// When the oldest message in flight was sent.
+    pub fn oldest(&self, index: u32) -> Option<u64> {
+        self.seats[index as usize].conversation.oldest().map(|stamp| stamp.sent)
+    }
+
+    // What is said.
+
+    /// A connection that is made begins, or goes on, to send.
+    pub fn speak(&mut self, index: u32, context: &mut Context) -> Next {
+        let now = self.now();
+        let Self { seats, pace, tally, span, .. } = self;
+        let seat = &mut seats[index as usize];
+        let State::Open(key) = seat.state else { return Next::Nothing };
+        match pace {
+            Pace::Closed => {
+                if let Some(mut connection) = context.connection(key) {
+                    seat.fill(&mut connection, now, tally, span);
+                }
+            }
+            Pace::Thinking { .. } if seat.conversation.may_send() => return Next::Think(seat.conversation.depth()),
+            Pace::Thinking { .. } => {}
+            Pace::Open { .. } => return self.offer(index, now, context),
+        }
+        self.next_of(index, now)
+    }
+
+    /// A connection has thought about a reply: it sends one message.
+    pub fn speak_once(&mut self, index: u32, context: &mut Context) {
+        let now = self.now();
+        let Self { seats, tally, span, phase, .. } = self;
+        let seat = &mut seats[index as usize];
+        if let State::Open(key) = seat.state
+            && *phase == Phase::Running
+            && now < span.stop
+            && let Some(mut connection) = context.connection(key)
+        {
+            seat.say(&mut connection, Stamp::at(now), tally);
+        }
+    }
+
+    /// Bytes have come.
+    #[inline]
+    pub fn hear(&mut self, index: u32, connection: &mut Connection<'_>, data: &[u8]) -> Next {
+        if self.phase == Phase::Over {
+            return Next::Nothing;
+        }
+        let now = self.now();
+        let Self { seats, pace, tally, span, .. } = self;
+        let seat = &mut seats[index as usize];
+        tally.bytes_in += data.len() as u64;
+        let mut replies = 0;
+        let heard = seat.conversation.handle_bytes(data, |reply| {
+            replies += 1;
+            tally.record(reply, now, span);
+        });
+        if let Err(fault) = heard {
+            return Next::Fault(fault);
+        }
+        match pace {
+            Pace::Closed => seat.fill(connection, now, tally, span),
+            Pace::Thinking { .. } if seat.conversation.may_send() && now < span.stop => return Next::Think(replies),
+            Pace::Thinking { .. } => {}
+            Pace::Open { .. } => return self.offer(index, now, connection.context()),
+        }
+        self.next_of(index, now)
+    }
+
+    /// What is to be done about a connection that has just had its chance to send.
+    #[inline]
+    fn next_of(&self, index: u32, now: u64) -> Next {
+        let conversation = &self.seats[index as usize].conversation;
+        let is_quiet = conversation.in_flight() == 0 && (conversation.is_spent() || self.is_sending_over(now));
+        if is_quiet { Next::Quiet } else { Next::Nothing }
+    }
+
+    // The open loop.
+
+    /// In an open loop a connection may be free now: it sends what is due.
+    fn offer(&mut self, index: u32, now: u64, context: &mut Context) -> Next {
+        let Self { seats, pace: Pace::Open { pacer, turns, is_watched }, .. } = self else { return Next::Nothing };
+        pacer.handle_work();
+        if seats[index as usize].conversation.may_send() && turns.offer(index) {
+            pacer.handle_free(now);
+        }
+        let (is_due, is_watched) = (pacer.due() <= now, *is_watched);
+        if is_due {
+            self.send_due(now, context);
+        }
+        match self.next_of(index, now) {
+            Next::Nothing if !is_watched => Next::Look,
+            next => next,
+        }
+    }
+
+    /// Sends what is due, as far as connections are free.
+    fn send_due(&mut self, mut now: u64, context: &mut Context) {
+        let begin = self.begin;
+        let Self { seats, pace: Pace::Open { pacer, turns, .. }, tally, .. } = self else { return };
+        for _ in 0..SENDS_MAX {
+            if pacer.due() > now {
+                return;
+            }
+            let Some(index) = turns.take() else { return };
+            let seat = &mut seats[index as usize];
+            let State::Open(key) = seat.state else { continue };
+            let Some(mut connection) = context.connection(key).filter(|_| seat.conversation.may_send()) else {
+                continue;
+            };
+            let due = pacer.take(now);
+            if due.measured {
+                tally.record_due(due.lag);
+            }
+            seat.say(&mut connection, Stamp { due: due.due, sent: now }, tally);
+            if seat.conversation.may_send() {
+                turns.offer(index);
+            }
+            now = nanos_between(begin, Instant::now());
+        }
+    }
+
+    /// Looks at the schedule: sends what is due, and says when to look again.
+    pub fn look(&mut self, context: &mut Context) -> Look {
+        let now = self.now();
+        if let Pace::Open { pacer, .. } = &mut self.pace {
+            pacer.end_spin(now);
+        }
+        self.send_due(now, context);
+        let now = self.now();
+        let Pace::Open { pacer, turns, is_watched } = &mut self.pace else { return Look::Never };
+        let look = pacer.next_look(now, !turns.is_empty());
+        *is_watched = look != Look::Never;
+        if look == Look::NextTurn && pacer.due() > now {
+            pacer.begin_spin(now);
+        }
+        look
+    }
+
+    /// Whether a schedule without a stop has come to its end.
+    pub fn is_schedule_over(&self) -> bool {
+        matches!(&self.pace, Pace::Open { pacer, .. } if self.span.stop == u64::MAX && pacer.is_over())
+    }
+
+    /// Nothing more is sent: connections with nothing in flight come to rest.
+    pub fn rest_all(&mut self) {
+        for index in self.indices() {
+            if self.seats[index as usize].conversation.in_flight() == 0 && self.is_needed(index) {
+                self.resolve(index, State::AtRest);
+            }
+        }
+    }
+
+    /// How long the next think time is; the first of a connection is a part of one.
+    pub fn next_think(&mut self, is_first: bool) -> Duration {
+        match &mut self.pace {
+            Pace::Thinking { think, state } if is_first => think.first(state),
+            Pace::Thinking { think, state } => think.next(state),
+            Pace::Closed | Pace::Open { .. } => Duration::ZERO,
+        }
+    }
+
+    /// How long the shard has spun with nothing to do, waiting for the next message to be due.
+    pub fn idle_ns(&self) -> u64 {
+        if let Pace::Open { pacer, .. } = &self.pace { pacer.idle() } else { 0 }
+    }
+}
+
+impl<P: Protocol> Seat<P> {
+    /// Fills up what may be in flight.
+    #[inline]
+    fn fill(&mut self, connection: &mut Connection<'_>, now: u64, tally: &mut Tally, span: &Span) {
+        if now < span.stop {
+            while self.say(connection, Stamp::at(now), tally) {}
+        }
+    }
+
+    /// Sends one message, if one may be sent.
+    #[inline]
+    fn say(&mut self, connection: &mut Connection<'_>, stamp: Stamp, tally: &mut Tally) -> bool {
+        let Some(message) = self.conversation.take_next(stamp) else { return false };
+        // Where the write fails, `on_close` counts what is in flight.
+        connection.write(message);
+        tally.sent += 1;
+        tally.bytes_out += message.len() as u64;
+        true
+    }
+}
+
+impl<P> fmt::Debug for Pool<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("connections", &self.seats.len())
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
