@@ -1,12 +1,13 @@
-//! The load generator of pants: loads a server over TCP, verifies every byte that comes back, and says what happened.
+//! The load generator of pants: loads a server over TCP, UDP or Unix sockets, verifies every byte that comes back, and says what
+//! happened.
 //!
 //! It is written on [`pants_shard`]: each shard opens its share of the connections and keeps its own [`tally`], and the
 //! tallies are merged at the end. The load is a *closed loop*: a connection sends its next message when a reply has come, so
 //! that a slow server is sent less. What an open loop would show, how long messages wait that come at their own time, this
 //! does not (Schroeder, Wierman and Harchol-Balter, "Open versus closed: a cautionary tale", NSDI 2006).
 //!
-//! What it does not do: it speaks no protocol but the echo of its own pattern, and it does not open connections anew that
-//! have failed.
+//! It speaks the echo of its own pattern, HTTP/1.1, lines, and whatever has one request and one reply. What it does not do: it
+//! speaks no TLS, and it has no scripts.
 //!
 //! # Contents
 //!

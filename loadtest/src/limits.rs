@@ -27,8 +27,12 @@ const MANY: usize = 1_000;
 ///
 /// If the connections cannot be had: which limit is too low, and the command that lifts it.
 pub fn make_room(plan: &mut Plan, shards: usize) -> Result<Option<String>, String> {
-    descriptors::make_room(plan.connections, shards)?;
-    let (target, connections) = (plan.target.address(), plan.connections);
+    descriptors::make_room(plan.connections + plan.idle, shards)?;
+    let connections = plan.connections + plan.idle;
+    let Some(target) = plan.target.address().socket_address().filter(|_| !plan.target.is_datagram()) else {
+        let source = plan.sources.addresses().first();
+        return source.map_or(Ok(None), |source| Err(format!("--source {source} is of use for TCP alone")));
+    };
     let range = read("/proc/sys/net/ipv4/ip_local_port_range").and_then(|text| proc::parse_port_range(&text));
     let Some(ports) = range.and_then(|(first, last)| last.checked_sub(first)).map(|steps| usize::from(steps) + 1)
     else {
@@ -133,7 +137,7 @@ fn queue_full(environment: &Environment, making: Making, timeouts: &Count) -> Op
 }
 
 fn out_of_ports(plan: &Plan, failures: &Failures) -> Option<String> {
-    let target = plan.target.address();
+    let target = plan.target.address().socket_address()?;
     (failures.of(Kind::Ports).connections > 0).then(|| {
         let from = if plan.sources.is_empty() { "this machine".to_owned() } else { plan.sources.to_string() };
         format!("all ports from {from} to {target} are taken: use more addresses, {}", sources::ways_out(target.ip()))

@@ -12,11 +12,17 @@ use crate::count::series::{Piece, Series};
 use crate::count::tally::Tally;
 use crate::environment::{Disturbance, Moment};
 use crate::load::control::{Control, Event, Outcome, Snapshot};
+use crate::load::conversation::Conversation;
+use crate::load::exchange::Exchange;
 use crate::load::worker::Worker;
 use crate::plan::{Plan, Window};
 use crate::progress::Progress;
+use crate::protocol::Language;
 use crate::protocol::echo::Echo;
+use crate::protocol::http::Http;
+use crate::protocol::lines::Lines;
 use crate::protocol::pattern::Pattern;
+use crate::protocol::raw::Raw;
 use crate::report::outcome::Interval;
 use crate::server::watch::{Subject, Watch, Watched};
 
@@ -75,8 +81,34 @@ pub fn run(
 fn start_worker(shard: &mut Shard<'_>, control: &Arc<Control>) -> Result<()> {
     let plan = &control.plan;
     let (sizes, verify) = (Rc::new(plan.sizes.clone()), plan.verify);
-    let pattern = Rc::new(Pattern::new(plan.seed, sizes.max()));
-    Worker::start(shard, control, move |number| Echo::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify))
+    match plan.protocol.clone() {
+        Language::Echo if plan.target.is_datagram() => {
+            let pattern = Rc::new(Pattern::new(plan.seed, sizes.max()));
+            Worker::start(shard, control, move |number, settings| {
+                Exchange::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify, settings)
+            })
+        }
+        Language::Echo => {
+            let pattern = Rc::new(Pattern::new(plan.seed, sizes.max()));
+            Worker::start(shard, control, move |number, settings| {
+                let echo = Echo::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify);
+                Conversation::new(echo, settings)
+            })
+        }
+        Language::Lines => {
+            let pattern = Rc::new(Pattern::printable(plan.seed, sizes.max()));
+            Worker::start(shard, control, move |number, settings| {
+                let lines = Lines::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify);
+                Conversation::new(lines, settings)
+            })
+        }
+        Language::Http(get) => {
+            Worker::start(shard, control, move |_, settings| Conversation::new(Http::new(get.clone()), settings))
+        }
+        Language::Raw(exchange) => {
+            Worker::start(shard, control, move |_, settings| Conversation::new(Raw::new(exchange.clone()), settings))
+        }
+    }
 }
 
 /// Closes the connections: in good order, unless the user is waiting.

@@ -72,6 +72,12 @@ pub fn exact_duration(duration: Duration) -> String {
     unit.map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", nanos / u128::from(*unit)))
 }
 
+/// Writes a size with the largest unit that it is a whole number of, such as `16KiB`; bytes have none.
+pub fn exact_size(bytes: u64) -> String {
+    let unit = SIZE_UNITS.iter().find(|(name, unit)| *name != "B" && bytes > 0 && bytes.is_multiple_of(*unit));
+    unit.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
+}
+
 /// Writes nanoseconds with three or four digits, for people.
 pub fn latency(nanos: u64) -> String {
     match nanos {
@@ -161,6 +167,12 @@ mod tests {
         fn a_duration_that_is_written_is_read_back(nanos: u64) {
             let duration = Duration::from_nanos(nanos);
             prop_assert_eq!(parse_duration(&exact_duration(duration)), Ok(duration));
+        }
+
+        #[test]
+        fn a_size_that_is_written_is_read_back(bytes: u64, shift in 0..64) {
+            let bytes = bytes >> shift << (shift / 2);
+            prop_assert_eq!(parse_size(&exact_size(bytes)), Ok(bytes));
         }
     }
 }

@@ -15,6 +15,11 @@ fn help_names_every_flag_and_the_exit_statuses() {
     for flag in [
         "--connections",
         "--size",
+        "--protocol",
+        "--path",
+        "--header",
+        "--send-hex",
+        "--expect-delimiter",
         "--depth",
         "--duration",
         "--count",
@@ -39,8 +44,13 @@ fn bad_arguments_are_told_in_one_line_with_status_2() {
     let target = "tcp://127.0.0.1:4040";
     for (arguments, part) in [
         (&[][..], "pants-load"),
-        (&["run"], "tcp://HOST:PORT"),
-        (&["run", "127.0.0.1:4040"], "expected tcp://HOST:PORT"),
+        (&["run"], "<TARGET>"),
+        (&["run", "127.0.0.1:4040"], "write tcp://127.0.0.1:4040"),
+        (&["run", "tcp://pants.invalid:80"], "cannot look up pants.invalid"),
+        (
+            &["run", target, "--protocol", "raw", "--send-file", "/nowhere", "--expect-length", "1"],
+            "--send-file: /nowhere",
+        ),
         (&["run", target, "--connections", "none"], "must be a number from 1"),
         (&["run", target, "--duration", "1s", "--count", "5"], "cannot be used with"),
         (&["run", target, "--size", "16MiB", "--depth", "9"], "in flight"),

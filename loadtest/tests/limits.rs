@@ -41,6 +41,7 @@ fn sources_that_cannot_be_are_told_in_one_line() {
         ("tcp://127.0.0.1:9", "127.0.0.9-127.0.0.2", "expected addresses such as 127.0.0.2-127.0.0.9"),
         ("tcp://127.0.0.1:9", "192.0.2.1", "--source 192.0.2.1: Cannot assign requested address"),
         ("tcp://127.0.0.1:9", "::1", "--source ::1 is not of the family of 127.0.0.1"),
+        ("unix:/tmp/nobody", "127.0.0.2", "--source 127.0.0.2 is of use for TCP alone"),
         ("tcp://192.0.2.1:9", "127.0.0.1 --connections 100000", "descriptors"),
     ] {
         let arguments = ["run", target, "--source"].into_iter().chain(source.split(' '));

@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use pants_shard::{Config, Shards};
 
+use crate::cli::protocol::ProtocolArguments;
 use crate::cli::{number, time};
 use crate::cpus::Cpus;
-use crate::plan::sizes::Sizes;
 use crate::plan::think::Think;
 use crate::plan::{Arrivals, CONNECTIONS_MAX, DEPTH_MAX, DURATION_MAX, Extent, Model, Plan, RATE_MAX, TIMEOUT_MAX};
 use crate::sources::Sources;
@@ -44,9 +44,8 @@ pub struct LoadArguments {
     /// that
     #[arg(long, value_name = "TIME|exp:TIME", conflicts_with = "rate")]
     think: Option<Think>,
-    /// Bytes of a message, such as 64, 16KiB or 1MiB
-    #[arg(long, value_name = "BYTES", default_value = "64")]
-    size: Sizes,
+    #[command(flatten)]
+    protocol: ProtocolArguments,
     /// Messages in flight on each connection
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = depth)]
     depth: usize,
@@ -108,11 +107,13 @@ impl LoadArguments {
             Some(count) => (Extent::Count(count.get()), Duration::ZERO),
             None => (Extent::Time(self.duration.unwrap_or(DURATION)), WARMUP),
         };
+        let (protocol, sizes) = self.protocol.language(&target, !self.no_verify)?;
         let plan = Plan {
             target,
+            protocol,
             connections: self.connections,
             idle: self.idle,
-            sizes: self.size.clone(),
+            sizes,
             depth: self.depth,
             model: self.rate.map_or(Model::Closed, |rate| Model::Open { rate, arrivals: self.arrivals }),
             extent,

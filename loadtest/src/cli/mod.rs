@@ -2,6 +2,7 @@
 
 pub mod load;
 pub mod output;
+pub mod protocol;
 pub mod run;
 pub mod server;
 

@@ -11,8 +11,9 @@ use crate::target::Target;
 /// The flags of `run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
-    /// What to load, such as tcp://127.0.0.1:4040
-    #[arg(value_name = "tcp://HOST:PORT")]
+    /// What to load: tcp://HOST:PORT, http://HOST:PORT/PATH, udp://HOST:PORT, unix:PATH or unixgram:PATH, where a PATH may be
+    /// @NAME for an abstract socket
+    #[arg(value_name = "TARGET")]
     target: Target,
     #[command(flatten)]
     load: LoadArguments,
@@ -31,6 +32,8 @@ impl RunArguments {
     ///
     /// What is wrong with the flags, in one line.
     pub fn trial(&self) -> Result<Trial, String> {
-        Ok(Trial { plan: self.load.plan(self.target.clone())?, config: self.load.config()?, server: None })
+        let (plan, config) = (self.load.plan(self.target.clone())?, self.load.config()?);
+        plan.check_shards(config.placement().len())?;
+        Ok(Trial { plan, config, server: None })
     }
 }

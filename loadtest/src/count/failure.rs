@@ -16,12 +16,14 @@ pub enum Kind {
     Timeout,
     /// The server has sent FIN with messages unanswered.
     ClosedEarly,
-    /// The server has sent FIN in the midst of a reply.
+    /// The server has sent FIN in the midst of a reply, or has answered a datagram with a shorter one.
     Short,
     /// What came back is not what was sent. The connection goes on.
     Corrupt,
     /// More came back than was asked for.
     Surplus,
+    /// The answer to a datagram came once more.
+    Duplicate,
     /// What came back is not of the protocol.
     Malformed,
     /// The server answered that it failed, such as with an HTTP status of 400 or above. The connection goes on.
@@ -38,7 +40,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the reports.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Refused,
         Self::Reset,
         Self::Timeout,
@@ -46,6 +48,7 @@ impl Kind {
         Self::Short,
         Self::Corrupt,
         Self::Surplus,
+        Self::Duplicate,
         Self::Malformed,
         Self::Status,
         Self::Descriptors,
@@ -64,6 +67,7 @@ impl Kind {
             Self::Short => "short",
             Self::Corrupt => "corrupt",
             Self::Surplus => "surplus",
+            Self::Duplicate => "duplicate",
             Self::Malformed => "malformed",
             Self::Status => "status",
             Self::Descriptors => "no descriptors",
@@ -73,9 +77,9 @@ impl Kind {
         }
     }
 
-    /// Whether a message that fails so has come back all the same, and its connection goes on.
+    /// Whether what fails so has come back all the same, so that no message is lost, and its connection goes on.
     pub const fn is_reply(self) -> bool {
-        matches!(self, Self::Corrupt | Self::Status)
+        matches!(self, Self::Corrupt | Self::Duplicate | Self::Status)
     }
 
     /// What an error of the operating system means.
@@ -188,7 +192,11 @@ mod tests {
         }
         let all = (0..Kind::ALL.len() as u64).sum::<u64>();
         assert_eq!((twice.messages(), twice.connections()), (2 * all, 2 * Kind::ALL.len() as u64));
-        assert_eq!(twice.lost(), 2 * (all - 5 - 8), "the corrupt ones and those with a status have come back");
+        assert_eq!(
+            twice.lost(),
+            2 * (all - 5 - 7 - 9),
+            "the corrupt ones, duplicates and those with a status have come back"
+        );
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Tally {
     pub fn record(&mut self, reply: Reply, now: u64, span: &Span) {
         self.replied += 1;
         let Reply { stamp, verdict } = reply;
-        if verdict.wrong_bytes > 0 || verdict.kind.is_some() {
+        if verdict.wrong_bytes > 0 || verdict.status.is_some() {
             self.record_wrong(verdict);
         } else if span.measures(stamp.due) {
             self.interval.response.record_ns(now - stamp.due);
@@ -78,8 +78,8 @@ impl Tally {
         if verdict.wrong_bytes > 0 {
             self.failures.wrong_bytes += verdict.wrong_bytes;
             self.failures.add(Kind::Corrupt, 1, 0, || Some(format!("{} wrong bytes", verdict.wrong_bytes)));
-        } else if let Some(kind) = verdict.kind {
-            self.failures.add(kind, 1, 0, || None);
+        } else if let Some(status) = verdict.status {
+            self.failures.add(Kind::Status, 1, 0, || Some(format!("status {status}")));
         }
     }
 
@@ -109,6 +109,11 @@ impl Tally {
                 self.service.record_censored_ns(now.saturating_sub(stamp.sent));
             }
         }
+    }
+
+    /// The first interval begins: what has failed before is of none.
+    pub fn begin_intervals(&mut self) {
+        self.interval.failed_before = self.failures.events();
     }
 
     /// Ends the interval at hand, and begins the next one.
@@ -242,6 +247,8 @@ mod tests {
     #[test]
     fn intervals_part_what_is_counted_and_their_sum_is_the_whole() {
         let mut tally = Tally::default();
+        tally.fail(Kind::Timeout, 5, None);
+        tally.begin_intervals();
         tally.record(reply(Stamp::at(10), 0), 11, &SPAN);
         tally.fail(Kind::Reset, 2, None);
         let first = tally.end_interval();

@@ -1,6 +1,7 @@
 //! One connection's side of the talk: which message is next, and when those in flight were sent. Pure.
 
 use crate::count::failure::Kind;
+use crate::load::talk::Talk;
 use crate::protocol::{Fault, Protocol, Taken, Verdict};
 
 /// What has been sent on one connection, and what has come back. It outlives its socket: a connection that is made anew goes on
@@ -67,38 +68,6 @@ impl<P: Protocol> Conversation<P> {
         Self { protocol, settings, sent: 0, settled: 0, until, midway: false, stamps }
     }
 
-    /// The socket is gone, and with it what was in flight.
-    pub fn lose(&mut self) {
-        self.settled = self.sent;
-        self.midway = false;
-    }
-
-    /// Goes on over a new socket. What was in flight on the old one is lost.
-    pub fn renew(&mut self, protocol: P) {
-        self.lose();
-        self.protocol = protocol;
-        self.until = self.settings.quota.min(self.sent.saturating_add(self.settings.reconnect_after));
-    }
-
-    /// The next message, if there is to be one now; it is in flight from now on.
-    #[inline]
-    pub fn take_next(&mut self, stamp: Stamp) -> Option<&[u8]> {
-        if !self.may_send() {
-            return None;
-        }
-        let number = self.sent;
-        self.sent += 1;
-        let place = self.place(number);
-        self.stamps[place] = stamp;
-        Some(self.protocol.request(number))
-    }
-
-    /// Whether a message may be sent: fewer are in flight than may be, and the socket has not had its share.
-    #[inline]
-    pub fn may_send(&self) -> bool {
-        self.sent - self.settled < self.settings.depth as u64 && self.sent < self.until
-    }
-
     /// Takes bytes that have come back, and tells of each message that they complete.
     ///
     /// # Errors
@@ -123,15 +92,12 @@ impl<P: Protocol> Conversation<P> {
         Ok(())
     }
 
-    /// When the message was sent that has waited longest.
-    #[inline]
-    pub fn oldest(&self) -> Option<Stamp> {
-        (self.sent != self.settled).then(|| self.stamps[self.place(self.settled)])
-    }
-
-    /// When each message in flight was sent.
-    pub fn waiting(&self) -> impl Iterator<Item = Stamp> {
-        (self.settled..self.sent).map(|number| self.stamps[self.place(number)])
+    /// Takes note that the server has sent its end. It may be what completes the reply to the message that has waited longest.
+    pub fn handle_end(&mut self) -> Option<Reply> {
+        let stamp = self.oldest()?;
+        let verdict = self.protocol.take_end(self.settled)?;
+        (self.settled, self.midway, self.until) = (self.settled + 1, false, self.sent);
+        Some(Reply { stamp, verdict })
     }
 
     #[inline]
@@ -139,36 +105,71 @@ impl<P: Protocol> Conversation<P> {
         number as usize & (self.stamps.len() - 1)
     }
 
-    /// How many messages may be in flight.
-    pub fn depth(&self) -> usize {
-        self.settings.depth
-    }
-
     /// Whether nothing has ever come back.
     pub fn is_unheard(&self) -> bool {
         self.settled == 0 && !self.midway
-    }
-
-    /// How many messages are in flight.
-    #[inline]
-    pub fn in_flight(&self) -> usize {
-        (self.sent - self.settled) as usize
     }
 
     /// Whether the end of the input would cut a reply short.
     pub fn is_midway(&self) -> bool {
         self.midway
     }
+}
 
-    /// Whether the socket has carried its share, or every message has been sent.
+impl<P: Protocol> Talk for Conversation<P> {
     #[inline]
-    pub fn is_spent(&self) -> bool {
+    fn take_next(&mut self, stamp: Stamp) -> Option<&[u8]> {
+        if !self.may_send() {
+            return None;
+        }
+        let number = self.sent;
+        self.sent += 1;
+        let place = self.place(number);
+        self.stamps[place] = stamp;
+        Some(self.protocol.request(number))
+    }
+
+    fn lose(&mut self) {
+        self.settled = self.sent;
+        self.midway = false;
+    }
+
+    fn renew(&mut self, fresh: Self) {
+        self.lose();
+        self.protocol = fresh.protocol;
+        self.until = self.settings.quota.min(self.sent.saturating_add(self.settings.reconnect_after));
+    }
+
+    #[inline]
+    fn may_send(&self) -> bool {
+        self.sent - self.settled < self.settings.depth as u64 && self.sent < self.until
+    }
+
+    #[inline]
+    fn oldest(&self) -> Option<Stamp> {
+        (self.sent != self.settled).then(|| self.stamps[self.place(self.settled)])
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = Stamp> {
+        (self.settled..self.sent).map(|number| self.stamps[self.place(number)])
+    }
+
+    fn depth(&self) -> usize {
+        self.settings.depth
+    }
+
+    #[inline]
+    fn in_flight(&self) -> usize {
+        (self.sent - self.settled) as usize
+    }
+
+    #[inline]
+    fn is_spent(&self) -> bool {
         self.sent >= self.until
     }
 
-    /// Whether every message has been sent.
     #[inline]
-    pub fn is_complete(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.sent >= self.settings.quota
     }
 }
@@ -222,13 +223,14 @@ mod tests {
     #[test]
     fn a_socket_that_has_carried_its_share_is_followed_by_one_with_the_next_numbers() {
         let echo = || Echo::new(Rc::new(Pattern::new(1, 8)), Rc::new(Sizes::fixed(8)), 3, true);
-        let mut whole = Conversation::new(echo(), Settings { depth: 5, quota: 5, reconnect_after: u64::MAX });
-        let mut parts = Conversation::new(echo(), Settings { depth: 5, quota: 5, reconnect_after: 3 });
+        let settings = Settings { depth: 5, quota: 5, reconnect_after: 3 };
+        let mut whole = Conversation::new(echo(), Settings { reconnect_after: u64::MAX, ..settings });
+        let mut parts = Conversation::new(echo(), settings);
         let mut said = say(&mut parts, 0);
         assert!(parts.is_spent() && !parts.is_complete());
         assert_eq!(hear(&mut parts, &said[..20]).len(), 2);
         assert!(parts.is_midway() && parts.in_flight() == 1 && parts.waiting().eq([Stamp::at(0)]));
-        parts.renew(echo());
+        parts.renew(Conversation::new(echo(), settings));
         assert!(!parts.is_midway() && parts.in_flight() == 0, "what was in flight is lost");
         said.extend(say(&mut parts, 1));
         assert_eq!(said, say(&mut whole, 0));

@@ -3,12 +3,22 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use pants_shard::{CloseReason, Connection, Context, EngineError, Handler};
+use pants_shard::{CloseReason, Connection, ConnectionKey, ConnectionOptions, Context, EngineError, Handler};
 
 use crate::count::failure::Kind;
-use crate::load::pool::Next;
+use crate::load::conversation::Conversation;
+use crate::load::pool::{Next, Pool};
+use crate::load::talk::Carried;
 use crate::load::worker::Worker;
+use crate::plan::{IN_FLIGHT_BYTES_MAX, Plan};
 use crate::protocol::Protocol;
+
+/// A message in flight beside those that wait: what the queue may hold.
+const WRITE_CAP: usize = IN_FLIGHT_BYTES_MAX + (1 << 20);
+
+/// What is known of a connection that ends before anything has come back on it.
+const TURNED_AWAY: &str = "the server ended it before any reply, as one does that has no descriptors left or serves no more \
+                           connections; --server-pid shows its descriptors";
 
 /// One socket of a connection that is loaded. What is said over it is in the worker's pool, where the schedule of an open loop
 /// finds it too.
@@ -18,7 +28,7 @@ use crate::protocol::Protocol;
 /// that are ready at once a turn takes milliseconds, and each of them would seem to come at its beginning.
 #[derive(Debug)]
 pub struct Link<P: Protocol> {
-    worker: Rc<Worker<P>>,
+    worker: Rc<Worker<Conversation<P>>>,
     /// The connection's place in the pool.
     index: u32,
     /// When it was begun to be made.
@@ -31,7 +41,7 @@ pub struct Link<P: Protocol> {
 
 impl<P: Protocol> Link<P> {
     /// A socket for the connection at this place of the pool.
-    pub fn new(worker: Rc<Worker<P>>, index: u32) -> Self {
+    pub fn new(worker: Rc<Worker<Conversation<P>>>, index: u32) -> Self {
         Self { worker, index, begun: Instant::now(), is_current: true, error: None }
     }
 
@@ -77,6 +87,9 @@ impl<P: Protocol> Link<P> {
     /// Counts the socket as failed, and what is in flight on it.
     fn fail(&mut self, context: &mut Context, kind: Kind, detail: Option<String>) {
         if std::mem::replace(&mut self.is_current, false) {
+            let is_end = matches!(kind, Kind::Reset | Kind::ClosedEarly);
+            let is_turned_away = is_end && self.worker.pool.borrow().is_unheard(self.index);
+            let detail = if is_turned_away { Some(TURNED_AWAY.to_owned()) } else { detail };
             self.worker.handle_failure(context, self.index, kind, detail);
         }
     }
@@ -98,16 +111,22 @@ impl<P: Protocol> Handler for Link<P> {
         if !self.is_current {
             return;
         }
-        match self.worker.hear(self.index, connection, data) {
+        let next = self.worker.pool.borrow_mut().hear(self.index, connection, data);
+        match next {
             Next::Nothing => {}
             next => self.act(connection, next),
         }
     }
 
     fn on_end(&mut self, connection: &mut Connection<'_>) {
-        if self.worker.is_needed(self.index) {
-            let kind = self.worker.kind_of_end(self.index);
-            self.fail(connection.context(), kind, None);
+        if self.is_current && self.worker.is_needed(self.index) {
+            let mut pool = self.worker.pool.borrow_mut();
+            let (next, kind) = (pool.hear_end(self.index), pool.kind_of_end(self.index));
+            drop(pool);
+            match next {
+                Some(Next::Quiet) => self.act(connection, Next::Quiet),
+                _ => self.fail(connection.context(), kind, None),
+            }
         }
         connection.close();
     }
@@ -124,10 +143,106 @@ impl<P: Protocol> Handler for Link<P> {
     }
 }
 
+/// What connections are set to: for each source address, or for the one that the kernel chooses. They share it, since they
+/// may be many.
+pub(super) fn options(plan: &Plan) -> Box<[Rc<ConnectionOptions>]> {
+    let options = |local_address| {
+        Rc::new(ConnectionOptions {
+            connect_timeout: Some(plan.timeout),
+            local_address,
+            // Both would be timeouts of this side; the one timeout of a message covers them.
+            idle_timeout: None,
+            write_stall_timeout: None,
+            write_cap: WRITE_CAP,
+            // A server that echoes must be read while it is written to, or the two wait for each other.
+            auto_pause: false,
+            ..ConnectionOptions::default()
+        })
+    };
+    match plan.sources.addresses() {
+        [] => Box::new([options(None)]),
+        sources => sources.iter().map(|source| options(Some(*source))).collect(),
+    }
+}
+
+impl<P: Protocol> Carried for Conversation<P> {
+    type Key = ConnectionKey;
+    type Socket<'a> = Connection<'a>;
+
+    fn connect(worker: &Rc<Worker<Self>>, context: &mut Context, index: Option<u32>) -> Result<(), EngineError> {
+        let options = worker.next_options();
+        let address = worker.plan().target.address();
+        match index {
+            Some(index) => context.connect_with(address, options, Link::new(Rc::clone(worker), index))?,
+            None => context.connect_with(address, options, Idle::new(Rc::clone(worker)))?,
+        };
+        worker.add_pending();
+        Ok(())
+    }
+
+    #[inline]
+    fn find(context: &mut Context, key: ConnectionKey) -> Option<Connection<'_>> {
+        context.connection(key)
+    }
+
+    #[inline]
+    fn context<'s>(connection: &'s mut Connection<'_>) -> &'s mut Context {
+        connection.context()
+    }
+
+    #[inline]
+    fn send(connection: &mut Connection<'_>, message: &[u8]) -> bool {
+        // Where the write fails, `on_close` counts what is in flight.
+        connection.write(message);
+        true
+    }
+}
+
+impl<P: Protocol> Pool<Conversation<P>> {
+    /// Bytes have come.
+    #[inline]
+    fn hear(&mut self, index: u32, connection: &mut Connection<'_>, data: &[u8]) -> Next {
+        if self.is_over() {
+            return Next::Nothing;
+        }
+        let now = self.now();
+        let Self { seats, tally, span, .. } = self;
+        let talk = &mut seats[index as usize].talk;
+        tally.bytes_in += data.len() as u64;
+        let mut replies = 0;
+        let heard = talk.handle_bytes(data, |reply| {
+            replies += 1;
+            tally.record(reply, now, span);
+        });
+        match heard {
+            Ok(()) => self.go_on(index, connection, now, replies),
+            Err(fault) => Next::Fault(fault),
+        }
+    }
+
+    /// The server has sent its end. If that is what completes a reply, what is to be done then.
+    fn hear_end(&mut self, index: u32) -> Option<Next> {
+        let now = self.now();
+        let reply = self.seats[index as usize].talk.handle_end()?;
+        self.tally.record(reply, now, &self.span);
+        Some(self.next_of(index, now))
+    }
+
+    /// Whether nothing has ever come back on a connection.
+    fn is_unheard(&self, index: u32) -> bool {
+        self.seats[index as usize].talk.is_unheard()
+    }
+
+    /// How a connection ends if the server ends it now.
+    fn kind_of_end(&self, index: u32) -> Kind {
+        if self.seats[index as usize].talk.is_midway() { Kind::Short } else { Kind::ClosedEarly }
+    }
+}
+
 /// A connection on which nothing is said.
 #[derive(Debug)]
 pub struct Idle<P: Protocol> {
-    worker: Rc<Worker<P>>,
+    worker: Rc<Worker<Conversation<P>>>,
     begun: Instant,
     /// What is known of its end before it is closed.
     fault: Option<(Kind, String)>,
@@ -135,7 +250,7 @@ pub struct Idle<P: Protocol> {
 
 impl<P: Protocol> Idle<P> {
     /// A connection of `worker`.
-    pub fn new(worker: Rc<Worker<P>>) -> Self {
+    pub fn new(worker: Rc<Worker<Conversation<P>>>) -> Self {
         Self { worker, begun: Instant::now(), fault: None }
     }
 }

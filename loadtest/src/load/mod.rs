@@ -2,8 +2,11 @@
 
 pub mod control;
 pub mod conversation;
+mod datagrams;
+pub mod exchange;
 pub mod link;
 mod opening;
 pub mod pacer;
 pub mod pool;
+pub mod talk;
 pub mod worker;

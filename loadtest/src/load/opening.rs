@@ -3,27 +3,19 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use pants_shard::{ConnectionKey, ConnectionOptions, Context, EngineError};
+use pants_shard::{Context, EngineError};
 
 use crate::count::failure::Kind;
-use crate::load::link::{Idle, Link};
 use crate::load::pool::Next;
+use crate::load::talk::Carried;
 use crate::load::worker::{Stage, Worker};
-use crate::plan::{IN_FLIGHT_BYTES_MAX, Plan};
-use crate::protocol::Protocol;
+use crate::plan::Plan;
 
 /// Connections that one shard has on their way at a time, well below the backlog of a common server (4,096, listen(2)).
 const CONNECTING_MAX: usize = 256;
 
 /// How long after its failure a connection is made anew.
 const RECONNECT_AFTER: Duration = Duration::from_millis(100);
-
-/// A message in flight beside those that wait: what the queue may hold.
-const WRITE_CAP: usize = IN_FLIGHT_BYTES_MAX + (1 << 20);
-
-/// What is known of a connection that ends before anything has come back on it.
-const TURNED_AWAY: &str = "the server ended it before any reply, as one does that has no descriptors left or serves no more \
-                           connections; --server-pid shows its descriptors";
 
 /// How far the opening of a shard's connections is: first those that are only held, then the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +58,7 @@ impl Opening {
     }
 }
 
-impl<P: Protocol> Worker<P> {
+impl<T: Carried> Worker<T> {
     /// Begins as many connections as may be on their way. When all are made that are to be there when the load begins, the shard
     /// is ready.
     pub(super) fn open_more(self: &Rc<Self>, context: &mut Context) {
@@ -82,10 +74,7 @@ impl<P: Protocol> Worker<P> {
                 break;
             }
             self.opening.set(Opening { begun: opening.begun + 1, ..opening });
-            match opening.begun.checked_sub(opening.idle) {
-                Some(index) => self.connect(context, index as u32),
-                None => self.connect_idle(context),
-            }
+            self.connect(context, opening.begun.checked_sub(opening.idle).map(|index| index as u32));
         }
         let opening = self.opening.get();
         match self.stage.get() {
@@ -98,28 +87,16 @@ impl<P: Protocol> Worker<P> {
         }
     }
 
-    fn connect(self: &Rc<Self>, context: &mut Context, index: u32) {
-        let link = Link::new(Rc::clone(self), index);
-        match context.connect_with(self.plan().target.address(), self.options(), link) {
-            Ok(_) => self.add_pending(),
-            Err(error) => self.handle_failure(context, index, kind_of(&error), Some(error.to_string())),
+    fn connect(self: &Rc<Self>, context: &mut Context, index: Option<u32>) {
+        match (T::connect(self, context, index), index) {
+            (Ok(()), _) => {}
+            (Err(error), Some(index)) => self.handle_failure(context, index, kind_of(&error), Some(error.to_string())),
+            (Err(error), None) => self.handle_idle_failure(kind_of(&error), error.to_string()),
         }
     }
 
-    fn connect_idle(self: &Rc<Self>, context: &mut Context) {
-        match context.connect_with(self.plan().target.address(), self.options(), Idle::new(Rc::clone(self))) {
-            Ok(_) => self.add_pending(),
-            Err(error) => self.handle_idle_failure(kind_of(&error), error.to_string()),
-        }
-    }
-
-    /// What the next connection is set to: the source addresses take turns.
-    fn options(&self) -> Rc<ConnectionOptions> {
-        let turn = self.turn.replace(self.turn.get().wrapping_add(1));
-        Rc::clone(&self.options[turn % self.options.len()])
-    }
-
-    fn add_pending(&self) {
+    /// A connection is on its way.
+    pub(super) fn add_pending(&self) {
         let opening = self.opening.get();
         self.opening.set(Opening { pending: opening.pending + 1, ..opening });
     }
@@ -132,14 +109,21 @@ impl<P: Protocol> Worker<P> {
         }
     }
 
-    /// A connection is made; what is to be done about it.
+    /// A connection that was on its way is made; what is to be done about it.
     pub(super) fn handle_connected(
         self: &Rc<Self>,
         context: &mut Context,
         index: u32,
-        key: ConnectionKey,
+        key: T::Key,
         begun: Instant,
     ) -> Next {
+        let next = self.handle_open(context, index, key, begun);
+        self.settle_pending(context);
+        next
+    }
+
+    /// A connection is made; what is to be done about it.
+    pub(super) fn handle_open(&self, context: &mut Context, index: u32, key: T::Key, begun: Instant) -> Next {
         let mut pool = self.pool.borrow_mut();
         if pool.is_over() {
             return Next::Nothing;
@@ -147,10 +131,7 @@ impl<P: Protocol> Worker<P> {
         pool.tally.connected += 1;
         pool.tally.connect.record(begun.elapsed());
         pool.handle_open(index, key);
-        let next = if pool.is_running() { pool.speak(index, context) } else { Next::Nothing };
-        drop(pool);
-        self.settle_pending(context);
-        next
+        if pool.is_running() { pool.speak(index, context) } else { Next::Nothing }
     }
 
     /// A connection is made that is only held.
@@ -184,14 +165,7 @@ impl<P: Protocol> Worker<P> {
         kind: Kind,
         detail: Option<String>,
     ) {
-        let mut pool = self.pool.borrow_mut();
-        let detail = if matches!(kind, Kind::Reset | Kind::ClosedEarly) && pool.is_unheard(index) {
-            Some(TURNED_AWAY.to_owned())
-        } else {
-            detail
-        };
-        let again = pool.fail(index, kind, detail, self.plan().reconnect_failed);
-        drop(pool);
+        let again = self.pool.borrow_mut().fail(index, kind, detail, self.plan().reconnect_failed);
         if again {
             let worker = Rc::clone(self);
             context.defer(RECONNECT_AFTER, move |context| worker.reconnect(context, index));
@@ -218,32 +192,10 @@ impl<P: Protocol> Worker<P> {
     }
 
     fn reconnect(self: &Rc<Self>, context: &mut Context, index: u32) {
-        let is_wanted = self.pool.borrow_mut().renew(index, self.protocol(index));
+        let is_wanted = self.pool.borrow_mut().renew(index, self.talk(index));
         if is_wanted {
-            self.connect(context, index);
+            self.connect(context, Some(index));
         }
-    }
-}
-
-/// What connections are set to: for each source address, or for the one that the kernel chooses. They share it, since they
-/// may be many.
-pub(super) fn options(plan: &Plan) -> Box<[Rc<ConnectionOptions>]> {
-    let options = |local_address| {
-        Rc::new(ConnectionOptions {
-            connect_timeout: Some(plan.timeout),
-            local_address,
-            // Both would be timeouts of this side; the one timeout of a message covers them.
-            idle_timeout: None,
-            write_stall_timeout: None,
-            write_cap: WRITE_CAP,
-            // A server that echoes must be read while it is written to, or the two wait for each other.
-            auto_pause: false,
-            ..ConnectionOptions::default()
-        })
-    };
-    match plan.sources.addresses() {
-        [] => Box::new([options(None)]),
-        sources => sources.iter().map(|source| options(Some(*source))).collect(),
     }
 }
 

@@ -86,6 +86,14 @@ impl Pacer {
         }
     }
 
+    /// Measuring begins: what is left from before is not sent any more, since in an overload it would keep what is measured from
+    /// being sent.
+    pub fn begin_measuring(&mut self) {
+        while self.due() < self.span.from {
+            self.schedule.advance();
+        }
+    }
+
     /// The message at the cursor is sent: it is due, and there is a connection for it.
     pub fn take(&mut self, now: u64) -> Due {
         let due = self.schedule.next();
@@ -218,6 +226,14 @@ mod tests {
         assert_eq!(unsent, [2_000_000, 3_000_000]);
         pacer.end(9_000_000, |_| panic!("it has ended"));
         assert!(pacer.is_over() && pacer.next_look(0, true) == Look::Never);
+    }
+
+    #[test]
+    fn what_the_warm_up_has_left_is_not_sent() {
+        let mut pacer = pacer(5, span(5_000_000, u64::MAX, u64::MAX));
+        pacer.take(0);
+        pacer.begin_measuring();
+        assert_eq!((pacer.due(), pacer.left), (5_000_000, 4));
     }
 
     #[test]

@@ -3,45 +3,46 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use pants_shard::{Connection, ConnectionKey, Context};
+use pants_shard::Context;
 
 use crate::count::failure::Kind;
 use crate::count::series::Piece;
 use crate::count::tally::Tally;
-use crate::load::conversation::{Conversation, Stamp};
+use crate::load::conversation::Stamp;
 use crate::load::pacer::{Look, Pacer, Turns};
+use crate::load::talk::Carried;
 use crate::plan::think::Think;
 use crate::plan::{Span, Window, nanos_between};
-use crate::protocol::{Fault, Protocol};
+use crate::protocol::Fault;
 
 /// Messages that one look at the schedule sends at most, before replies have their turn.
 const SENDS_MAX: usize = 64;
 
 /// The connections of a shard. All times are nanoseconds from the load's beginning.
-pub struct Pool<P> {
-    seats: Vec<Seat<P>>,
+pub struct Pool<T: Carried> {
+    pub(super) seats: Vec<Seat<T>>,
     pace: Pace,
     /// What is counted.
     pub tally: Tally,
     phase: Phase,
     begin: Instant,
-    span: Span,
+    pub(super) span: Span,
     /// Connections that have neither failed for good nor come to rest.
     unresolved: usize,
 }
 
-/// A connection's place: its conversation outlives its socket.
-struct Seat<P> {
-    conversation: Conversation<P>,
-    state: State,
+/// A connection's place: its talk outlives its socket.
+pub(super) struct Seat<T: Carried> {
+    pub(super) talk: T,
+    state: State<T::Key>,
 }
 
 /// What has become of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum State<K> {
     /// It is yet to be made, or to be made anew.
     Waiting,
-    Open(ConnectionKey),
+    Open(K),
     /// It has sent and received everything. Whether the server then closes is its own affair.
     AtRest,
     /// It has failed for good.
@@ -95,10 +96,10 @@ pub enum Next {
     Fault(Fault),
 }
 
-impl<P: Protocol> Pool<P> {
+impl<T: Carried> Pool<T> {
     /// A pool of connections that are yet to be made.
-    pub fn new(conversations: impl Iterator<Item = Conversation<P>>) -> Self {
-        let seats: Vec<_> = conversations.map(|conversation| Seat { conversation, state: State::Waiting }).collect();
+    pub fn new(talks: impl Iterator<Item = T>) -> Self {
+        let seats: Vec<_> = talks.map(|talk| Seat { talk, state: State::Waiting }).collect();
         Self {
             unresolved: seats.len(),
             seats,
@@ -117,13 +118,21 @@ impl<P: Protocol> Pool<P> {
         self.pace = pace;
     }
 
+    /// The warm-up is over.
+    pub fn begin_measuring(&mut self) {
+        if let Pace::Open { pacer, .. } = &mut self.pace {
+            pacer.begin_measuring();
+        }
+        self.tally.begin_intervals();
+    }
+
     /// The load ends: nothing is counted any more. What is in flight has taken at least until now.
     pub fn end(&mut self, now: u64) -> Piece {
         self.end_schedule(now);
         self.phase = Phase::Over;
         let Self { seats, tally, span, .. } = self;
         for seat in seats {
-            seat.conversation.waiting().for_each(|stamp| tally.record_given_up(stamp, now, span));
+            seat.talk.waiting().for_each(|stamp| tally.record_given_up(stamp, now, span));
         }
         let last = tally.end_interval();
         tally.finish();
@@ -131,7 +140,7 @@ impl<P: Protocol> Pool<P> {
     }
 
     /// What was due before now and was not sent is not sent any more.
-    pub fn end_schedule(&mut self, now: u64) {
+    fn end_schedule(&mut self, now: u64) {
         let Self { pace: Pace::Open { pacer, .. }, tally, .. } = self else { return };
         pacer.end(now, |due| tally.record_unsent(due, now));
     }
@@ -140,11 +149,6 @@ impl<P: Protocol> Pool<P> {
     #[inline]
     pub fn now(&self) -> u64 {
         nanos_between(self.begin, Instant::now())
-    }
-
-    /// When what happens, once the load has begun.
-    pub fn span(&self) -> Span {
-        self.span
     }
 
     /// Whether the load has begun and not ended.
@@ -180,9 +184,9 @@ impl<P: Protocol> Pool<P> {
     // What happens to a connection.
 
     /// A connection is made, or made anew.
-    pub fn handle_open(&mut self, index: u32, key: ConnectionKey) {
+    pub fn handle_open(&mut self, index: u32, key: T::Key) {
         let seat = &mut self.seats[index as usize];
-        if seat.state == State::Waiting {
+        if matches!(seat.state, State::Waiting) {
             seat.state = State::Open(key);
         }
     }
@@ -196,12 +200,12 @@ impl<P: Protocol> Pool<P> {
         let again = again && self.is_running() && !self.is_sending_over(now);
         let Self { seats, tally, span, .. } = self;
         let seat = &mut seats[index as usize];
-        let again = again && !seat.conversation.is_complete();
-        tally.fail(kind, seat.conversation.in_flight(), detail);
+        let again = again && !seat.talk.is_complete();
+        tally.fail(kind, seat.talk.in_flight(), detail);
         if kind == Kind::Timeout {
-            seat.conversation.waiting().for_each(|stamp| tally.record_given_up(stamp, now, span));
+            seat.talk.waiting().for_each(|stamp| tally.record_given_up(stamp, now, span));
         }
-        seat.conversation.lose();
+        seat.talk.lose();
         if again {
             seat.state = State::Waiting;
         } else {
@@ -210,7 +214,7 @@ impl<P: Protocol> Pool<P> {
         again
     }
 
-    fn resolve(&mut self, index: u32, state: State) {
+    fn resolve(&mut self, index: u32, state: State<T::Key>) {
         let before = std::mem::replace(&mut self.seats[index as usize].state, state);
         if matches!(before, State::Waiting | State::Open(_)) {
             self.unresolved -= 1;
@@ -221,7 +225,7 @@ impl<P: Protocol> Pool<P> {
     pub fn rest_or_wait(&mut self, index: u32) -> bool {
         let is_over = self.is_sending_over(self.now());
         let seat = &mut self.seats[index as usize];
-        if is_over || seat.conversation.is_complete() {
+        if is_over || seat.talk.is_complete() {
             self.resolve(index, State::AtRest);
             return false;
         }
@@ -230,10 +234,10 @@ impl<P: Protocol> Pool<P> {
     }
 
     /// A connection that waits for another socket goes on over that; returns whether it still wants to.
-    pub fn renew(&mut self, index: u32, protocol: P) -> bool {
+    pub fn renew(&mut self, index: u32, fresh: T) -> bool {
         let seat = &mut self.seats[index as usize];
-        seat.conversation.renew(protocol);
-        seat.state == State::Waiting && self.phase == Phase::Running
+        seat.talk.renew(fresh);
+        matches!(seat.state, State::Waiting) && self.phase == Phase::Running
     }
 
     /// Whether a connection has something to say, or waits for an answer.
@@ -241,19 +245,9 @@ impl<P: Protocol> Pool<P> {
         matches!(self.seats[index as usize].state, State::Waiting | State::Open(_))
     }
 
-    /// How it ends if the server ends it now.
-    pub fn kind_of_end(&self, index: u32) -> Kind {
-        if self.seats[index as usize].conversation.is_midway() { Kind::Short } else { Kind::ClosedEarly }
-    }
-
-    /// Whether nothing has ever come back on it.
-    pub fn is_unheard(&self, index: u32) -> bool {
-        self.seats[index as usize].conversation.is_unheard()
-    }
-
     /// When the oldest message in flight was sent.
     pub fn oldest(&self, index: u32) -> Option<u64> {
-        self.seats[index as usize].conversation.oldest().map(|stamp| stamp.sent)
+        self.seats[index as usize].talk.oldest().map(|stamp| stamp.sent)
     }
 
     // What is said.
@@ -266,11 +260,11 @@ impl<P: Protocol> Pool<P> {
         let State::Open(key) = seat.state else { return Next::Nothing };
         match pace {
             Pace::Closed => {
-                if let Some(mut connection) = context.connection(key) {
-                    seat.fill(&mut connection, now, tally, span);
+                if let Some(mut socket) = T::find(context, key) {
+                    seat.fill(&mut socket, now, tally, span);
                 }
             }
-            Pace::Thinking { .. } if seat.conversation.may_send() => return Next::Think(seat.conversation.depth()),
+            Pace::Thinking { .. } if seat.talk.may_send() => return Next::Think(seat.talk.depth()),
             Pace::Thinking { .. } => {}
             Pace::Open { .. } => return self.offer(index, now, context),
         }
@@ -285,44 +279,31 @@ impl<P: Protocol> Pool<P> {
         if let State::Open(key) = seat.state
             && *phase == Phase::Running
             && now < span.stop
-            && let Some(mut connection) = context.connection(key)
+            && let Some(mut socket) = T::find(context, key)
         {
-            seat.say(&mut connection, Stamp::at(now), tally);
+            seat.say(&mut socket, Stamp::at(now), tally);
         }
     }
 
-    /// Bytes have come.
+    /// A connection has had so many replies, and its chance to send more.
     #[inline]
-    pub fn hear(&mut self, index: u32, connection: &mut Connection<'_>, data: &[u8]) -> Next {
-        if self.phase == Phase::Over {
-            return Next::Nothing;
-        }
-        let now = self.now();
+    pub(super) fn go_on(&mut self, index: u32, socket: &mut T::Socket<'_>, now: u64, replies: usize) -> Next {
         let Self { seats, pace, tally, span, .. } = self;
         let seat = &mut seats[index as usize];
-        tally.bytes_in += data.len() as u64;
-        let mut replies = 0;
-        let heard = seat.conversation.handle_bytes(data, |reply| {
-            replies += 1;
-            tally.record(reply, now, span);
-        });
-        if let Err(fault) = heard {
-            return Next::Fault(fault);
-        }
         match pace {
-            Pace::Closed => seat.fill(connection, now, tally, span),
-            Pace::Thinking { .. } if seat.conversation.may_send() && now < span.stop => return Next::Think(replies),
+            Pace::Closed => seat.fill(socket, now, tally, span),
+            Pace::Thinking { .. } if seat.talk.may_send() && now < span.stop => return Next::Think(replies),
             Pace::Thinking { .. } => {}
-            Pace::Open { .. } => return self.offer(index, now, connection.context()),
+            Pace::Open { .. } => return self.offer(index, now, T::context(socket)),
         }
         self.next_of(index, now)
     }
 
     /// What is to be done about a connection that has just had its chance to send.
     #[inline]
-    fn next_of(&self, index: u32, now: u64) -> Next {
-        let conversation = &self.seats[index as usize].conversation;
-        let is_quiet = conversation.in_flight() == 0 && (conversation.is_spent() || self.is_sending_over(now));
+    pub(super) fn next_of(&self, index: u32, now: u64) -> Next {
+        let talk = &self.seats[index as usize].talk;
+        let is_quiet = talk.in_flight() == 0 && (talk.is_spent() || self.is_sending_over(now));
         if is_quiet { Next::Quiet } else { Next::Nothing }
     }
 
@@ -332,12 +313,12 @@ impl<P: Protocol> Pool<P> {
     fn offer(&mut self, index: u32, now: u64, context: &mut Context) -> Next {
         let Self { seats, pace: Pace::Open { pacer, turns, is_watched }, .. } = self else { return Next::Nothing };
         pacer.handle_work();
-        if seats[index as usize].conversation.may_send() && turns.offer(index) {
+        if seats[index as usize].talk.may_send() && turns.offer(index) {
             pacer.handle_free(now);
         }
         let (is_due, is_watched) = (pacer.due() <= now, *is_watched);
         if is_due {
-            self.send_due(now, context);
+            self.send_due(now, SENDS_MAX, context);
         }
         match self.next_of(index, now) {
             Next::Nothing if !is_watched => Next::Look,
@@ -345,26 +326,26 @@ impl<P: Protocol> Pool<P> {
         }
     }
 
-    /// Sends what is due, as far as connections are free.
-    fn send_due(&mut self, mut now: u64, context: &mut Context) {
+    /// Sends what is due, as far as connections are free, and up to `most` messages.
+    fn send_due(&mut self, mut now: u64, most: usize, context: &mut Context) {
         let begin = self.begin;
         let Self { seats, pace: Pace::Open { pacer, turns, .. }, tally, .. } = self else { return };
-        for _ in 0..SENDS_MAX {
+        for _ in 0..most {
             if pacer.due() > now {
                 return;
             }
             let Some(index) = turns.take() else { return };
             let seat = &mut seats[index as usize];
             let State::Open(key) = seat.state else { continue };
-            let Some(mut connection) = context.connection(key).filter(|_| seat.conversation.may_send()) else {
+            let Some(mut socket) = T::find(context, key).filter(|_| seat.talk.may_send()) else {
                 continue;
             };
             let due = pacer.take(now);
             if due.measured {
                 tally.record_due(due.lag);
             }
-            seat.say(&mut connection, Stamp { due: due.due, sent: now }, tally);
-            if seat.conversation.may_send() {
+            seat.say(&mut socket, Stamp { due: due.due, sent: now }, tally);
+            if seat.talk.may_send() {
                 turns.offer(index);
             }
             now = nanos_between(begin, Instant::now());
@@ -377,7 +358,7 @@ impl<P: Protocol> Pool<P> {
         if let Pace::Open { pacer, .. } = &mut self.pace {
             pacer.end_spin(now);
         }
-        self.send_due(now, context);
+        self.send_due(now, SENDS_MAX, context);
         let now = self.now();
         let Pace::Open { pacer, turns, is_watched } = &mut self.pace else { return Look::Never };
         let look = pacer.next_look(now, !turns.is_empty());
@@ -388,6 +369,13 @@ impl<P: Protocol> Pool<P> {
         look
     }
 
+    /// The cool-down is over: what is due and finds a connection is still sent, and nothing after it.
+    pub fn stop(&mut self, context: &mut Context) {
+        self.send_due(self.now(), usize::MAX, context);
+        self.end_schedule(self.span.stop);
+        self.rest_all();
+    }
+
     /// Whether a schedule without a stop has come to its end.
     pub fn is_schedule_over(&self) -> bool {
         matches!(&self.pace, Pace::Open { pacer, .. } if self.span.stop == u64::MAX && pacer.is_over())
@@ -396,7 +384,7 @@ impl<P: Protocol> Pool<P> {
     /// Nothing more is sent: connections with nothing in flight come to rest.
     pub fn rest_all(&mut self) {
         for index in self.indices() {
-            if self.seats[index as usize].conversation.in_flight() == 0 && self.is_needed(index) {
+            if self.seats[index as usize].talk.in_flight() == 0 && self.is_needed(index) {
                 self.resolve(index, State::AtRest);
             }
         }
@@ -417,28 +405,29 @@ impl<P: Protocol> Pool<P> {
     }
 }
 
-impl<P: Protocol> Seat<P> {
+impl<T: Carried> Seat<T> {
     /// Fills up what may be in flight.
     #[inline]
-    fn fill(&mut self, connection: &mut Connection<'_>, now: u64, tally: &mut Tally, span: &Span) {
+    fn fill(&mut self, socket: &mut T::Socket<'_>, now: u64, tally: &mut Tally, span: &Span) {
         if now < span.stop {
-            while self.say(connection, Stamp::at(now), tally) {}
+            while self.say(socket, Stamp::at(now), tally) {}
         }
     }
 
     /// Sends one message, if one may be sent.
     #[inline]
-    fn say(&mut self, connection: &mut Connection<'_>, stamp: Stamp, tally: &mut Tally) -> bool {
-        let Some(message) = self.conversation.take_next(stamp) else { return false };
-        // Where the write fails, `on_close` counts what is in flight.
-        connection.write(message);
+    fn say(&mut self, socket: &mut T::Socket<'_>, stamp: Stamp, tally: &mut Tally) -> bool {
+        let Some(message) = self.talk.take_next(stamp) else { return false };
         tally.sent += 1;
         tally.bytes_out += message.len() as u64;
+        if !T::send(socket, message) {
+            self.talk.take_back();
+        }
         true
     }
 }
 
-impl<P> fmt::Debug for Pool<P> {
+impl<T: Carried> fmt::Debug for Pool<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
             .field("connections", &self.seats.len())

@@ -7,19 +7,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pants_shard::{Bus, Connection, ConnectionOptions, Context, Result, Shard};
+use pants_shard::{Bus, ConnectionOptions, Context, Result, Shard};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::count::failure::Kind;
 use crate::count::tally::Usage;
 use crate::load::control::{Control, Event, Outcome};
-use crate::load::conversation::{Conversation, Settings};
-use crate::load::opening::{Opening, options};
+use crate::load::conversation::Settings;
+use crate::load::link;
+use crate::load::opening::Opening;
 use crate::load::pacer::{Look, Pacer, Turns};
 use crate::load::pool::{Next, Pace, Pool};
+use crate::load::talk::Carried;
 use crate::plan::schedule::Schedule;
 use crate::plan::{Extent, Model, Plan, Window};
-use crate::protocol::Protocol;
 
 /// How often a shard shows how far it has come, and looks whether the user has had enough.
 const PULSE: Duration = Duration::from_millis(100);
@@ -28,19 +28,19 @@ const PULSE: Duration = Duration::from_millis(100);
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// One shard's share of a run.
-pub struct Worker<P: Protocol> {
+pub struct Worker<T: Carried> {
     shard: usize,
     pub(super) control: Arc<Control>,
     bus: Bus,
-    /// For each source address, by turns; never empty.
-    pub(super) options: Box<[Rc<ConnectionOptions>]>,
+    /// What connections are set to: for each source address, by turns; never empty.
+    options: Box<[Rc<ConnectionOptions>]>,
     /// Whose turn it is.
-    pub(super) turn: Cell<usize>,
-    /// Makes the protocol of a connection, from its number.
-    speak: Box<dyn Fn(u64) -> P>,
+    turn: Cell<usize>,
+    /// Makes the talk of a connection, from its number.
+    speak: Box<dyn Fn(u64, Settings) -> T>,
     pub(super) stage: Cell<Stage>,
     pub(super) opening: Cell<Opening>,
-    pub(super) pool: RefCell<Pool<P>>,
+    pub(super) pool: RefCell<Pool<T>>,
     /// How many intervals have ended.
     intervals: Cell<u64>,
     /// The shard's own clock at both ends of the window.
@@ -62,38 +62,38 @@ pub(super) enum Stage {
 }
 
 /// Where a message from another shard finds the worker.
-struct Seat<P: Protocol>(RefCell<Option<Rc<Worker<P>>>>);
+struct Seat<T: Carried>(RefCell<Option<Rc<Worker<T>>>>);
 
-impl<P: Protocol> Default for Seat<P> {
+impl<T: Carried> Default for Seat<T> {
     fn default() -> Self {
         Self(RefCell::default())
     }
 }
 
-impl<P: Protocol> Worker<P> {
+impl<T: Carried> Worker<T> {
     /// Starts a shard's share, in which the connection of each number speaks what `speak` makes. Its end is told by
     /// [`Event::Finished`].
     ///
     /// # Errors
     ///
     /// If the engine refuses the timer.
-    pub fn start(shard: &mut Shard<'_>, control: &Arc<Control>, speak: impl Fn(u64) -> P + 'static) -> Result<()> {
+    pub fn start(
+        shard: &mut Shard<'_>,
+        control: &Arc<Control>,
+        speak: impl Fn(u64, Settings) -> T + 'static,
+    ) -> Result<()> {
         let plan = &control.plan;
         let share = plan.share(shard.id().index(), shard.shards());
-        let conversations = share.clone().map(|number| {
-            let quota = if is_open(plan) { u64::MAX } else { plan.quota(number) };
-            let reconnect_after = plan.reconnect_after.unwrap_or(u64::MAX);
-            Conversation::new(speak(number as u64), Settings { depth: plan.depth, quota, reconnect_after })
-        });
+        let talks = share.clone().map(|number| speak(number as u64, settings(plan, number)));
         let worker = Rc::new(Self {
             shard: shard.id().index(),
             control: Arc::clone(control),
             bus: shard.bus(),
-            options: options(plan),
+            options: link::options(plan),
             turn: Cell::new(share.start),
             stage: Cell::new(Stage::Opening),
             opening: Cell::new(Opening::new(plan, shard.id().index(), shard.shards())),
-            pool: RefCell::new(Pool::new(conversations)),
+            pool: RefCell::new(Pool::new(talks)),
             speak: Box::new(speak),
             intervals: Cell::new(0),
             began: Cell::new(None),
@@ -106,10 +106,17 @@ impl<P: Protocol> Worker<P> {
         Ok(())
     }
 
-    /// A protocol for the connection at this place of the pool.
-    pub(super) fn protocol(&self, index: u32) -> P {
-        let first = self.plan().share(self.shard, self.control.shards()).start;
-        (self.speak)((first + index as usize) as u64)
+    /// A talk for the connection at this place of the pool, in which nothing has been said.
+    pub(super) fn talk(&self, index: u32) -> T {
+        let plan = self.plan();
+        let number = plan.share(self.shard, self.control.shards()).start + index as usize;
+        (self.speak)(number as u64, settings(plan, number))
+    }
+
+    /// What the next connection is set to: the source addresses take turns.
+    pub(super) fn next_options(&self) -> Rc<ConnectionOptions> {
+        let turn = self.turn.replace(self.turn.get().wrapping_add(1));
+        Rc::clone(&self.options[turn % self.options.len()])
     }
 
     pub(super) fn plan(&self) -> &Plan {
@@ -126,7 +133,7 @@ impl<P: Protocol> Worker<P> {
         self.control.tell(Event::Began(window));
         // It reaches all: the lanes are empty, and while a shard's share is not over the runtime is not stopped.
         self.bus.broadcast(move |shard| {
-            let worker = shard.state::<Seat<P>>().0.borrow().clone();
+            let worker = shard.state::<Seat<T>>().0.borrow().clone();
             if let Some(worker) = worker {
                 worker.begin(shard.context(), window);
             }
@@ -186,9 +193,11 @@ impl<P: Protocol> Worker<P> {
 
     /// The warm-up is over.
     fn begin_measuring(self: &Rc<Self>, context: &mut Context, window: Window) {
+        if self.is_over() {
+            return;
+        }
         self.began.set(Some(self.read_clocks()));
-        // What failed before is of no interval.
-        self.pool.borrow_mut().tally.end_interval();
+        self.pool.borrow_mut().begin_measuring();
         self.end_interval_later(context, window, window.from + INTERVAL);
     }
 
@@ -214,12 +223,7 @@ impl<P: Protocol> Worker<P> {
         if self.is_over() {
             return;
         }
-        self.look(context);
-        let mut pool = self.pool.borrow_mut();
-        let stop = pool.span().stop;
-        pool.end_schedule(stop);
-        pool.rest_all();
-        drop(pool);
+        self.pool.borrow_mut().stop(context);
         self.finish_if_resolved();
     }
 
@@ -264,12 +268,6 @@ impl<P: Protocol> Worker<P> {
     }
 
     // What happens on the connections.
-
-    /// Bytes have come.
-    #[inline]
-    pub(super) fn hear(&self, index: u32, connection: &mut Connection<'_>, data: &[u8]) -> Next {
-        self.pool.borrow_mut().hear(index, connection, data)
-    }
 
     /// Does what does not concern the socket.
     pub(super) fn follow(self: &Rc<Self>, context: &mut Context, index: u32, next: Next) {
@@ -340,11 +338,6 @@ impl<P: Protocol> Worker<P> {
         !self.is_over() && self.pool.borrow().is_needed(index)
     }
 
-    /// How a connection ends if the server ends it now.
-    pub(super) fn kind_of_end(&self, index: u32) -> Kind {
-        self.pool.borrow().kind_of_end(index)
-    }
-
     /// The time, and how long this thread has worked: it has run for the number in its `schedstat` (proc_pid_stat(5)), exact and
     /// without a file, and spun in vain for some of that.
     fn read_clocks(&self) -> Reading {
@@ -355,11 +348,14 @@ impl<P: Protocol> Worker<P> {
     }
 }
 
-fn is_open(plan: &Plan) -> bool {
-    matches!(plan.model, Model::Open { .. })
+/// What does not change of a talk.
+fn settings(plan: &Plan, number: usize) -> Settings {
+    // The quota of an open loop is the schedule's.
+    let quota = if matches!(plan.model, Model::Open { .. }) { u64::MAX } else { plan.quota(number) };
+    Settings { depth: plan.depth, quota, reconnect_after: plan.reconnect_after.unwrap_or(u64::MAX) }
 }
 
-impl<P: Protocol> fmt::Debug for Worker<P> {
+impl<T: Carried> fmt::Debug for Worker<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker").field("shard", &self.shard).field("stage", &self.stage).finish_non_exhaustive()
     }

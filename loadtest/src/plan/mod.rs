@@ -11,6 +11,7 @@ use clap::ValueEnum;
 
 use crate::plan::sizes::Sizes;
 use crate::plan::think::Think;
+use crate::protocol::Language;
 use crate::sources::Sources;
 use crate::target::Target;
 use crate::units;
@@ -20,6 +21,13 @@ pub const CONNECTIONS_MAX: usize = 1_000_000;
 
 /// The largest message, in bytes.
 pub const SIZE_MAX: usize = 16 << 20;
+
+/// The smallest message that is a datagram: its number.
+pub const DATAGRAM_MIN: usize = 8;
+
+/// The largest: what UDP over IPv4 has room for (udp(7)). A Unix datagram, which the engine reads up to 64 KiB of, may be no
+/// larger here.
+pub const DATAGRAM_MAX: usize = 65_507;
 
 /// The most messages in flight on one connection.
 pub const DEPTH_MAX: usize = 65_536;
@@ -73,11 +81,13 @@ pub enum Arrivals {
 pub struct Plan {
     /// What is loaded.
     pub target: Target,
+    /// What is spoken with it.
+    pub protocol: Language,
     /// How many connections, over all shards.
     pub connections: usize,
     /// How many connections are held beside them, on which nothing is said.
     pub idle: usize,
-    /// Bytes of a message.
+    /// Bytes of a message, where the protocol has messages of any size.
     pub sizes: Sizes,
     /// Messages in flight on a connection.
     pub depth: usize,
@@ -171,15 +181,35 @@ impl Plan {
     ///
     /// What does not fit, as one sentence.
     pub fn check(&self) -> Result<(), String> {
-        if self.sizes.max().saturating_mul(self.depth) > IN_FLIGHT_BYTES_MAX {
+        let size = self.protocol.request_max(&self.sizes);
+        if size.saturating_mul(self.depth) > IN_FLIGHT_BYTES_MAX {
             return Err(format!(
                 "--size times --depth must be at most {}: {} in flight on a connection is too much",
                 units::bytes(IN_FLIGHT_BYTES_MAX as u64),
-                units::bytes((self.sizes.max() as u64).saturating_mul(self.depth as u64)),
+                units::bytes((size as u64).saturating_mul(self.depth as u64)),
             ));
         }
         if self.think.is_some() && matches!(self.model, Model::Open { .. }) {
             return Err("--think and --rate contradict each other: in an open loop nobody waits for a reply".to_owned());
+        }
+        if self.target.is_datagram() { self.check_datagrams() } else { Ok(()) }
+    }
+
+    fn check_datagrams(&self) -> Result<(), String> {
+        if self.protocol != Language::Echo {
+            return Err(format!("--protocol {}: datagrams are echoes only", self.protocol.name()));
+        }
+        if self.idle > 0 {
+            return Err("--idle cannot be used with datagrams, which have no connections to hold".to_owned());
+        }
+        if self.reconnect_after.is_some() || self.reconnect_failed {
+            return Err("--reconnect cannot be used with datagrams, which have no connections to make anew".to_owned());
+        }
+        if self.sizes.min() < DATAGRAM_MIN || self.sizes.max() > DATAGRAM_MAX {
+            return Err(format!(
+                "--size {}: a datagram must be {DATAGRAM_MIN} to {DATAGRAM_MAX} bytes, and begins with its number",
+                self.sizes
+            ));
         }
         Ok(())
     }
@@ -244,6 +274,7 @@ pub(crate) mod tests {
     pub(crate) fn plan(connections: usize, extent: Extent) -> Plan {
         Plan {
             target: "tcp://127.0.0.1:4040".parse().unwrap(),
+            protocol: Language::Echo,
             connections,
             idle: 0,
             sizes: Sizes::fixed(64),
@@ -320,5 +351,16 @@ pub(crate) mod tests {
         let plan = Plan { sizes: Sizes::fixed(SIZE_MAX), depth: 5, ..plan(1, Extent::Count(1)) };
         assert!(plan.check().unwrap_err().contains("64.0 MiB"));
         assert_eq!(Plan { depth: 4, ..plan }.check(), Ok(()));
+    }
+
+    #[test]
+    fn datagrams_have_their_own_bounds() {
+        let udp = Plan { target: "udp://127.0.0.1:4040".parse().unwrap(), ..plan(1, Extent::Count(1)) };
+        for (sizes, fits) in [("8", true), ("65507", true), ("7", false), ("65508", false), ("exp:64", false)] {
+            let checked = Plan { sizes: sizes.parse().unwrap(), ..udp.clone() }.check();
+            assert_eq!(checked.is_ok(), fits, "{sizes}: {checked:?}");
+        }
+        let lines = Plan { protocol: Language::Lines, ..udp };
+        assert!(lines.check().unwrap_err().contains("--protocol lines: datagrams are echoes only"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::plan::sizes::Sizes;
+use crate::plan::sizes::{Draws, Sizes};
 use crate::protocol::pattern::{Pattern, Pieces};
 use crate::protocol::{Fault, Protocol, Taken, Verdict};
 
@@ -11,8 +11,8 @@ use crate::protocol::{Fault, Protocol, Taken, Verdict};
 pub struct Echo {
     pattern: Rc<Pattern>,
     pieces: Pieces,
-    connection: u64,
     sizes: Rc<Sizes>,
+    draws: Draws,
     /// Whether what comes back is compared with what was sent. It costs one pass over bytes that are in the cache, which is
     /// less than runs over loopback differ by, with messages of 64 bytes and of 16 KiB.
     verify: bool,
@@ -25,8 +25,8 @@ pub struct Echo {
 impl Echo {
     /// The echo on the connection of this number.
     pub fn new(pattern: Rc<Pattern>, sizes: Rc<Sizes>, connection: u64, verify: bool) -> Self {
-        let pieces = pattern.pieces(connection);
-        Self { pattern, pieces, connection, sizes, verify, filled: 0, wrong: 0 }
+        let (pieces, draws) = (pattern.pieces(connection), Draws::new(pattern.seed(), connection));
+        Self { pattern, pieces, sizes, draws, verify, filled: 0, wrong: 0 }
     }
 
     #[inline]
@@ -42,13 +42,13 @@ impl Echo {
 impl Protocol for Echo {
     #[inline]
     fn request(&mut self, number: u64) -> &[u8] {
-        let size = self.sizes.of(self.connection, number);
+        let size = self.sizes.of(self.draws, number);
         self.pattern.message(self.pieces, number, size)
     }
 
     #[inline]
     fn take(&mut self, number: u64, data: &[u8]) -> Result<Taken, Fault> {
-        let size = self.sizes.of(self.connection, number);
+        let size = self.sizes.of(self.draws, number);
         let piece = &data[..data.len().min(size - self.filled)];
         if self.verify {
             self.compare(number, size, piece);

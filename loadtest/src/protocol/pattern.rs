@@ -8,6 +8,12 @@ const PLACES: usize = 16 * 1024;
 /// of Computer Programming", volume 3, 6.4).
 const STRIDE: usize = 10_125;
 
+/// What SplitMix64 adds to its state for each value: the golden section of 2^64, made odd.
+pub(crate) const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The printable characters of ASCII but for the blank.
+const PRINTABLE: std::ops::RangeInclusive<u8> = b'!'..=b'~';
+
 /// A random block, and which piece of it a message is.
 ///
 /// A message costs no randomness and no copy: it is a slice of the block. A connection's next 16,383 messages all begin
@@ -33,6 +39,20 @@ impl Pattern {
         Self { block: block.into(), seed }
     }
 
+    /// The same, of printable characters: ASCII from `!` to `~`.
+    pub fn printable(seed: u64, size_max: usize) -> Self {
+        let mut pattern = Self::new(seed, size_max);
+        for byte in &mut pattern.block {
+            *byte = PRINTABLE.start() + *byte % (PRINTABLE.end() - PRINTABLE.start() + 1);
+        }
+        pattern
+    }
+
+    /// What it is made from.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Which pieces the messages of this connection are.
     pub fn pieces(&self, connection: u64) -> Pieces {
         Pieces(split_mix(&mut (self.seed ^ connection.rotate_left(32))) as usize % PLACES)
@@ -49,7 +69,7 @@ impl Pattern {
 /// SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, figure 17, with the
 /// constants of Vigna's public-domain `splitmix64.c`.
 pub(crate) fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    *state = state.wrapping_add(GAMMA);
     let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{Arrivals, Extent, Model, Plan};
 
+/// How many bytes of a request are shown.
+const SHOWN: usize = 256;
+
 /// What was asked for, defaults included.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Options {
@@ -11,6 +14,10 @@ pub struct Options {
     pub target: String,
     /// Its address.
     pub address: String,
+    /// What was spoken: `echo`, `http`, `lines` or `raw`.
+    pub protocol: String,
+    /// What was sent, escaped, where that was always the same; of more than 256 bytes, the first of them.
+    pub request: Option<String>,
     /// What sent the messages: the replies before them (`closed`), or the time (`open`).
     pub model: String,
     /// In an open loop, how many messages a second were due.
@@ -21,7 +28,7 @@ pub struct Options {
     pub connections: usize,
     /// Connections that were held beside them.
     pub idle: usize,
-    /// Bytes of a message.
+    /// Bytes of a message, where the protocol has messages of any size.
     pub size: String,
     /// Messages in flight on a connection.
     pub depth: usize,
@@ -70,6 +77,8 @@ impl Options {
         Self {
             target: plan.target.to_string(),
             address: plan.target.address().to_string(),
+            protocol: plan.protocol.name().to_owned(),
+            request: plan.protocol.request().map(|bytes| bytes[..bytes.len().min(SHOWN)].escape_ascii().to_string()),
             model: model.to_owned(),
             rate_per_s,
             arrivals,

@@ -118,7 +118,7 @@ impl Server {
 }
 
 fn is_there(target: &Target) -> bool {
-    probe::answers(&pants_shard::Endpoint::Ip(target.address()), false)
+    probe::answers(target.address(), target.is_datagram())
 }
 
 /// What a server says, read so that it never waits for that.

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub(crate) mod outside;
+
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -85,12 +87,16 @@ pub(crate) fn run(arguments: &[&str]) -> Ended {
     Program::start(arguments).join()
 }
 
-/// Loads a server, not pinned, with these flags; gives how it ended, and the report of its run.
+/// Loads a server over TCP, not pinned, with these flags; gives how it ended, and its report.
 pub(crate) fn load(address: SocketAddr, flags: &str) -> (Ended, Value) {
+    load_target(&format!("tcp://{address}"), &flags.split_whitespace().collect::<Vec<_>>())
+}
+
+/// Loads a target, not pinned, with these flags; gives how it ended, and its report.
+pub(crate) fn load_target(target: &str, flags: &[&str]) -> (Ended, Value) {
     let file = ScratchFile::new();
-    let target = format!("tcp://{address}");
-    let fixed = ["run", &target, "--no-pin", "--json", file.path()];
-    let ended = run(&fixed.into_iter().chain(flags.split_whitespace()).collect::<Vec<_>>());
+    let fixed = ["run", target, "--no-pin", "--json", file.path()];
+    let ended = run(&fixed.iter().chain(flags).copied().collect::<Vec<_>>());
     let text = std::fs::read_to_string(&file.0).unwrap_or_default();
     let record: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}, {ended:?}"));
     assert_eq!((&record["version"], record["runs"].as_array().map(Vec::len)), (&2.into(), Some(1)), "{record}");
