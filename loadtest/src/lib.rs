@@ -13,13 +13,13 @@
 //!
 //! Pure, from bytes, times and texts to values:
 //!
-//! * [`units`], [`cpus`], [`proc`], [`target`]: what users and the kernel's files say.
+//! * [`units`], [`cpus`], [`proc`], [`target`], [`sources`]: what users and the kernel's files say.
 //! * [`plan`]: what is asked for. [`protocol`]: what a connection says, and what it makes of the answers.
 //! * [`count`]: what is counted. [`verdict`], [`report`], [`summary`]: what it all means.
 //!
 //! The edge, with sockets, clocks and terminals:
 //!
-//! * [`cli`]: the command line. [`signals`], [`descriptors`]: the process.
+//! * [`cli`]: the command line. [`signals`], [`descriptors`]: the process. [`limits`]: what the kernel allows of connections.
 //! * [`load`]: the load itself, on the shards. [`run`]: its course. [`measure`]: from a plan to a report.
 //! * [`server`]: the measured process. [`environment`]: where it was measured. [`progress`]: what is shown meanwhile.
 
