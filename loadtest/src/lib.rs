@@ -19,7 +19,7 @@
 //!
 //! Pure, from bytes, times and texts to values:
 //!
-//! * [`units`], [`cpus`], [`proc`], [`target`]: what users and the kernel's files say.
+//! * [`units`], [`cpus`], [`proc`], [`target`], [`sources`]: what users and the kernel's files say.
 //! * [`plan`]: what is asked for. [`protocol`]: what a connection says, and what it makes of the answers.
 //! * [`count`]: what is counted. [`verdict`], [`report`]: what it all means. [`summary`], [`output`]: how it is
 //!   told, to people, to other programs and to browsers.
@@ -27,7 +27,7 @@
 //!
 //! The edge, with sockets, clocks and terminals:
 //!
-//! * [`cli`]: the command line. [`signals`], [`descriptors`]: the process.
+//! * [`cli`]: the command line. [`signals`], [`descriptors`]: the process. [`limits`]: what the kernel allows of connections.
 //! * [`load`]: the load itself, on the shards. [`run`]: its course. [`measure`]: from a plan to a report;
 //!   [`repeat`]: many of them, in turns.
 //! * [`server`]: the measured process. [`environment`]: where it was measured. [`progress`]: what is shown meanwhile.
@@ -40,6 +40,7 @@ pub mod count;
 pub mod cpus;
 pub mod descriptors;
 pub mod environment;
+pub mod limits;
 pub mod load;
 pub mod measure;
 pub mod merge;
@@ -55,6 +56,7 @@ pub mod scaling;
 pub mod search;
 pub mod server;
 pub mod signals;
+pub mod sources;
 pub mod stats;
 pub mod summary;
 pub mod sweep;

@@ -137,8 +137,7 @@ impl Context {
 
     fn begin_attempt(&mut self, connection: Key, address: SocketAddr) -> io::Result<Key> {
         let Some(slot) = self.connection_slot(connection) else { return Err(io::ErrorKind::NotConnected.into()) };
-        let socket = Socket::for_peer(&address.into())?;
-        socket.configure(&slot.stream.options)?;
+        let socket = Socket::for_peer(&address.into(), &slot.stream.options)?;
         socket.connect(&address.into())?;
         let attempt = Attempt { socket, address, connection };
         let key = self.channels.insert(Channel::Attempt(Box::new(attempt)));

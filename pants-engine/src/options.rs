@@ -4,6 +4,7 @@
 //! listening socket, from which the accepted ones inherit it, and if it can be set without `unsafe`.
 //! [`ConnectionOptions`] says which are not, and how to set those.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -118,6 +119,21 @@ pub struct ConnectionOptions {
     pub write_stall_timeout: Option<Duration>,
     /// How long a client's connection may take to be made. Resolution: 1 ms. Default: 5 s.
     pub connect_timeout: Option<Duration>,
+    /// The address of this machine that a client's connection comes from. Default: `None`, the one that the kernel's routes
+    /// give.
+    ///
+    /// The port is chosen when the connection is made (`IP_BIND_ADDRESS_NO_PORT`, ip(7)), and may be that of another
+    /// connection which goes elsewhere. So each local address has all of `net.ipv4.ip_local_port_range`, some 28,000 ports by
+    /// default, for each place that is connected to; connections beyond that need more local addresses. Of the machine's own
+    /// there are many: all of 127.0.0.0/8.
+    ///
+    /// It must be of the family of the address that is connected to, or connecting fails with
+    /// [`InvalidInput`](std::io::ErrorKind::InvalidInput); of a host's addresses those of the other family fail so, and the
+    /// next is tried. One that is not this machine's fails with
+    /// [`AddrNotAvailable`](std::io::ErrorKind::AddrNotAvailable), as connecting does when all ports are taken. A
+    /// link-local address of IPv6 has the scope of the address that is connected to. Connections that a server accepts or
+    /// that are adopted, and Unix sockets, have no use for it.
+    pub local_address: Option<IpAddr>,
     /// The longest a frame may be, in bytes, its delimiter or header included; a longer one ends the connection, after
     /// [`on_overflow_error`](crate::Handler::on_overflow_error). It bounds what is kept of a frame that has not come whole, and does
     /// not matter without a [delimiter](crate::Connection::set_delimiter). One that waits for more, a number of bytes or a
@@ -212,6 +228,7 @@ impl Default for ConnectionOptions {
             read_timeout: None,
             write_stall_timeout: Some(Duration::from_secs(60)),
             connect_timeout: Some(Duration::from_secs(5)),
+            local_address: None,
             buffer_limit: limits::BUFFER_LIMIT_BYTES,
             write_high_water: limits::WRITE_HIGH_WATER_BYTES,
             write_low_water: limits::WRITE_LOW_WATER_BYTES,

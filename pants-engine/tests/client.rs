@@ -3,7 +3,8 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -233,4 +234,52 @@ fn options_that_contradict_each_other_drop_the_handler_without_a_callback() {
     drop(handler);
     assert_eq!(seen.iter().count(), 0);
     assert_eq!(engine.context().stats().connections_open, 0);
+}
+
+/// What a client of this local address is told at once.
+fn from_local(ip: &str, address: impl pants_engine::ToAddress) -> Result<(), Error> {
+    let options = ConnectionOptions { local_address: Some(ip.parse().unwrap()), ..ConnectionOptions::default() };
+    let (handler, _seen) = recorder(|_, _| {});
+    Engine::new().unwrap().context().connect_with(address, options, handler()).map(drop)
+}
+
+#[test]
+fn a_client_comes_from_the_local_address_that_it_is_given() {
+    for (ip, listener) in [("127.0.0.7", "127.0.0.1:0"), ("::1", "[::1]:0")] {
+        let ip: IpAddr = ip.parse().unwrap();
+        let listener = TcpListener::bind(listener).unwrap();
+        let address = listener.local_addr().unwrap();
+        let options = ConnectionOptions { local_address: Some(ip), ..ConnectionOptions::default() };
+        let (handler, seen) = recorder(|_, _| {});
+        let (_running, _) =
+            Running::start(move |engine| engine.context().connect_with(address, options, handler()).unwrap());
+        let peer = accept(&listener).peer_addr().unwrap();
+        assert_eq!(peer.ip(), ip);
+        assert_ne!(peer.port(), 0);
+        assert_eq!(next(&seen), Event::Connect);
+    }
+}
+
+#[test]
+fn a_local_address_of_another_family_or_machine_is_told_at_once() {
+    let address: SocketAddr = "[::1]:9".parse().unwrap();
+    let error = from_local("127.0.0.2", address).unwrap_err();
+    let expected = "cannot connect to [::1]:9: the local address 127.0.0.2 is not of the family of ::1";
+    assert_eq!(error.to_string(), expected);
+    // RFC 5737 keeps it for documentation: no machine has it.
+    let Err(Error::Connect { source, .. }) = from_local("192.0.2.1", nobody()) else { panic!("it cannot be bound") };
+    assert_eq!(source.kind(), ErrorKind::AddrNotAvailable);
+}
+
+#[test]
+fn connections_that_share_their_options_part_when_one_s_are_changed() {
+    let (_listener, address) = listener();
+    let mut engine = Engine::new().unwrap();
+    let shared = Rc::new(ConnectionOptions::default());
+    let (handler, _seen) = recorder(|_, _| {});
+    let keys = [(); 2].map(|()| engine.context().connect_with(address, Rc::clone(&shared), handler()).unwrap());
+    assert_eq!(Rc::strong_count(&shared), 3);
+    engine.context().connection(keys[0]).unwrap().set_buffer_limit(7);
+    assert_eq!(Rc::strong_count(&shared), 2);
+    assert_eq!(*shared, ConnectionOptions::default());
 }

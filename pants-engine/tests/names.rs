@@ -55,6 +55,26 @@ fn a_name_reaches_a_server_that_listens_at_any_one_of_its_addresses() {
 }
 
 #[test]
+fn with_a_local_address_a_name_is_reached_at_the_addresses_of_its_family() {
+    struct Tells(Sender<IpAddr>);
+    impl Handler for Tells {
+        fn on_connect(&mut self, connection: &mut Connection<'_>) {
+            self.0.send(connection.local_address().unwrap().ip().unwrap()).unwrap();
+        }
+        fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
+    }
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let local = IpAddr::from([127, 0, 0, 9]);
+    let options = ConnectionOptions { local_address: Some(local), ..ConnectionOptions::default() };
+    let (tell, told) = channel();
+    let (_running, _) = Running::start(move |engine| {
+        engine.context().connect_with(host("localhost", port), options, Tells(tell)).unwrap()
+    });
+    assert_eq!(next(&told), local);
+}
+
+#[test]
 fn what_is_written_before_the_name_is_resolved_is_delivered() {
     let listener = TcpListener::bind(ANY_PORT).unwrap();
     let port = listener.local_addr().unwrap().port();

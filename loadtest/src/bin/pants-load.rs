@@ -21,7 +21,7 @@ use loadtest::measure::Trial;
 use loadtest::progress::Progress;
 use loadtest::repeat::{self, Repeated, Spread};
 use loadtest::report::record::Record;
-use loadtest::{descriptors, search, signals, sweep};
+use loadtest::{limits, search, signals, sweep};
 
 /// Some request failed, or the run did, or it says nothing about the server.
 const FAILED: u8 = 1;
@@ -58,7 +58,7 @@ fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
     // They are to have the limits that they would have had.
     let mut hosts = arguments.server.hosts(&targets.iter().collect::<Vec<_>>(), &interrupted)?;
     task.trials.iter_mut().zip(&hosts).for_each(|(trial, host)| trial.server = host.subject);
-    raise_limit(&task.trials);
+    make_room(&mut task.trials)?;
     let single = task.trials.len() == 1 && task.rounds == 1;
     let Repeated { runs, failure } = repeat::repeat(&task, &interrupted, |turn, report| {
         say(&if single { report.to_string() } else { repeat::line(turn, report) });
@@ -105,7 +105,7 @@ fn find(arguments: &SearchArguments) -> Result<ExitCode, String> {
     let interrupted = catch_signals()?;
     let mut hosts = arguments.server.hosts(&[&task.trial.plan.target], &interrupted)?;
     task.trial.server = hosts.first().and_then(|host| host.subject);
-    raise_limit(slice::from_ref(&task.trial));
+    make_room(slice::from_mut(&mut task.trial))?;
     let mut progress = Progress::new();
     let closed = search::probe(&task, &interrupted, &mut progress)?;
     let searched = search::search(&task, closed, &interrupted, &mut progress);
@@ -119,10 +119,10 @@ fn find(arguments: &SearchArguments) -> Result<ExitCode, String> {
 
 /// Sweeps and reports. An error means that nothing was measured.
 fn scale(arguments: &SweepArguments) -> Result<ExitCode, String> {
-    let task = arguments.task()?;
+    let mut task = arguments.task()?;
     let outputs = arguments.output.open()?;
     let interrupted = catch_signals()?;
-    raise_limit(slice::from_ref(&task.trial));
+    make_room(slice::from_mut(&mut task.trial))?;
     let swept = sweep::sweep(&task, &interrupted, &mut Progress::new());
     if let (Some(failure), true) = (&swept.failure, swept.runs.is_empty()) {
         return Err(failure.clone());
@@ -149,12 +149,14 @@ fn catch_signals() -> Result<Arc<AtomicBool>, String> {
     Ok(interrupted)
 }
 
-/// Makes room for the connections of the largest of these loads.
-fn raise_limit(trials: &[Trial]) {
-    let connections = trials.iter().map(|trial| trial.plan.connections).max().unwrap_or_default();
-    if let Some(warning) = descriptors::raise_limit(connections) {
-        eprintln!("pants-load: {warning}");
+/// Makes room for the connections of these loads. An error says what they would not fit.
+fn make_room(trials: &mut [Trial]) -> Result<(), String> {
+    for Trial { plan, config, .. } in trials {
+        if let Some(note) = limits::make_room(plan, config.placement().len())? {
+            eprintln!("pants-load: {note}");
+        }
     }
+    Ok(())
 }
 
 /// Prints to standard output. Whoever has closed that does not want to read it.

@@ -12,6 +12,7 @@ use crate::cpus::Cpus;
 use crate::plan::part::Part;
 use crate::plan::think::Think;
 use crate::plan::{Arrivals, CONNECTIONS_MAX, DEPTH_MAX, DURATION_MAX, Extent, Model, Plan, RATE_MAX, TIMEOUT_MAX};
+use crate::sources::Sources;
 use crate::target::Target;
 use crate::units;
 
@@ -89,6 +90,11 @@ pub struct LoadArguments {
     /// Do not compare what comes back with what was sent; it saves one pass over bytes that are in the cache
     #[arg(long)]
     no_verify: bool,
+    /// Addresses of this machine that the connections come from, by turns, such as 127.0.0.2-127.0.0.9; each has ports for
+    /// some 28,000 connections to the target [default: the kernel's choice, or as many of 127.0.0.0/8 as are needed to reach
+    /// a target there]
+    #[arg(long, value_name = "LIST")]
+    source: Option<Sources>,
 }
 
 impl LoadArguments {
@@ -133,6 +139,7 @@ impl LoadArguments {
             start_at: None,
             part: Part::WHOLE,
             first_connection: 0,
+            sources: self.source.clone().unwrap_or_default(),
         };
         plan.check().map(|()| plan)
     }

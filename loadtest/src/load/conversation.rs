@@ -105,6 +105,11 @@ impl<P: Protocol> Conversation<P> {
         number as usize & (self.stamps.len() - 1)
     }
 
+    /// Whether nothing has ever come back.
+    pub fn is_unheard(&self) -> bool {
+        self.settled == 0 && !self.midway
+    }
+
     /// Whether the end of the input would cut a reply short.
     pub fn is_midway(&self) -> bool {
         self.midway

@@ -10,11 +10,15 @@ use crate::load::conversation::Conversation;
 use crate::load::pool::{Next, Pool};
 use crate::load::talk::Carried;
 use crate::load::worker::Worker;
-use crate::plan::IN_FLIGHT_BYTES_MAX;
+use crate::plan::{IN_FLIGHT_BYTES_MAX, Plan};
 use crate::protocol::Protocol;
 
 /// A message in flight beside those that wait: what the queue may hold.
 const WRITE_CAP: usize = IN_FLIGHT_BYTES_MAX + (1 << 20);
+
+/// What is known of a connection that ends before anything has come back on it.
+const TURNED_AWAY: &str = "the server ended it before any reply, as one does that has no descriptors left or serves no more \
+                           connections; --server-pid shows its descriptors";
 
 /// One socket of a connection that is loaded. What is said over it is in the worker's pool, where the schedule of an open loop
 /// finds it too.
@@ -83,6 +87,9 @@ impl<P: Protocol> Link<P> {
     /// Counts the socket as failed, and what is in flight on it.
     fn fail(&mut self, context: &mut Context, kind: Kind, detail: Option<String>) {
         if std::mem::replace(&mut self.is_current, false) {
+            let is_end = matches!(kind, Kind::Reset | Kind::ClosedEarly);
+            let is_turned_away = is_end && self.worker.pool.borrow().is_unheard(self.index);
+            let detail = if is_turned_away { Some(TURNED_AWAY.to_owned()) } else { detail };
             self.worker.handle_failure(context, self.index, kind, detail);
         }
     }
@@ -136,13 +143,13 @@ impl<P: Protocol> Handler for Link<P> {
     }
 }
 
-impl<P: Protocol> Carried for Conversation<P> {
-    type Key = ConnectionKey;
-    type Socket<'a> = Connection<'a>;
-
-    fn connect(worker: &Rc<Worker<Self>>, context: &mut Context, index: Option<u32>) -> Result<(), EngineError> {
-        let options = ConnectionOptions {
-            connect_timeout: Some(worker.timeout()),
+/// What connections are set to: for each source address, or for the one that the kernel chooses. They share it, since they
+/// may be many.
+pub(super) fn options(plan: &Plan) -> Box<[Rc<ConnectionOptions>]> {
+    let options = |local_address| {
+        Rc::new(ConnectionOptions {
+            connect_timeout: Some(plan.timeout),
+            local_address,
             // Both would be timeouts of this side; the one timeout of a message covers them.
             idle_timeout: None,
             write_stall_timeout: None,
@@ -150,7 +157,20 @@ impl<P: Protocol> Carried for Conversation<P> {
             // A server that echoes must be read while it is written to, or the two wait for each other.
             auto_pause: false,
             ..ConnectionOptions::default()
-        };
+        })
+    };
+    match plan.sources.addresses() {
+        [] => Box::new([options(None)]),
+        sources => sources.iter().map(|source| options(Some(*source))).collect(),
+    }
+}
+
+impl<P: Protocol> Carried for Conversation<P> {
+    type Key = ConnectionKey;
+    type Socket<'a> = Connection<'a>;
+
+    fn connect(worker: &Rc<Worker<Self>>, context: &mut Context, index: Option<u32>) -> Result<(), EngineError> {
+        let options = worker.next_options();
         let address = worker.plan().target.address();
         match index {
             Some(index) => context.connect_with(address, options, Link::new(Rc::clone(worker), index))?,
@@ -196,7 +216,7 @@ impl<P: Protocol> Pool<Conversation<P>> {
         });
         match heard {
             Ok(()) => self.go_on(index, connection, now, replies),
-            Err(fault) => Next::Fault(fault),
+            Err(fault) => Next::Fault(Box::new(fault)),
         }
     }
 
@@ -206,6 +226,11 @@ impl<P: Protocol> Pool<Conversation<P>> {
         let reply = self.seats[index as usize].talk.handle_end()?;
         self.tally.record(reply, now, &self.span);
         Some(self.next_of(index, now))
+    }
+
+    /// Whether nothing has ever come back on a connection.
+    fn is_unheard(&self, index: u32) -> bool {
+        self.seats[index as usize].talk.is_unheard()
     }
 
     /// How a connection ends if the server ends it now.

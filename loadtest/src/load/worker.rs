@@ -7,12 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use pants_shard::{Bus, Context, Result, Shard};
+use pants_shard::{Bus, ConnectionOptions, Context, Result, Shard};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::count::tally::Usage;
 use crate::load::control::{Control, Event, Outcome};
 use crate::load::conversation::Settings;
+use crate::load::link;
 use crate::load::opening::Opening;
 use crate::load::pacer::{Look, Pacer, Turns};
 use crate::load::pool::{Next, Pace, Pool};
@@ -31,6 +32,10 @@ pub struct Worker<T: Carried> {
     shard: usize,
     pub(super) control: Arc<Control>,
     bus: Bus,
+    /// What connections are set to: for each source address, by turns; never empty.
+    options: Box<[Rc<ConnectionOptions>]>,
+    /// Whose turn it is.
+    turn: Cell<usize>,
     /// Makes the talk of a connection, from its number.
     speak: Box<dyn Fn(u64, Settings) -> T>,
     pub(super) stage: Cell<Stage>,
@@ -81,11 +86,13 @@ impl<T: Carried> Worker<T> {
         let share = plan.share(shard.id().index(), shard.shards());
         let first = plan.first_connection as u64;
         let speak = move |number, settings| speak(first + number, settings);
-        let talks = share.map(|number| speak(number as u64, settings(plan, number)));
+        let talks = share.clone().map(|number| speak(number as u64, settings(plan, number)));
         let worker = Rc::new(Self {
             shard: shard.id().index(),
             control: Arc::clone(control),
             bus: shard.bus(),
+            options: link::options(plan),
+            turn: Cell::new(share.start),
             stage: Cell::new(Stage::Opening),
             opening: Cell::new(Opening::new(plan, shard.id().index(), shard.shards())),
             pool: RefCell::new(Pool::new(talks)),
@@ -106,6 +113,12 @@ impl<T: Carried> Worker<T> {
         let plan = self.plan();
         let number = plan.share(self.shard, self.control.shards()).start + index as usize;
         (self.speak)(number as u64, settings(plan, number))
+    }
+
+    /// What the next connection is set to: the source addresses take turns.
+    pub(super) fn next_options(&self) -> Rc<ConnectionOptions> {
+        let turn = self.turn.replace(self.turn.get().wrapping_add(1));
+        Rc::clone(&self.options[turn % self.options.len()])
     }
 
     pub(super) fn plan(&self) -> &Plan {

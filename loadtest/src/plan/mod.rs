@@ -14,6 +14,7 @@ use crate::plan::part::Part;
 use crate::plan::sizes::Sizes;
 use crate::plan::think::Think;
 use crate::protocol::Language;
+use crate::sources::Sources;
 use crate::target::Target;
 use crate::units;
 
@@ -131,6 +132,8 @@ pub struct Plan {
     pub part: Part,
     /// The number of its first connection among those of all parts.
     pub first_connection: usize,
+    /// Where the connections come from, by turns.
+    pub sources: Sources,
 }
 
 /// The course of a run by the clock. A message is measured if it is due from `from` on and before `until`.
@@ -360,6 +363,7 @@ pub(crate) mod tests {
             start_at: None,
             part: Part::WHOLE,
             first_connection: 0,
+            sources: Sources::default(),
         }
     }
 

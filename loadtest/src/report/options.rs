@@ -66,6 +66,8 @@ pub struct Options {
     pub part: Option<String>,
     /// When the load was to begin, in seconds since 1970 by the wall clock, if it had to wait for that.
     pub start_at: Option<f64>,
+    /// The addresses that the connections came from, such as `127.0.0.1-127.0.0.2`; empty where it was left to the kernel.
+    pub sources: String,
 }
 
 impl Options {
@@ -107,6 +109,7 @@ impl Options {
             verify: plan.verify,
             part: (plan.part != Part::WHOLE).then(|| plan.part.to_string()),
             start_at: plan.start_at.map(|at| at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()),
+            sources: plan.sources.to_string(),
         }
     }
 }

@@ -154,9 +154,11 @@ fn shared_cores(shards: &[ShardUse], server: &ServerUse, siblings: &[Cpus]) -> O
 fn crowded(server: &ServerUse) -> Option<String> {
     let (open, limit) = (server.descriptors, server.descriptor_limit?);
     (open as f64 >= limit as f64 * DESCRIPTORS_MAX).then(|| {
+        let (pid, more) = (server.pid, 2 * limit);
         let (open, limit) = (units::count(open), units::count(limit));
         format!(
-            "the server has {open} of its {limit} descriptors open; raise its limit with `ulimit -n` or LimitNOFILE="
+            "the server has {open} of its {limit} descriptors open; raise its limit with `prlimit --pid {pid} \
+             --nofile={more}:{more}`, or for good with `ulimit -n` or LimitNOFILE="
         )
     })
 }

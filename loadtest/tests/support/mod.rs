@@ -54,6 +54,10 @@ impl Program {
         self.errors.recv_timeout(PATIENCE).expect("a line comes on standard error")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("it is the number of a process");
         kill_process(pid, signal).unwrap();

@@ -32,6 +32,9 @@ impl Context {
     ///
     /// A Unix server whose queue is full is tried again every 10 ms until the connect timeout.
     ///
+    /// The options are the connection's own; connections that are given the same `Rc` share them until one's are changed, which
+    /// saves memory.
+    ///
     /// A port alone is this machine's. A host's name is resolved by helper threads, with what getaddrinfo(3) knows; its
     /// addresses are tried in turn, IPv6 and IPv4 by turns, the next one when one has failed or 250 ms have passed
     /// (RFC 8305). The connect timeout covers it all.
@@ -45,10 +48,11 @@ impl Context {
     pub fn connect_with(
         &mut self,
         address: impl ToAddress,
-        options: ConnectionOptions,
+        options: impl Into<Rc<ConnectionOptions>>,
         handler: impl Handler,
     ) -> Result<ConnectionKey> {
         self.check_open()?;
+        let options = options.into();
         options.check()?;
         let address = address.to_address()?;
         let begun = match (&address, place(&address)) {
@@ -62,11 +66,10 @@ impl Context {
         Ok(ConnectionKey(key))
     }
 
-    fn begin_connecting(&mut self, peer: Endpoint, options: ConnectionOptions) -> io::Result<Key> {
-        let socket = Socket::for_peer(&peer)?;
-        socket.configure(&options)?;
+    fn begin_connecting(&mut self, peer: Endpoint, options: Rc<ConnectionOptions>) -> io::Result<Key> {
+        let socket = Socket::for_peer(&peer, &options)?;
         let connect = socket.connect(&peer)?;
-        let stream = Stream::connecting(socket, peer, Rc::new(options), self.clock.tick());
+        let stream = Stream::connecting(socket, peer, options, self.clock.tick());
         let key = self.insert_connection(ConnectionSlot::new(stream, None))?;
         if connect == Connect::QueueFull {
             self.connect_again_later(key);
@@ -74,9 +77,9 @@ impl Context {
         Ok(key)
     }
 
-    fn begin_dialling(&mut self, name: &str, port: u16, options: ConnectionOptions) -> io::Result<Key> {
+    fn begin_dialling(&mut self, name: &str, port: u16, options: Rc<ConnectionOptions>) -> io::Result<Key> {
         let socket = Socket::placeholder()?;
-        let stream = Stream::connecting(socket, Endpoint::Unnamed, Rc::new(options), self.clock.tick());
+        let stream = Stream::connecting(socket, Endpoint::Unnamed, options, self.clock.tick());
         let key = self.insert_connection(ConnectionSlot::new(stream, None))?;
         self.begin_dial(key, name, port);
         Ok(key)

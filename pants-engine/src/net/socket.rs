@@ -3,10 +3,11 @@
 //! Errors are bare [`Errno`]s and [`io::Error`]s here; whoever knows the operation and the address adds them.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType};
 use socket2::{SockRef, TcpKeepalive};
@@ -143,9 +144,29 @@ impl Socket {
         Ok(net::listen(&self.0, i32::try_from(backlog).unwrap_or(i32::MAX))?)
     }
 
-    /// A socket that is to connect to `peer`.
-    pub(crate) fn for_peer(peer: &Endpoint) -> io::Result<Self> {
-        Self::new(peer, SocketType::STREAM)
+    /// A socket that is to connect to `peer`, with what the options say of it.
+    pub(crate) fn for_peer(peer: &Endpoint, options: &ConnectionOptions) -> io::Result<Self> {
+        let socket = Self::new(peer, SocketType::STREAM)?;
+        socket.configure(options)?;
+        if let (Some(local), Some(peer)) = (options.local_address, peer.socket_address()) {
+            socket.bind_local(local, peer)?;
+        }
+        Ok(socket)
+    }
+
+    /// Gives a client's socket its address; its port it gets when it connects.
+    fn bind_local(&self, local: IpAddr, peer: SocketAddr) -> io::Result<()> {
+        let local = match (local, peer) {
+            (IpAddr::V4(_), SocketAddr::V4(_)) => SocketAddr::new(local, 0),
+            // A link-local address means nothing without a scope, which must be the peer's.
+            (IpAddr::V6(local), SocketAddr::V6(peer)) => SocketAddrV6::new(local, 0, 0, peer.scope_id()).into(),
+            _ => {
+                let problem = format!("the local address {local} is not of the family of {}", peer.ip());
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+            }
+        };
+        nix::sys::socket::setsockopt(&self.0, IpBindAddressNoPort, &true)?;
+        Ok(net::bind(&self.0, &local)?)
     }
 
     /// A socket that stands for one that is not there yet, so that the path of every message need not ask: it is connected to
@@ -402,15 +423,24 @@ mod tests {
 
     #[test]
     fn a_client_and_a_unix_socket_take_the_same_options() {
-        let client = Socket::for_peer(&SocketAddr::from((Ipv4Addr::LOCALHOST, 1)).into()).unwrap();
-        client.configure(&all_set()).unwrap();
+        let client = Socket::for_peer(&SocketAddr::from((Ipv4Addr::LOCALHOST, 1)).into(), &all_set()).unwrap();
         assert_all_set(&client);
-        let client = Socket::for_peer(&Endpoint::Unnamed).unwrap();
-        client.configure(&all_set()).unwrap();
+        let client = Socket::for_peer(&Endpoint::Unnamed, &all_set()).unwrap();
         assert_eq!(SockRef::from(&client.0).send_buffer_size().unwrap(), 40_000);
         assert!(!SockRef::from(&client.0).keepalive().unwrap(), "it is TCP's");
         let options = ServerOptions { connection: all_set(), incoming_cpu: Some(0), ..ServerOptions::default() };
         client.configure_server(&options).unwrap();
+    }
+
+    #[test]
+    fn a_local_address_takes_no_port_before_it_connects_and_is_none_of_a_unix_socket_s() {
+        for (local, peer) in [("127.0.0.2", "127.0.0.1:1"), ("::1", "[::1]:1")] {
+            let options = ConnectionOptions { local_address: local.parse().ok(), ..ConnectionOptions::default() };
+            let client = Socket::for_peer(&peer.parse::<SocketAddr>().unwrap().into(), &options).unwrap();
+            assert_eq!(client.local_address().unwrap(), SocketAddr::new(local.parse().unwrap(), 0));
+            assert!(nix::sys::socket::getsockopt(&client.0, IpBindAddressNoPort).unwrap());
+            Socket::for_peer(&Endpoint::Unnamed, &options).unwrap();
+        }
     }
 
     #[test]

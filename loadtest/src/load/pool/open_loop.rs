@@ -6,17 +6,17 @@ use crate::load::conversation::Stamp;
 use crate::load::pacer::Look;
 use crate::load::pool::seat::State;
 use crate::load::pool::{Next, Pace, Pool};
-use crate::protocol::Protocol;
+use crate::load::talk::Carried;
 
 /// Messages that one look at the schedule sends at most, before replies have their turn.
 const SENDS_MAX: usize = 64;
 
-impl<P: Protocol> Pool<P> {
+impl<T: Carried> Pool<T> {
     /// In an open loop a connection may be free now: it sends what is due.
     pub(super) fn offer(&mut self, index: u32, now: u64, context: &mut Context) -> Next {
         let Self { seats, pace: Pace::Open { pacer, turns, is_watched }, .. } = self else { return Next::Nothing };
         pacer.handle_work();
-        if seats[index as usize].conversation.may_send() && turns.offer(index) {
+        if seats[index as usize].talk.may_send() && turns.offer(index) {
             pacer.handle_free(now);
         }
         let (is_due, is_watched) = (pacer.due() <= now, *is_watched);
@@ -40,15 +40,15 @@ impl<P: Protocol> Pool<P> {
             let Some(index) = turns.take() else { return };
             let seat = &mut seats[index as usize];
             let State::Open(key) = seat.state else { continue };
-            let Some(mut connection) = context.connection(key).filter(|_| seat.conversation.may_send()) else {
+            let Some(mut socket) = T::find(context, key).filter(|_| seat.talk.may_send()) else {
                 continue;
             };
             let due = pacer.take(now);
             if due.measured {
                 tally.record_due(due.lag);
             }
-            seat.say(&mut connection, Stamp { due: due.due, sent: now }, tally);
-            if seat.conversation.may_send() {
+            seat.say(&mut socket, Stamp { due: due.due, sent: now }, tally);
+            if seat.talk.may_send() {
                 turns.offer(index);
             }
             now = clock.now();
