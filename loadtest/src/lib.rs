@@ -1,10 +1,16 @@
 //! The load generator of pants: loads a server over TCP, UDP or Unix sockets, verifies every byte that comes back, and says what
 //! happened.
 //!
-//! It is written on [`pants_shard`]: each shard opens its share of the connections and keeps its own [tally](count::tally), and the
-//! tallies are merged at the end. The load is a *closed loop*: a connection sends its next message when a reply has come, so
-//! that a slow server is sent less. What an open loop would show, how long messages wait that come at their own time, this
-//! does not (Schroeder, Wierman and Harchol-Balter, "Open versus closed: a cautionary tale", NSDI 2006).
+//! It is written on [`pants_shard`]: each shard opens its share of the connections and keeps its own [`count::tally`], and the
+//! tallies are merged at the end. The load is a *closed loop*, in which a connection sends its next message when a reply has come,
+//! so that a slow server is sent less; or an *open loop*, in which messages are due by a schedule, whatever becomes of those before
+//! them, and a slow server shows in how long they wait (Schroeder, Wierman and Harchol-Balter, "Open versus closed: a cautionary
+//! tale", NSDI 2006).
+//!
+//! In an open loop three times are kept apart. The *response time* of a message counts from when it was due to its reply's last
+//! byte, its *service time* from when it was sent; what lies between is the wait for a connection that was free. The *lag* is how
+//! late the generator itself was with a message that had one. What was given up, or was due and never sent, is counted in
+//! the response times as at least as long as it was waited for.
 //!
 //! It speaks the echo of its own pattern, HTTP/1.1, lines, and whatever has one request and one reply. What it does not do: it
 //! speaks no TLS, and it has no scripts.

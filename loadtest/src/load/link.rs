@@ -196,7 +196,7 @@ impl<P: Protocol> Pool<Conversation<P>> {
         });
         match heard {
             Ok(()) => self.go_on(index, connection, now, replies),
-            Err(fault) => Next::Fault(fault),
+            Err(fault) => Next::Fault(Box::new(fault)),
         }
     }
 

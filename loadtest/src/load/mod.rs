@@ -1,5 +1,6 @@
 //! The load itself, on the shards: connections, what is said on them, and how the shards part the work.
 
+mod clock;
 pub mod control;
 pub mod conversation;
 mod datagrams;

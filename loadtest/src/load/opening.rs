@@ -28,6 +28,8 @@ pub(super) struct Opening {
     begun: usize,
     /// Begun, and neither made nor failed; those that are made anew are among them.
     pending: usize,
+    /// Whether a timer begins the next one of a ramp.
+    is_timed: bool,
     /// Over how long those that are loaded are begun, once the load has begun; zero if before it.
     ramp: Duration,
 }
@@ -36,7 +38,14 @@ impl Opening {
     /// For one of the shards.
     pub(super) fn new(plan: &Plan, shard: usize, shards: usize) -> Self {
         let idle = plan.idle_share(shard, shards);
-        Self { idle, all: idle + plan.share(shard, shards).len(), begun: 0, pending: 0, ramp: plan.ramp }
+        Self {
+            idle,
+            all: idle + plan.share(shard, shards).len(),
+            begun: 0,
+            pending: 0,
+            is_timed: false,
+            ramp: plan.ramp,
+        }
     }
 
     /// How many may have been begun by now; `elapsed` is since the load's beginning.
@@ -79,9 +88,13 @@ impl<T: Carried> Worker<T> {
         let opening = self.opening.get();
         match self.stage.get() {
             Stage::Opening if opening.begun == due && opening.pending == 0 => self.arrive(),
-            Stage::Running(window) if opening.begun == due && due < opening.all => {
+            Stage::Running(window) if opening.begun == due && due < opening.all && !opening.is_timed => {
+                self.opening.set(Opening { is_timed: true, ..opening });
                 let worker = Rc::clone(self);
-                context.defer_until(window.begin + opening.next_due(), move |context| worker.open_more(context));
+                context.defer_until(window.begin + opening.next_due(), move |context| {
+                    worker.opening.set(Opening { is_timed: false, ..worker.opening.get() });
+                    worker.open_more(context);
+                });
             }
             _ => {}
         }

@@ -1,5 +1,8 @@
 //! The connections of a shard: what is said on each, which may send, and what is counted.
 
+mod open_loop;
+pub(super) mod seat;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -8,15 +11,14 @@ use pants_shard::Context;
 use crate::count::failure::Kind;
 use crate::count::series::Piece;
 use crate::count::tally::Tally;
+use crate::load::clock::Clock;
 use crate::load::conversation::Stamp;
-use crate::load::pacer::{Look, Pacer, Turns};
+use crate::load::pacer::{Pacer, Turns};
+use crate::load::pool::seat::{Seat, State};
 use crate::load::talk::Carried;
 use crate::plan::think::Think;
-use crate::plan::{Span, Window, nanos_between};
+use crate::plan::{Span, Window};
 use crate::protocol::Fault;
-
-/// Messages that one look at the schedule sends at most, before replies have their turn.
-const SENDS_MAX: usize = 64;
 
 /// The connections of a shard. All times are nanoseconds from the load's beginning.
 pub struct Pool<T: Carried> {
@@ -25,28 +27,10 @@ pub struct Pool<T: Carried> {
     /// What is counted.
     pub tally: Tally,
     phase: Phase,
-    begin: Instant,
+    clock: Clock,
     pub(super) span: Span,
     /// Connections that have neither failed for good nor come to rest.
     unresolved: usize,
-}
-
-/// A connection's place: its talk outlives its socket.
-pub(super) struct Seat<T: Carried> {
-    pub(super) talk: T,
-    state: State<T::Key>,
-}
-
-/// What has become of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State<K> {
-    /// It is yet to be made, or to be made anew.
-    Waiting,
-    Open(K),
-    /// It has sent and received everything. Whether the server then closes is its own affair.
-    AtRest,
-    /// It has failed for good.
-    Failed,
 }
 
 /// What a message is sent upon.
@@ -93,7 +77,7 @@ pub enum Next {
     /// Somebody is to look at the schedule.
     Look,
     /// The server has broken the rules.
-    Fault(Fault),
+    Fault(Box<Fault>),
 }
 
 impl<T: Carried> Pool<T> {
@@ -106,14 +90,14 @@ impl<T: Carried> Pool<T> {
             pace: Pace::Closed,
             tally: Tally::default(),
             phase: Phase::Before,
-            begin: Instant::now(),
+            clock: Clock::since(Instant::now()),
             span: Span { from: u64::MAX, until: u64::MAX, stop: u64::MAX },
         }
     }
 
     /// The load begins.
     pub fn begin(&mut self, window: Window, pace: Pace) {
-        (self.begin, self.span, self.phase) = (window.begin, window.span(), Phase::Running);
+        (self.clock, self.span, self.phase) = (Clock::since(window.begin), window.span(), Phase::Running);
         self.tally.set_paced(matches!(pace, Pace::Open { .. }));
         self.pace = pace;
     }
@@ -139,16 +123,10 @@ impl<T: Carried> Pool<T> {
         last
     }
 
-    /// What was due before now and was not sent is not sent any more.
-    fn end_schedule(&mut self, now: u64) {
-        let Self { pace: Pace::Open { pacer, .. }, tally, .. } = self else { return };
-        pacer.end(now, |due| tally.record_unsent(due, now));
-    }
-
     /// How long it is since the load began.
     #[inline]
     pub fn now(&self) -> u64 {
-        nanos_between(self.begin, Instant::now())
+        self.clock.now()
     }
 
     /// Whether the load has begun and not ended.
@@ -285,8 +263,8 @@ impl<T: Carried> Pool<T> {
         }
     }
 
-    /// A connection has had so many replies, and its chance to send more.
-    #[inline]
+    /// A connection has had so many replies at `now`, and has its chance to send more.
+    #[inline(always)]
     pub(super) fn go_on(&mut self, index: u32, socket: &mut T::Socket<'_>, now: u64, replies: usize) -> Next {
         let Self { seats, pace, tally, span, .. } = self;
         let seat = &mut seats[index as usize];
@@ -307,80 +285,6 @@ impl<T: Carried> Pool<T> {
         if is_quiet { Next::Quiet } else { Next::Nothing }
     }
 
-    // The open loop.
-
-    /// In an open loop a connection may be free now: it sends what is due.
-    fn offer(&mut self, index: u32, now: u64, context: &mut Context) -> Next {
-        let Self { seats, pace: Pace::Open { pacer, turns, is_watched }, .. } = self else { return Next::Nothing };
-        pacer.handle_work();
-        if seats[index as usize].talk.may_send() && turns.offer(index) {
-            pacer.handle_free(now);
-        }
-        let (is_due, is_watched) = (pacer.due() <= now, *is_watched);
-        if is_due {
-            self.send_due(now, SENDS_MAX, context);
-        }
-        match self.next_of(index, now) {
-            Next::Nothing if !is_watched => Next::Look,
-            next => next,
-        }
-    }
-
-    /// Sends what is due, as far as connections are free, and up to `most` messages.
-    fn send_due(&mut self, mut now: u64, most: usize, context: &mut Context) {
-        let begin = self.begin;
-        let Self { seats, pace: Pace::Open { pacer, turns, .. }, tally, .. } = self else { return };
-        for _ in 0..most {
-            if pacer.due() > now {
-                return;
-            }
-            let Some(index) = turns.take() else { return };
-            let seat = &mut seats[index as usize];
-            let State::Open(key) = seat.state else { continue };
-            let Some(mut socket) = T::find(context, key).filter(|_| seat.talk.may_send()) else {
-                continue;
-            };
-            let due = pacer.take(now);
-            if due.measured {
-                tally.record_due(due.lag);
-            }
-            seat.say(&mut socket, Stamp { due: due.due, sent: now }, tally);
-            if seat.talk.may_send() {
-                turns.offer(index);
-            }
-            now = nanos_between(begin, Instant::now());
-        }
-    }
-
-    /// Looks at the schedule: sends what is due, and says when to look again.
-    pub fn look(&mut self, context: &mut Context) -> Look {
-        let now = self.now();
-        if let Pace::Open { pacer, .. } = &mut self.pace {
-            pacer.end_spin(now);
-        }
-        self.send_due(now, SENDS_MAX, context);
-        let now = self.now();
-        let Pace::Open { pacer, turns, is_watched } = &mut self.pace else { return Look::Never };
-        let look = pacer.next_look(now, !turns.is_empty());
-        *is_watched = look != Look::Never;
-        if look == Look::NextTurn && pacer.due() > now {
-            pacer.begin_spin(now);
-        }
-        look
-    }
-
-    /// The cool-down is over: what is due and finds a connection is still sent, and nothing after it.
-    pub fn stop(&mut self, context: &mut Context) {
-        self.send_due(self.now(), usize::MAX, context);
-        self.end_schedule(self.span.stop);
-        self.rest_all();
-    }
-
-    /// Whether a schedule without a stop has come to its end.
-    pub fn is_schedule_over(&self) -> bool {
-        matches!(&self.pace, Pace::Open { pacer, .. } if self.span.stop == u64::MAX && pacer.is_over())
-    }
-
     /// Nothing more is sent: connections with nothing in flight come to rest.
     pub fn rest_all(&mut self) {
         for index in self.indices() {
@@ -397,33 +301,6 @@ impl<T: Carried> Pool<T> {
             Pace::Thinking { think, state } => think.next(state),
             Pace::Closed | Pace::Open { .. } => Duration::ZERO,
         }
-    }
-
-    /// How long the shard has spun with nothing to do, waiting for the next message to be due.
-    pub fn idle_ns(&self) -> u64 {
-        if let Pace::Open { pacer, .. } = &self.pace { pacer.idle() } else { 0 }
-    }
-}
-
-impl<T: Carried> Seat<T> {
-    /// Fills up what may be in flight.
-    #[inline]
-    fn fill(&mut self, socket: &mut T::Socket<'_>, now: u64, tally: &mut Tally, span: &Span) {
-        if now < span.stop {
-            while self.say(socket, Stamp::at(now), tally) {}
-        }
-    }
-
-    /// Sends one message, if one may be sent.
-    #[inline]
-    fn say(&mut self, socket: &mut T::Socket<'_>, stamp: Stamp, tally: &mut Tally) -> bool {
-        let Some(message) = self.talk.take_next(stamp) else { return false };
-        tally.sent += 1;
-        tally.bytes_out += message.len() as u64;
-        if !T::send(socket, message) {
-            self.talk.take_back();
-        }
-        true
     }
 }
 
