@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::support::*;
 
 #[test]
-fn a_server_that_answers_after_10_ms_has_a_median_within_half_a_millisecond_of_it() {
+fn a_server_that_answers_after_10_ms_has_a_median_within_300_us_of_it() {
     const DELAY: Duration = Duration::from_millis(10);
     let address = server(|mut stream| {
         let mut message = [0; 64];
@@ -28,8 +28,8 @@ fn a_server_that_answers_after_10_ms_has_a_median_within_half_a_millisecond_of_i
         }
     });
     // On a machine that is busy with other tests a wake-up can be late throughout one run. An error of the measurement would
-    // be there in every one, so the best of five counts; none may be too fast.
-    let tries = (0..5).map(|_| {
+    // be there in every one, so the best of ten counts; none may be too fast.
+    let tries = (0..10).map(|_| {
         let (ended, json) = load(address, "--connections 1 --count 40");
         assert_eq!(ended.code, Some(0), "{ended:?}");
         let median = json["result"]["response"]["p50_ns"].as_u64().unwrap();
@@ -39,7 +39,7 @@ fn a_server_that_answers_after_10_ms_has_a_median_within_half_a_millisecond_of_i
     let mut seen = Vec::new();
     for median in tries {
         seen.push(median);
-        if median <= 10_500_000 {
+        if median <= 10_300_000 {
             return;
         }
     }
@@ -47,24 +47,25 @@ fn a_server_that_answers_after_10_ms_has_a_median_within_half_a_millisecond_of_i
 }
 
 #[test]
-fn one_changed_byte_in_ten_thousand_messages_is_one_corrupt_message() {
-    const CHANGED: u64 = 5_000 * 64 + 17;
+fn each_changed_byte_of_a_million_is_one_corrupt_message() {
+    const MILLION: u64 = 1_000_000;
     let passed = AtomicU64::new(0);
     let address = server(move |stream| {
         echo(stream, |data| {
             let from = passed.fetch_add(data.len() as u64, Ordering::Relaxed);
-            if let Some(byte) = CHANGED.checked_sub(from).and_then(|at| data.get_mut(at as usize)) {
-                *byte ^= 1;
-            }
+            // The last byte of each million that pass, over all connections.
+            let first = (MILLION - 1 - from % MILLION) as usize;
+            data.iter_mut().skip(first).step_by(MILLION as usize).for_each(|byte| *byte ^= 1);
         });
     });
-    let (ended, json) = load(address, "--connections 4 --count 10000 --depth 3");
+    // 62,500 messages of 64 bytes are four million.
+    let (ended, json) = load(address, "--connections 4 --count 62500 --depth 3");
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert_eq!(failures(&json, "corrupt"), (1, 0));
-    assert_eq!(json["result"]["failures"]["wrong_bytes"], 1);
-    assert_eq!(json["result"]["messages"], 9_999);
-    assert_eq!(json["result"]["total"]["replied"], 10_000);
-    assert!(ended.output.contains("corrupt: 1 messages, 1 wrong bytes"), "{ended:?}");
+    assert_eq!(failures(&json, "corrupt"), (4, 0));
+    assert_eq!(json["result"]["failures"]["wrong_bytes"], 4);
+    assert_eq!(json["result"]["messages"], 62_496);
+    assert_eq!(json["result"]["total"]["replied"], 62_500);
+    assert!(ended.output.contains("corrupt: 4 messages, 4 wrong bytes"), "{ended:?}");
 }
 
 #[test]
