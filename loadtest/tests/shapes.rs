@@ -3,9 +3,10 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -132,12 +133,14 @@ fn idle_connections_are_held_and_say_nothing() {
 
 #[test]
 fn an_idle_connection_that_the_server_closes_has_failed() {
-    let accepted = AtomicU64::new(0);
-    let address = server(move |stream| {
-        // The idle ones come first.
-        if accepted.fetch_add(1, Ordering::Relaxed) >= 3 {
-            echo(stream, |_| ());
-        }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        // They are accepted in the order in which they were made: the idle ones come first.
+        let mut streams: Vec<_> = listener.incoming().map_while(Result::ok).take(4).collect();
+        let loaded = streams.pop().expect("there are four");
+        drop(streams);
+        echo(loaded, |_| ());
     });
     let (ended, json) = load(address, "--idle 3 --connections 1 --warmup 0s --duration 500ms");
     assert_eq!(ended.code, Some(1), "{ended:?}");
