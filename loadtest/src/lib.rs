@@ -19,6 +19,7 @@
 //! The edge, with sockets, clocks and terminals:
 //!
 //! * [`cli`]: the command line. [`signals`], [`descriptors`]: the process.
+//! * [`search`]: the highest rate that holds a target. [`sweep`]: how a server scales, in a table of [`scaling`].
 //! * [`load`]: the load itself, on the shards. [`run`]: its course. [`measure`]: from a plan to a report.
 //! * [`server`]: the measured process. [`environment`]: where it was measured. [`progress`]: what is shown meanwhile.
 
