@@ -30,6 +30,7 @@
 //! * [`cli`]: the command line. [`signals`], [`descriptors`]: the process. [`limits`]: what the kernel allows of connections.
 //! * [`load`]: the load itself, on the shards. [`run`]: its course. [`measure`]: from a plan to a report;
 //!   [`repeat`]: many of them, in turns.
+//! * [`search`]: the highest rate that holds a target. [`sweep`]: how a server scales, in a table of [`scaling`].
 //! * [`server`]: the measured process. [`environment`]: where it was measured. [`progress`]: what is shown meanwhile.
 
 #![forbid(unsafe_code)]

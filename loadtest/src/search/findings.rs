@@ -61,8 +61,10 @@ impl Findings {
             End::NothingHeld => format!("{targets} do not hold even at {upper}"),
             End::Unlimited => format!("{targets} hold at {lower}, and no higher rate can be asked for"),
             End::Generator => {
-                let spoilt = self.points.iter().rev().find(|point| point.judgement == Judgement::Spoilt);
-                let (at, why) = spoilt.map(|point| (rate_text(point.asked), point.why.join(", "))).unwrap_or_default();
+                let above = |point: &&Point| self.lower.is_none_or(|lower| point.asked > lower);
+                let spoilt = self.points.iter().filter(|point| point.judgement == Judgement::Spoilt).filter(above);
+                let lowest = spoilt.min_by(|one, other| one.asked.total_cmp(&other.asked));
+                let (at, why) = lowest.map(|point| (rate_text(point.asked), point.why.join(", "))).unwrap_or_default();
                 format!("the generator is the limit, at {at}/s: {why}; use more --shards; of the server, {between}")
             }
             End::TrialsUsed => {
@@ -143,6 +145,8 @@ mod tests {
                 point(2_039.0, Judgement::Failed, "p99 3.00 ms"),
                 point(2_000.0, Judgement::Held, ""),
                 point(1_500.0, Judgement::Spoilt, "late"),
+                point(2_100.0, Judgement::Spoilt, "late"),
+                point(4_000.0, Judgement::Spoilt, "later"),
             ],
         }
     }
@@ -151,8 +155,8 @@ mod tests {
     fn the_curve_is_in_the_order_of_the_rates_with_its_columns_in_line() {
         let text = findings(End::Found).to_string();
         let lines: Vec<_> = text.lines().collect();
-        let asked: Vec<_> = lines[1..5].iter().map(|line| line.split_whitespace().next().unwrap()).collect();
-        assert_eq!(asked, ["1,000", "1,500", "2,000", "2,039"], "{text}");
+        let asked: Vec<_> = lines[1..7].iter().map(|line| line.split_whitespace().next().unwrap()).collect();
+        assert_eq!(asked, ["1,000", "1,500", "2,000", "2,039", "2,100", "4,000"], "{text}");
         let column = lines[0].chars().count() - "held".len();
         for (line, verdict) in lines[1..5].iter().zip(["yes", "unknown, late", "yes", "no, p99 3.00 ms"]) {
             assert_eq!(line.chars().skip(column).collect::<String>(), verdict, "{text}");
@@ -167,9 +171,9 @@ mod tests {
             (End::Unlimited, "hold at 2,000/s, and no higher rate can be asked for"),
             (
                 End::Generator,
-                "the generator is the limit, at 1,500/s: late; use more --shards; of the server, 2,000/s held",
+                "the generator is the limit, at 2,100/s: late; use more --shards; of the server, 2,000/s held",
             ),
-            (End::TrialsUsed, "not found in 4 trials: 2,000/s held and 2,039/s did not"),
+            (End::TrialsUsed, "not found in 6 trials: 2,000/s held and 2,039/s did not"),
             (End::Interrupted, "interrupted: so far 2,000/s held and 2,039/s did not"),
         ] {
             let text = findings(end).to_string();

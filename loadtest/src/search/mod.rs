@@ -132,7 +132,11 @@ impl Display for Searched {
             writeln!(f, "{} trials of {length} s", self.runs.len())?;
         }
         write!(f, "{}", self.findings)?;
-        doubts(self.deciding()).iter().try_for_each(|doubt| writeln!(f, "{doubt}"))
+        let doubts = doubts(self.deciding());
+        if let (Some(lower), false) = (self.findings.lower, doubts.is_empty()) {
+            writeln!(f, "of the trials at {}/s:", findings::rate_text(lower))?;
+        }
+        doubts.iter().try_for_each(|doubt| writeln!(f, "  {doubt}"))
     }
 }
 
