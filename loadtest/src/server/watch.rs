@@ -140,10 +140,6 @@ mod tests {
         Window { begin: from, from, until, stop: until }
     }
 
-    fn span(from: Instant, until: Option<Instant>) -> Window {
-        Window { begin: from, from, until, stop: until }
-    }
-
     #[test]
     fn a_server_is_looked_at_before_the_load_and_at_both_ends_of_the_window() {
         let mut watch = watch();
