@@ -127,7 +127,7 @@ impl Load {
         ]);
         command.args(["--rate", &self.rate.to_string(), "--duration", &format!("{}s", self.seconds)]);
         command.args(["--source", &format!("127.0.0.{first}-127.0.0.{}", first + 1), "--timeout", "30s"]);
-        command.arg("--json").arg(report(index));
+        command.args(["--seed", &(index + 1).to_string()]).arg("--json").arg(report(index));
         Program(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("pants-load"))
     }
 }
