@@ -68,15 +68,14 @@ fn a_server_that_stops_for_a_second_shows_in_the_response_time_and_not_in_the_se
     let fixed = ["run", &target, "--no-pin", "--json", file.path()];
     let flags = "--rate 2k --connections 2 --warmup 0s --duration 4s".split(' ');
     let program = Program::start(&fixed.into_iter().chain(flags).collect::<Vec<_>>());
-    // The first line comes when the load has run for a while.
-    program.next_error();
+    program.wait_for_error(" of 4.0 s");
     server.signal(Signal::STOP);
     thread::sleep(Duration::from_secs(1));
     server.signal(Signal::CONT);
     let ended = program.join();
-    assert_eq!(ended.code, Some(0), "{ended:?}");
     let record: Value = serde_json::from_str(&std::fs::read_to_string(file.path()).unwrap()).unwrap();
     let json = &record["runs"][0];
+    ended.assert_well(json);
     let (response, service) = (number(json, "/result/response/p99_9_ns"), number(json, "/result/service/p99_9_ns"));
     assert!(response >= 900_000_000, "the messages that were due meanwhile have waited: {response} ns");
     assert!(service < 900_000_000, "two were in flight, of eight thousand: {service} ns");
@@ -91,7 +90,7 @@ fn the_schedule_is_met_within_100_us_at_the_99th_percentile() {
     let mut seen = Vec::new();
     for _ in 0..40 {
         let (ended, json) = load(address, "--rate 1k --connections 50 --warmup 100ms --duration 250ms");
-        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.assert_well(&json);
         let (scheduled, sent) = (number(&json, "/result/schedule/scheduled"), number(&json, "/result/schedule/sent"));
         let lag = number(&json, "/result/lag/p99_ns");
         if lag <= 100_000 {
@@ -109,7 +108,7 @@ fn every_message_of_a_count_is_sent_once_and_comes_back_once() {
     let address = server(|stream| echo(stream, |_| ()));
     for flags in ["--shards 2", "--depth 4 --arrivals constant", "--reconnect-after 7"] {
         let (ended, json) = load(address, &format!("--rate 5k --count 503 --connections 4 {flags}"));
-        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.assert_well(&json);
         for field in ["messages", "total/sent", "total/replied", "schedule/scheduled", "schedule/sent", "service/count"]
         {
             assert_eq!(number(&json, &format!("/result/{field}")), 503, "{field} with {flags}: {json}");
@@ -165,8 +164,8 @@ fn a_seed_has_its_payload_and_another_seed_another() {
             echo(stream, |data| all.extend_from_slice(data));
             tell.send(all).unwrap();
         });
-        let (ended, _) = load(address, &format!("--rate 2k --count 100 --connections 1 --size 32 --seed {seed}"));
-        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let (ended, json) = load(address, &format!("--rate 2k --count 100 --connections 1 --size 32 --seed {seed}"));
+        ended.assert_well(&json);
         told.recv_timeout(PATIENCE).unwrap()
     };
     let first = heard(5);
