@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use pants_shard::{Bus, ConnectionOptions, Context, Result, Shard};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::count::tally::Usage;
+use crate::load::clock::thread_time;
 use crate::load::control::{Control, Event, Outcome};
 use crate::load::conversation::Settings;
 use crate::load::link;
@@ -351,10 +351,8 @@ impl<T: Carried> Worker<T> {
     /// The time, and how long this thread has worked: it has run for the number in its `schedstat` (proc_pid_stat(5)), exact and
     /// without a file, and spun in vain for some of that.
     fn read_clocks(&self) -> Reading {
-        let ran = clock_gettime(ClockId::ThreadCPUTime);
-        let ran = Duration::new(ran.tv_sec.unsigned_abs(), ran.tv_nsec.unsigned_abs() as u32);
         let idle = Duration::from_nanos(self.pool.borrow().idle_ns());
-        (Instant::now(), ran.saturating_sub(idle))
+        (Instant::now(), thread_time().saturating_sub(idle))
     }
 }
 
