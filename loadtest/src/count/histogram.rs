@@ -91,12 +91,6 @@ impl Latencies {
         self.censored += other.censored;
     }
 
-    /// Forgets all of them, and keeps the memory.
-    pub fn clear(&mut self) {
-        self.values.reset();
-        self.censored = 0;
-    }
-
     /// How many there are.
     pub fn count(&self) -> u64 {
         self.values.len()
@@ -274,7 +268,5 @@ mod tests {
         latencies.record(Duration::MAX);
         assert_eq!(latencies.count(), 2);
         assert!(latencies.distribution().max_ns >= 60_000_000_000);
-        latencies.clear();
-        assert_eq!(latencies, Latencies::default());
     }
 }

@@ -1,6 +1,7 @@
 //! The measured time in pieces: the response times of each second, and of longer pieces where there would be too many.
 
 use crate::count::histogram::Packed;
+use crate::count::tally::Slice;
 use crate::report::outcome::Interval;
 
 /// The most pieces that are kept. Each is a packed histogram of a few KiB, so that all of them have a few MiB, however long the
@@ -87,6 +88,12 @@ impl Series {
             p99_9_ns: response.quantile(0.999),
             max_ns: response.max(),
         }
+    }
+}
+
+impl From<&Slice> for Piece {
+    fn from(slice: &Slice) -> Self {
+        Self { messages: slice.messages, failed: slice.failed, response: slice.response.pack() }
     }
 }
 

@@ -221,9 +221,9 @@ impl<T: Carried> Worker<T> {
             if worker.is_over() {
                 return;
             }
-            let piece = worker.pool.borrow_mut().tally.end_interval();
+            let slice = worker.pool.borrow_mut().tally.end_interval();
             let second = worker.intervals.replace(worker.intervals.get() + 1);
-            worker.control.tell(Event::Interval { second, piece });
+            worker.control.tell(Event::Interval { shard: worker.shard, second, slice: Box::new(slice) });
             worker.end_interval_later(context, window, end + INTERVAL);
         });
     }
@@ -267,11 +267,14 @@ impl<T: Carried> Worker<T> {
         };
         let mut pool = self.pool.borrow_mut();
         let ended = pool.now();
-        let piece = pool.end(ended);
+        let slice = pool.end(ended);
+        let mut tally = std::mem::take(&mut pool.tally);
         if self.began.get().is_some() {
-            self.control.tell(Event::Interval { second: self.intervals.get(), piece });
+            let slice = Box::new(slice);
+            self.control.tell(Event::Interval { shard: self.shard, second: self.intervals.get(), slice });
+        } else {
+            tally.response.merge(&slice.response);
         }
-        let tally = std::mem::take(&mut pool.tally);
         self.control.publish(self.shard, &tally);
         let ended = until.map_or(now, |until| until.min(now));
         self.control.tell(Event::Finished(Box::new(Outcome { shard: self.shard, tally, usage, ended })));
