@@ -68,28 +68,41 @@ impl<P: Protocol> Conversation<P> {
         Self { protocol, settings, sent: 0, settled: 0, until, midway: false, stamps }
     }
 
-    /// Takes bytes that have come back, and tells of each message that they complete.
+    /// Takes bytes that have come back, and tells of each message that they complete; `data` is not empty.
     ///
     /// # Errors
     ///
     /// If no message is in flight that the bytes could belong to, or they are no reply.
-    #[inline]
-    pub fn handle_bytes(&mut self, mut data: &[u8], mut on_reply: impl FnMut(Reply)) -> Result<(), Fault> {
+    #[inline(always)]
+    pub fn handle_bytes(&mut self, data: &[u8], mut on_reply: impl FnMut(Reply)) -> Result<(), Fault> {
+        // Nearly always it is the end of one reply. What a loop needs to go on costs more than that reply itself.
+        let rest = self.handle_reply(data, &mut on_reply)?;
+        if rest.is_empty() { Ok(()) } else { self.handle_more(rest, on_reply) }
+    }
+
+    #[inline(never)]
+    fn handle_more(&mut self, mut data: &[u8], mut on_reply: impl FnMut(Reply)) -> Result<(), Fault> {
         while !data.is_empty() {
-            let Some(stamp) = self.oldest() else { return Err(surplus()) };
-            let Taken { used, reply } = self.protocol.take(self.settled, data)?;
-            data = &data[used..];
-            self.midway = reply.is_none();
-            if let Some(verdict) = reply {
-                self.settled += 1;
-                if verdict.last {
-                    // Nothing that is sent now would be answered.
-                    self.until = self.sent;
-                }
-                on_reply(Reply { stamp, verdict });
-            }
+            data = self.handle_reply(data, &mut on_reply)?;
         }
         Ok(())
+    }
+
+    /// Takes what belongs to the reply to the oldest message; gives the rest.
+    #[inline(always)]
+    fn handle_reply<'d>(&mut self, data: &'d [u8], on_reply: &mut impl FnMut(Reply)) -> Result<&'d [u8], Fault> {
+        let Some(stamp) = self.oldest() else { return Err(surplus()) };
+        let Taken { used, reply } = self.protocol.take(self.settled, data)?;
+        self.midway = reply.is_none();
+        if let Some(verdict) = reply {
+            self.settled += 1;
+            if verdict.last {
+                // Nothing that is sent now would be answered.
+                self.until = self.sent;
+            }
+            on_reply(Reply { stamp, verdict });
+        }
+        Ok(&data[used..])
     }
 
     /// Takes note that the server has sent its end. It may be what completes the reply to the message that has waited longest.
@@ -117,7 +130,7 @@ impl<P: Protocol> Conversation<P> {
 }
 
 impl<P: Protocol> Talk for Conversation<P> {
-    #[inline]
+    #[inline(always)]
     fn take_next(&mut self, stamp: Stamp) -> Option<&[u8]> {
         if !self.may_send() {
             return None;

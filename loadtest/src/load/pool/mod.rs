@@ -266,7 +266,12 @@ impl<T: Carried> Pool<T> {
         let Self { seats, pace, tally, span, .. } = self;
         let seat = &mut seats[index as usize];
         match pace {
-            Pace::Closed => seat.fill(socket, now, tally, span),
+            Pace::Closed => {
+                seat.fill(socket, now, tally, span);
+                if seat.talk.in_flight() > 0 {
+                    return Next::Nothing;
+                }
+            }
             Pace::Thinking { .. } if seat.talk.may_send() && now < span.stop => return Next::Think(replies),
             Pace::Thinking { .. } => {}
             Pace::Open { .. } => return self.offer(index, now, T::context(socket)),
