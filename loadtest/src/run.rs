@@ -159,8 +159,9 @@ impl Course {
             match told.recv_timeout(self.patience(progress.interval())) {
                 Ok(Event::Began(window)) => self.window = Some(window),
                 Ok(Event::Interval { shard, second, slice }) => {
-                    self.responses[shard].merge(&slice.response);
-                    self.seconds.add(second, &Piece::from(&*slice), shards);
+                    let response = slice.response.latencies();
+                    self.responses[shard].merge(&response);
+                    self.seconds.add(second, &Piece::new(slice.failed, &response), shards);
                 }
                 Ok(Event::Finished(mut outcome)) => {
                     outcome.tally.finish(&self.responses[outcome.shard]);

@@ -85,6 +85,13 @@ impl Latencies {
         self.censored += 1;
     }
 
+    /// Those of each of these values, in nanoseconds, as often as it is said to have occurred.
+    pub fn counted(values: impl Iterator<Item = (u64, u64)>, censored: u64) -> Self {
+        let mut latencies = Self { censored, ..Self::default() };
+        values.for_each(|(nanos, count)| latencies.values.saturating_record_n(nanos, count));
+        latencies
+    }
+
     /// Adds what another shard has counted.
     pub fn merge(&mut self, other: &Self) {
         self.values.add(&other.values).expect("the bounds are the same");

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::count::buckets::Buckets;
 use crate::count::failure::{Failures, Kind};
 use crate::count::histogram::Latencies;
 use crate::load::conversation::{Reply, Stamp};
@@ -46,18 +47,16 @@ pub struct Tally {
 /// What one shard has counted in an interval that has ended.
 #[derive(Clone, Debug, Default)]
 pub struct Slice {
-    /// Messages that came back as they should.
-    pub messages: u64,
     /// Messages and connections that failed.
     pub failed: u64,
     /// The response times, given-up messages included.
-    pub response: Latencies,
+    pub response: Buckets,
 }
 
 /// What is counted of an interval that has not ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpenInterval {
-    response: Latencies,
+    response: Buckets,
     /// What had failed when it began.
     failed_before: u64,
 }
@@ -133,11 +132,7 @@ impl Tally {
         let OpenInterval { response, failed_before } = &mut self.interval;
         let response = std::mem::take(response);
         let failed = self.failures.events();
-        Slice {
-            messages: response.count() - response.censored(),
-            failed: failed - std::mem::replace(failed_before, failed),
-            response,
-        }
+        Slice { failed: failed - std::mem::replace(failed_before, failed), response }
     }
 
     /// Nothing more is counted: adds the response times of the intervals that have ended. In a closed loop, service times are
@@ -208,6 +203,7 @@ impl Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::count::series::Piece;
 
     const MILLI: Duration = Duration::from_millis(1);
     const SPAN: Span = Span { from: 10, until: 20, stop: 30 };
@@ -217,10 +213,11 @@ mod tests {
     }
 
     /// The interval at hand was the last.
-    fn end(tally: &mut Tally) -> Slice {
+    fn end(tally: &mut Tally) -> Piece {
         let slice = tally.end_interval();
-        tally.finish(&slice.response);
-        slice
+        let response = slice.response.latencies();
+        tally.finish(&response);
+        Piece::new(slice.failed, &response)
     }
 
     #[test]
@@ -230,8 +227,8 @@ mod tests {
             tally.sent += 1;
             tally.record(reply(Stamp::at(sent), 0), received, &SPAN);
         }
-        let slice = end(&mut tally);
-        assert_eq!((tally.replied, tally.response.count(), slice.messages), (5, 2, 2));
+        let piece = end(&mut tally);
+        assert_eq!((tally.replied, tally.response.count(), piece.messages), (5, 2, 2));
         assert_eq!(tally.service, tally.response, "in a closed loop they are the same");
         assert!(tally.failures.is_empty());
     }
@@ -256,9 +253,9 @@ mod tests {
         let mut tally = Tally::default();
         tally.record_given_up(Stamp::at(12), 1_012, &SPAN);
         tally.record_given_up(Stamp::at(5), 1_012, &SPAN);
-        let slice = end(&mut tally);
+        let piece = end(&mut tally);
         assert_eq!((tally.response.count(), tally.response.censored(), tally.response.max()), (1, 1, 1_000));
-        assert_eq!(slice.messages, 0);
+        assert_eq!(piece.messages, 0);
     }
 
     #[test]
@@ -271,8 +268,8 @@ mod tests {
         let first = end(&mut tally);
         tally.record(reply(Stamp::at(12), 0), 17, &SPAN);
         let second = end(&mut tally);
-        assert_eq!((first.messages, first.failed, first.response.max()), (1, 2, 1));
-        assert_eq!((second.messages, second.failed, second.response.max()), (1, 0, 5));
+        assert_eq!((first.messages, first.failed, first.response.unpack().max()), (1, 2, 1));
+        assert_eq!((second.messages, second.failed, second.response.unpack().max()), (1, 0, 5));
         assert_eq!((tally.response.count(), tally.response.max()), (2, 5));
     }
 

@@ -273,7 +273,7 @@ impl<T: Carried> Worker<T> {
             let slice = Box::new(slice);
             self.control.tell(Event::Interval { shard: self.shard, second: self.intervals.get(), slice });
         } else {
-            tally.response.merge(&slice.response);
+            tally.response.merge(&slice.response.latencies());
         }
         self.control.publish(self.shard, &tally);
         let ended = until.map_or(now, |until| until.min(now));
