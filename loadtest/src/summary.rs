@@ -66,15 +66,32 @@ fn write_head(f: &mut Formatter<'_>, options: &Options, result: &Outcome) -> fmt
         0 => writeln!(f)?,
         idle => writeln!(f, ", {} idle", units::count(idle as u64))?,
     }
-    let verified = if options.verify { "every byte verified" } else { "not verified" };
-    write!(f, "messages of {}, {verified}, seed {}; ", options.size, options.seed)?;
     let measured = if result.interrupted { "interrupted, measured" } else { "measured" };
-    write!(f, "{measured} {:.2} s", result.elapsed_s)?;
-    match Duration::try_from_secs_f64(options.warmup_s) {
-        Ok(warmup) if !warmup.is_zero() => {
-            writeln!(f, ", after {} of warm-up, discarded", units::exact_duration(warmup))
+    let warmup = match Duration::try_from_secs_f64(options.warmup_s) {
+        Ok(warmup) if !warmup.is_zero() => format!(", after {} of warm-up, discarded", units::exact_duration(warmup)),
+        _ => String::new(),
+    };
+    let said = what_is_said(options);
+    let line = format!("{said}, seed {}; {measured} {:.2} s{warmup}", options.seed, result.elapsed_s);
+    writeln!(f, "{}", shortened(line))
+}
+
+/// What the messages are, in a few words.
+fn what_is_said(options: &Options) -> String {
+    let Options { protocol, size, .. } = options;
+    match protocol.as_str() {
+        "echo" | "lines" => {
+            let kind = if protocol == "lines" { "lines" } else { "messages" };
+            // A size without a unit is in bytes.
+            let size = if size.bytes().all(|byte| byte.is_ascii_digit()) { format!("{size} B") } else { size.clone() };
+            let verified = if options.verify { "every byte verified" } else { "not verified" };
+            format!("{kind} of {size}, {verified}")
         }
-        _ => writeln!(f),
+        _ => {
+            // The first line of it, such as the request line of HTTP.
+            let request = options.request.as_deref().unwrap_or_default();
+            format!("{protocol}, {}", request.split("\\r").next().unwrap_or_default())
+        }
     }
 }
 
@@ -258,7 +275,7 @@ mod tests {
             "9 shards, the busiest shard-1",
             "failed     timeout: 12 messages",
             "…",
-            "and 10 messages: ",
+            "and 11 messages: ",
             "warning: and 1 more, ",
             "12.0 MiB resident",
         ] {

@@ -150,7 +150,7 @@ fn a_server_that_comes_back_is_found_again() {
     let (address, file) = (deserted(), ScratchFile::new());
     let target = format!("udp://{address}");
     let program = Program::start(&["run", &target, "--no-pin", "--duration", "60s", "--json", file.path()]);
-    while !program.next_error().contains("messages/s") {}
+    while !program.next_error().contains("/s, ") {}
     let socket = UdpSocket::bind(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut buffer = [0; 64];

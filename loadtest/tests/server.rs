@@ -173,7 +173,7 @@ fn a_lost_terminal_that_is_ignored_ends_nothing() {
     let mut child = command.arg(program).args(flags).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     let mut errors = BufReader::new(child.stderr.take().unwrap());
-    while !line.contains("messages/s") {
+    while !line.contains("/s, ") {
         line.clear();
         assert!(errors.read_line(&mut line).unwrap() > 0, "it shows that it runs");
     }
