@@ -9,7 +9,7 @@ use crate::support::outside::find_or_skip;
 use crate::support::*;
 
 /// The bound, in instructions per message of 64 bytes on 50 connections. Of these some 160 are the engine's.
-const INSTRUCTIONS_MAX: f64 = 570.0;
+const INSTRUCTIONS_MAX: f64 = 480.0;
 
 /// How often they are counted at most: work of others on the machine makes turns short, which can only add to them.
 const ATTEMPTS: usize = 3;

@@ -68,29 +68,29 @@ impl<P: Protocol> Conversation<P> {
         Self { protocol, settings, sent: 0, settled: 0, until, midway: false, stamps }
     }
 
-    /// Takes bytes that have come back, and tells of each message that they complete; `data` is not empty.
+    /// Takes bytes that have come back, and tells of each message that they complete.
     ///
     /// # Errors
     ///
     /// If no message is in flight that the bytes could belong to, or they are no reply.
-    #[inline(always)]
-    pub fn handle_bytes(&mut self, data: &[u8], mut on_reply: impl FnMut(Reply)) -> Result<(), Fault> {
-        // Nearly always it is the end of one reply. What a loop needs to go on costs more than that reply itself.
-        let rest = self.handle_reply(data, &mut on_reply)?;
-        if rest.is_empty() { Ok(()) } else { self.handle_more(rest, on_reply) }
-    }
-
     #[inline(never)]
-    fn handle_more(&mut self, mut data: &[u8], mut on_reply: impl FnMut(Reply)) -> Result<(), Fault> {
+    pub fn handle_bytes(&mut self, mut data: &[u8], mut on_reply: impl FnMut(Reply)) -> Result<(), Fault> {
         while !data.is_empty() {
-            data = self.handle_reply(data, &mut on_reply)?;
+            let (reply, rest) = self.handle_reply(data)?;
+            reply.into_iter().for_each(&mut on_reply);
+            data = rest;
         }
         Ok(())
     }
 
-    /// Takes what belongs to the reply to the oldest message; gives the rest.
+    /// As [`handle_bytes`](Self::handle_bytes), for what belongs to the oldest message, whose reply may be complete then. Gives
+    /// the rest. `data` is not empty.
+    ///
+    /// # Errors
+    ///
+    /// As there.
     #[inline(always)]
-    fn handle_reply<'d>(&mut self, data: &'d [u8], on_reply: &mut impl FnMut(Reply)) -> Result<&'d [u8], Fault> {
+    pub fn handle_reply<'d>(&mut self, data: &'d [u8]) -> Result<(Option<Reply>, &'d [u8]), Fault> {
         let Some(stamp) = self.oldest() else { return Err(surplus()) };
         let Taken { used, reply } = self.protocol.take(self.settled, data)?;
         self.midway = reply.is_none();
@@ -100,9 +100,8 @@ impl<P: Protocol> Conversation<P> {
                 // Nothing that is sent now would be answered.
                 self.until = self.sent;
             }
-            on_reply(Reply { stamp, verdict });
         }
-        Ok(&data[used..])
+        Ok((reply.map(|verdict| Reply { stamp, verdict }), &data[used..]))
     }
 
     /// Takes note that the server has sent its end. It may be what completes the reply to the message that has waited longest.

@@ -53,7 +53,7 @@ impl Protocol for Echo {
         self.pattern.message(self.pieces, number, size)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, number: u64, data: &[u8]) -> Result<Taken, Fault> {
         let size = self.sizes.of(self.draws, number);
         let piece = &data[..data.len().min(size - self.filled)];
