@@ -1,6 +1,6 @@
 //! The measured time in pieces: the response times of each second, and of longer pieces where there would be too many.
 
-use crate::count::histogram::Packed;
+use crate::count::histogram::{Latencies, Packed};
 use crate::report::outcome::Interval;
 
 /// The most pieces that are kept. Each is a packed histogram of a few KiB, so that all of them have a few MiB, however long the
@@ -91,6 +91,11 @@ impl Series {
 }
 
 impl Piece {
+    /// What came back with these response times while so much failed.
+    pub fn new(failed: u64, response: &Latencies) -> Self {
+        Self { messages: response.count() - response.censored(), failed, response: response.pack() }
+    }
+
     fn add(&mut self, other: &Self) {
         self.messages += other.messages;
         self.failed += other.failed;
@@ -109,7 +114,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::count::histogram::Latencies;
 
     /// One message that took this many milliseconds, and one that failed.
     fn piece(millis: u64) -> Piece {
