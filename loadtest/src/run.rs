@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use pants_shard::{Config, Placement, Result, Running, Runtime, Shard};
@@ -48,6 +48,8 @@ pub struct Measured {
     pub disturbance: Option<Disturbance>,
     /// Whether the user ended it.
     pub interrupted: bool,
+    /// How far into the measured time a shard had no connection left, if so.
+    pub gone_after: Option<Duration>,
 }
 
 /// Does what the plan says.
@@ -65,10 +67,10 @@ pub fn run(
     progress.begin(&plan);
     let placement = config.placement().clone();
     let (events, told) = channel();
-    let control = Arc::new(Control::new(plan, placement.len(), interrupted, events));
+    let control = Arc::new(Control::new(plan, placement.len(), interrupted));
     let shared = Arc::clone(&control);
     let mut course = Course::new(subject, &control.plan, control.shards());
-    let running = Runtime::new(config)?.start(move |shard| start_worker(shard, &shared))?;
+    let running = Runtime::new(config)?.start(move |shard| start_worker(shard, &shared, &events))?;
 
     let outcomes = course.follow(&control, &told, progress);
     course.end(&control);
@@ -76,40 +78,41 @@ pub fn run(
     let interrupted = control.is_interrupted();
     let complete = outcomes.len() == placement.len();
     leave(running, interrupted || !complete)?;
-    Ok(course.measured(outcomes, placement, interrupted))
+    let gone_after = if interrupted { None } else { course.gone_after(&control.plan, &outcomes) };
+    Ok(Measured { gone_after, ..course.measured(outcomes, placement, interrupted) })
 }
 
 /// Starts a shard's share in the language of the plan.
-fn start_worker(shard: &mut Shard<'_>, control: &Arc<Control>) -> Result<()> {
+fn start_worker(shard: &mut Shard<'_>, control: &Arc<Control>, events: &Sender<Event>) -> Result<()> {
     let plan = &control.plan;
     let (sizes, verify) = (Rc::new(plan.sizes.clone()), plan.verify);
     match plan.protocol.clone() {
         Language::Echo if plan.target.is_datagram() => {
             let pattern = Rc::new(Pattern::new(plan.seed, sizes.max()));
-            Worker::start(shard, control, move |number, settings| {
+            Worker::start(shard, control, events, move |number, settings| {
                 Exchange::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify, settings)
             })
         }
         Language::Echo => {
             let pattern = Rc::new(Pattern::new(plan.seed, sizes.max()));
-            Worker::start(shard, control, move |number, settings| {
+            Worker::start(shard, control, events, move |number, settings| {
                 let echo = Echo::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify);
                 Conversation::new(echo, settings)
             })
         }
         Language::Lines => {
             let pattern = Rc::new(Pattern::printable(plan.seed, sizes.max()));
-            Worker::start(shard, control, move |number, settings| {
+            Worker::start(shard, control, events, move |number, settings| {
                 let lines = Lines::new(Rc::clone(&pattern), Rc::clone(&sizes), number, verify);
                 Conversation::new(lines, settings)
             })
         }
-        Language::Http(get) => {
-            Worker::start(shard, control, move |_, settings| Conversation::new(Http::new(get.clone()), settings))
-        }
-        Language::Raw(exchange) => {
-            Worker::start(shard, control, move |_, settings| Conversation::new(Raw::new(exchange.clone()), settings))
-        }
+        Language::Http(get) => Worker::start(shard, control, events, move |_, settings| {
+            Conversation::new(Http::new(get.clone()), settings)
+        }),
+        Language::Raw(exchange) => Worker::start(shard, control, events, move |_, settings| {
+            Conversation::new(Raw::new(exchange.clone()), settings)
+        }),
     }
 }
 
@@ -231,7 +234,17 @@ impl Course {
             server: self.watched,
             disturbance: self.first.zip(self.last).map(|(first, last)| first.until(last)),
             interrupted,
+            gone_after: None,
         }
+    }
+
+    /// When the first shard that had connections ended before its time: all of them had failed for good.
+    fn gone_after(&self, plan: &Plan, outcomes: &[Outcome]) -> Option<Duration> {
+        let window = self.window?;
+        let has_connections = |outcome: &&Outcome| !plan.share(outcome.shard, outcomes.len()).is_empty();
+        let ended = outcomes.iter().filter(has_connections).map(|outcome| outcome.ended).min()?;
+        let is_early = ended < window.until?;
+        is_early.then(|| ended.saturating_duration_since(window.from))
     }
 }
 
@@ -270,5 +283,39 @@ fn wall_clock(moment: Instant) -> SystemTime {
     match moment.checked_duration_since(now) {
         Some(ahead) => wall + ahead,
         None => wall - now.saturating_duration_since(moment),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Extent;
+    use crate::plan::tests::plan;
+
+    #[test]
+    fn the_wait_ends_when_every_shard_has_gone_without_a_word() {
+        let (events, told) = channel();
+        let control = Control::new(plan(1, Extent::Count(1)), 1, Arc::default());
+        let mut course = Course::new(None, &control.plan, control.shards());
+        let shard = std::thread::spawn(move || drop(events));
+        assert_eq!(course.follow(&control, &told, &mut Progress::new()).len(), 0);
+        shard.join().unwrap();
+    }
+
+    #[test]
+    fn a_shard_that_ends_before_its_time_is_told_and_one_without_connections_is_not() {
+        let second = Duration::from_secs(1);
+        let plan = plan(1, Extent::Time(10 * second));
+        let begin = Instant::now();
+        let course = Course { window: Some(plan.window(begin)), ..Course::new(None, &plan, 1) };
+        let ended = |shard, after: u32| Outcome {
+            shard,
+            tally: Tally::default(),
+            usage: crate::count::tally::Usage::default(),
+            ended: begin + after * second,
+        };
+        // Of one connection and two shards, the second has it.
+        assert_eq!(course.gone_after(&plan, &[ended(0, 0), ended(1, 10)]), None);
+        assert_eq!(course.gone_after(&plan, &[ended(0, 10), ended(1, 4)]), Some(4 * second));
     }
 }

@@ -194,3 +194,21 @@ fn contradictions_are_told_in_one_line() {
         assert!(ended.errors.len() == 1 && ended.errors[0].contains(part), "{flags}: {ended:?}");
     }
 }
+
+#[test]
+fn a_connection_that_fails_before_the_load_begins_is_made_anew_too_if_that_is_asked_for() {
+    let place = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = place.local_addr().unwrap();
+    drop(place);
+    let target = format!("tcp://{address}");
+    let program = Program::start(&["run", &target, "--no-pin", "--reconnect", "--connections", "1", "--count", "5"]);
+    // It says how it goes once a second: by then it has been refused.
+    program.next_error();
+    let listener = TcpListener::bind(address).unwrap();
+    let serving = thread::spawn(move || echo(listener.accept().unwrap().0, |_| ()));
+    let ended = program.join();
+    serving.join().unwrap();
+    assert_eq!(ended.code, Some(1), "it has failed before: {ended:?}");
+    assert!(ended.output.contains("refused"), "{ended:?}");
+    assert!(ended.output.contains("5 messages"), "{ended:?}");
+}

@@ -1,10 +1,10 @@
 //! Latencies as a shard counts them: the buckets of an HdrHistogram, and nothing that can be made from them later.
 
 use crate::count::histogram::Latencies;
-use crate::plan::TIMEOUT_MAX;
+use crate::plan::LATENCY_MAX;
 
 /// The longest latency that is counted as what it is, in nanoseconds.
-const MOST_NS: u64 = TIMEOUT_MAX.as_nanos() as u64;
+const MOST_NS: u64 = LATENCY_MAX.as_nanos() as u64;
 
 /// Each power of two, in nanoseconds, has this many buckets as a power of two: three digits need 1,000 of them.
 const BITS: u32 = 10;
@@ -12,10 +12,10 @@ const BITS: u32 = 10;
 /// Up to here, exclusively, each value has its own bucket.
 const EXACT: u64 = 2 << BITS;
 
-/// The latencies of an interval, from nothing to 60 s, in the buckets of [`Latencies`]: they become those without loss.
+/// The latencies of an interval, from nothing to [`LATENCY_MAX`], in the buckets of [`Latencies`]: they become those without loss.
 ///
 /// Counting one is a third of the instructions of the whole histogram's, and a fresh one costs its shard no more than the
-/// pages that are touched later: some 210 KiB, which the kernel has zeroed.
+/// pages that are touched later: some 340 KiB, which the kernel has zeroed.
 #[derive(Clone, Debug)]
 pub struct Buckets {
     counts: Box<[u64]>,

@@ -23,6 +23,8 @@ pub struct Tally {
     pub sent: u64,
     /// Messages that came back, the warm-up's and the corrupt ones included.
     pub replied: u64,
+    /// Messages that came back right while it was measured, whenever they were due.
+    pub completed: u64,
     /// Bytes sent.
     pub bytes_out: u64,
     /// Bytes that came back.
@@ -74,7 +76,10 @@ impl Tally {
         let Reply { stamp, verdict } = reply;
         if verdict.wrong_bytes > 0 || verdict.status.is_some() {
             self.record_wrong(verdict);
-        } else if span.measures(stamp.due) {
+            return;
+        }
+        self.completed += u64::from(span.measures(now));
+        if span.measures(stamp.due) {
             self.interval.response.record_ns(now - stamp.due);
             // In a closed loop it is the same.
             if self.schedule.is_some() {
@@ -159,6 +164,7 @@ impl Tally {
         self.connected += other.connected;
         self.sent += other.sent;
         self.replied += other.replied;
+        self.completed += other.completed;
         self.bytes_out += other.bytes_out;
         self.bytes_in += other.bytes_in;
         self.response.merge(&other.response);
@@ -229,6 +235,7 @@ mod tests {
         }
         let piece = end(&mut tally);
         assert_eq!((tally.replied, tally.response.count(), piece.messages), (5, 2, 2));
+        assert_eq!(tally.completed, 2, "the rate is of what came back in the window");
         assert_eq!(tally.service, tally.response, "in a closed loop they are the same");
         assert!(tally.failures.is_empty());
     }

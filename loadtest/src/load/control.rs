@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use crate::count::tally::{Slice, Tally, Usage};
@@ -19,7 +18,6 @@ pub struct Control {
     ready: AtomicUsize,
     /// One for each shard.
     gauges: Vec<Gauge>,
-    events: Sender<Event>,
 }
 
 /// What a shard tells while it runs, a few times a second.
@@ -77,10 +75,10 @@ pub struct Outcome {
 }
 
 impl Control {
-    /// For a run of this many shards, which tells of its course by `events`.
-    pub fn new(plan: Plan, shards: usize, interrupted: Arc<AtomicBool>, events: Sender<Event>) -> Self {
+    /// For a run of this many shards.
+    pub fn new(plan: Plan, shards: usize, interrupted: Arc<AtomicBool>) -> Self {
         let gauges = (0..shards).map(|_| Gauge::default()).collect();
-        Self { plan, interrupted, ready: AtomicUsize::new(0), gauges, events }
+        Self { plan, interrupted, ready: AtomicUsize::new(0), gauges }
     }
 
     /// How many shards there are.
@@ -96,11 +94,6 @@ impl Control {
     /// A shard is ready; returns whether all are.
     pub fn arrive(&self) -> bool {
         self.ready.fetch_add(1, Ordering::AcqRel) + 1 == self.gauges.len()
-    }
-
-    /// Tells the thread that waits. If it has gone, nobody wants to know.
-    pub fn tell(&self, event: Event) {
-        let _ = self.events.send(event);
     }
 
     /// Shows how far one shard has come.
@@ -130,8 +123,7 @@ mod tests {
 
     #[test]
     fn the_last_shard_to_arrive_knows_it_and_the_gauges_add_up() {
-        let (events, _told) = std::sync::mpsc::channel();
-        let control = Control::new(plan(1, Extent::Count(1)), 3, Arc::default(), events);
+        let control = Control::new(plan(1, Extent::Count(1)), 3, Arc::default());
         assert_eq!([control.arrive(), control.arrive(), control.arrive()], [false, false, true]);
         for shard in 0..3 {
             control.publish(shard, &Tally { connected: 1, replied: 10, ..Tally::default() });

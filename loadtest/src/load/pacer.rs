@@ -13,6 +13,16 @@ pub const MARGIN_NS: u64 = 150_000;
 /// A turn without work that takes longer than this, in nanoseconds, was none: the thread was not on its CPU.
 const IDLE_TURN_MAX_NS: u64 = 50_000;
 
+/// How often the shard looks at the schedule while every connection is busy, in nanoseconds: what it does not notice of its own
+/// absence is shorter.
+const BEAT_NS: u64 = 500_000;
+
+/// A look that comes this much later than it was to come, in nanoseconds, is remembered: the generator was away.
+const STALL_MIN_NS: u64 = 100_000;
+
+/// The most absences that are remembered, of those that the cursor has not come to. Those that find no room are left out.
+const STALLS_MAX: usize = 1_024;
+
 /// The cursor over a shard's schedule. Messages that wait need no memory: they are those between the cursor and now.
 ///
 /// All times are nanoseconds from the load's beginning.
@@ -26,8 +36,16 @@ pub struct Pacer {
     left: u64,
     /// Since when there has been a connection for the message at the cursor.
     free_since: u64,
-    /// When the generator, with a connection free, last came to a message. What was due by then it had not seen before.
-    seen: u64,
+    /// When the generator last looked at the schedule.
+    looked: u64,
+    /// When it is to look next: `u64::MAX` if a connection has to become free first.
+    promised: u64,
+    /// When it is to look next while every connection is busy: `u64::MAX` if it is not to.
+    beat: u64,
+    /// When it was away; in order.
+    stalls: VecDeque<Stall>,
+    /// Whether nothing more is sent.
+    is_stopped: bool,
     spin: Spin,
 }
 
@@ -53,6 +71,13 @@ pub enum Look {
     Never,
 }
 
+/// A time in which the generator was to look at the schedule, and did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stall {
+    from: u64,
+    to: u64,
+}
+
 /// How long the shard has spun without anything to do.
 #[derive(Clone, Copy, Debug, Default)]
 struct Spin {
@@ -64,12 +89,28 @@ struct Spin {
 impl Pacer {
     /// The pace of a shard that sends `quota` messages at most, and has all its connections after `ramp`.
     pub fn new(schedule: Schedule, quota: u64, span: Span, ramp: u64) -> Self {
-        Self { schedule, span, ramp, left: quota, free_since: 0, seen: 0, spin: Spin::default() }
+        Self {
+            schedule,
+            span,
+            ramp,
+            left: quota,
+            free_since: 0,
+            looked: 0,
+            promised: u64::MAX,
+            beat: u64::MAX,
+            stalls: VecDeque::new(),
+            is_stopped: false,
+            spin: Spin::default(),
+        }
     }
 
     /// When the message at the cursor is due: `u64::MAX` if there is none.
     #[inline]
     pub fn due(&self) -> u64 {
+        if self.is_stopped { u64::MAX } else { self.next_due() }
+    }
+
+    fn next_due(&self) -> u64 {
         let due = self.schedule.next();
         if self.left > 0 && due < self.span.stop { due } else { u64::MAX }
     }
@@ -96,23 +137,65 @@ impl Pacer {
         }
     }
 
+    /// The generator looks at the schedule. `is_free` is whether there was a connection for a message before that: then it was to
+    /// look when the next one was due.
+    #[inline]
+    pub fn handle_look(&mut self, now: u64, is_free: bool) {
+        let due = self.due();
+        let promised = if is_free { due } else { self.promised.min(self.beat) };
+        let from = promised.max(self.looked);
+        self.looked = now;
+        if due < now && now.saturating_sub(from) >= STALL_MIN_NS && self.stalls.len() < STALLS_MAX {
+            self.stalls.push_back(Stall { from, to: now });
+        }
+    }
+
+    /// How the next look comes about.
+    pub fn promise(&mut self, look: Look, now: u64) {
+        self.promised = match look {
+            Look::At(time) => time + MARGIN_NS,
+            Look::NextTurn => now + MARGIN_NS,
+            Look::Never => u64::MAX,
+        };
+    }
+
+    /// Every connection is busy: when to look all the same, unless that is settled.
+    pub fn begin_beat(&mut self, now: u64) -> Option<u64> {
+        let is_wanted = self.beat == u64::MAX && !self.is_over();
+        is_wanted.then(|| {
+            self.beat = now + BEAT_NS;
+            self.beat
+        })
+    }
+
+    /// What was settled has been done.
+    pub fn end_beat(&mut self) {
+        self.beat = u64::MAX;
+    }
+
     /// The message at the cursor is sent: it is due, and there is a connection for it.
     pub fn take(&mut self, now: u64) -> Due {
         let due = self.schedule.next();
         self.schedule.advance();
         self.left = self.left.saturating_sub(1);
-        if due >= self.seen && due >= self.free_since {
-            self.seen = now;
+        while self.stalls.front().is_some_and(|stall| stall.to <= due) {
+            self.stalls.pop_front();
         }
-        // A message that was due while the generator was away is as late by its fault as the first one, whichever connection
-        // it waits for afterwards.
-        let lag = if due < self.seen { self.seen - due } else { now.saturating_sub(due.max(self.free_since)) };
+        // A message that was due while the generator was away was seen late by its fault, whichever connection it waits for
+        // before or afterwards.
+        let unseen = self.stalls.front().filter(|stall| stall.from <= due).map_or(0, |stall| stall.to - due);
+        let lag = unseen.max(now.saturating_sub(due.max(self.free_since)));
         Due { due, lag, measured: self.span.measures(due) }
+    }
+
+    /// Nothing more is sent.
+    pub fn stop(&mut self) {
+        self.is_stopped = true;
     }
 
     /// Ends the schedule at `end`; `on_unsent` is told of each measured message that was due before and was not sent.
     pub fn end(&mut self, end: u64, mut on_unsent: impl FnMut(u64)) {
-        while self.due() < end {
+        while self.next_due() < end {
             let due = self.take(end);
             if due.measured {
                 on_unsent(due.due);
@@ -227,6 +310,7 @@ mod tests {
     fn all_that_was_due_while_the_generator_was_away_is_late_by_its_fault() {
         let mut pacer = pacer(u64::MAX, span(0, 9_000_000, 9_000_000));
         assert_eq!(pacer.take(0).lag, 0);
+        pacer.handle_look(3_500_000, true);
         assert_eq!(pacer.take(3_500_000).lag, 2_500_000);
         // The one connection has to answer first: that is not the generator's fault, and what came before is.
         pacer.handle_free(4_200_000);
@@ -235,6 +319,52 @@ mod tests {
         assert_eq!(pacer.take(4_300_000).lag, 500_000);
         pacer.handle_free(4_400_000);
         assert_eq!(pacer.take(4_400_000).lag, 0);
+    }
+
+    #[test]
+    fn an_absence_that_begins_while_every_connection_is_busy_is_the_generator_s_too() {
+        let mut pacer = pacer(u64::MAX, span(0, 99_000_000, 99_000_000));
+        assert_eq!(pacer.take(0).lag, 0);
+        // The server takes its time, and the generator looks when it is to: that is no lag.
+        let mut now = 0;
+        while now < 3_000_000 {
+            now = pacer.begin_beat(now).unwrap();
+            assert_eq!(pacer.begin_beat(now), None, "one is enough");
+            now += 20_000;
+            pacer.handle_look(now, false);
+            pacer.end_beat();
+        }
+        let beat = pacer.begin_beat(now).unwrap();
+        // Then it is away, and the reply, which came at some time meanwhile, is what it sees first.
+        pacer.handle_look(8_000_000, false);
+        pacer.handle_free(8_000_000);
+        let lags: Vec<u64> = (0..7).map(|_| pacer.take(8_000_000).lag).collect();
+        assert!((3_000_000..4_000_000).contains(&beat), "{beat}");
+        assert_eq!(lags, [0, 0, 0, 4_000_000, 3_000_000, 2_000_000, 1_000_000]);
+    }
+
+    #[test]
+    fn no_more_absences_are_remembered_than_there_is_room_for() {
+        let mut pacer = pacer(u64::MAX, span(0, u64::MAX, u64::MAX));
+        for look in 1..5_000 {
+            pacer.handle_look(look * 2_000_000, true);
+        }
+        assert_eq!(pacer.stalls.len(), STALLS_MAX);
+        while pacer.due() < 10 * SECOND {
+            pacer.take(10 * SECOND);
+        }
+        assert!(pacer.stalls.is_empty(), "the cursor has passed them");
+    }
+
+    #[test]
+    fn what_is_left_over_when_sending_stops_is_counted_later() {
+        let mut pacer = pacer(u64::MAX, span(0, 3_000_000, 3_000_000));
+        pacer.take(0);
+        pacer.stop();
+        assert!(pacer.is_over() && pacer.next_look(0, true) == Look::Never && pacer.due() == u64::MAX);
+        let mut unsent = Vec::new();
+        pacer.end(3_000_000, |due| unsent.push(due));
+        assert_eq!(unsent, [1_000_000, 2_000_000]);
     }
 
     #[test]

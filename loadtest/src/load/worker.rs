@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use pants_shard::{Bus, ConnectionOptions, Context, Result, Shard};
@@ -31,6 +32,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub struct Worker<T: Carried> {
     shard: usize,
     pub(super) control: Arc<Control>,
+    /// What the thread that waits is told. Only the shards have it, so that their end ends the wait.
+    events: Sender<Event>,
     bus: Bus,
     /// What connections are set to: for each source address, by turns; never empty.
     options: Box<[Rc<ConnectionOptions>]>,
@@ -80,6 +83,7 @@ impl<T: Carried> Worker<T> {
     pub fn start(
         shard: &mut Shard<'_>,
         control: &Arc<Control>,
+        events: &Sender<Event>,
         speak: impl Fn(u64, Settings) -> T + 'static,
     ) -> Result<()> {
         let plan = &control.plan;
@@ -90,6 +94,7 @@ impl<T: Carried> Worker<T> {
         let worker = Rc::new(Self {
             shard: shard.id().index(),
             control: Arc::clone(control),
+            events: events.clone(),
             bus: shard.bus(),
             options: link::options(plan),
             turn: Cell::new(share.start),
@@ -134,7 +139,7 @@ impl<T: Carried> Worker<T> {
         let now = Instant::now();
         let begin = self.plan().begin(now, SystemTime::now());
         let window = self.plan().window(begin);
-        self.control.tell(Event::Began(window));
+        self.tell(Event::Began(window));
         // It reaches all: the lanes are empty, and while a shard's share is not over the runtime is not stopped.
         self.bus.broadcast(move |shard| {
             let worker = shard.state::<Seat<T>>().0.borrow().clone();
@@ -223,7 +228,7 @@ impl<T: Carried> Worker<T> {
             }
             let slice = worker.pool.borrow_mut().tally.end_interval();
             let second = worker.intervals.replace(worker.intervals.get() + 1);
-            worker.control.tell(Event::Interval { shard: worker.shard, second, slice: Box::new(slice) });
+            worker.tell(Event::Interval { shard: worker.shard, second, slice: Box::new(slice) });
             worker.end_interval_later(context, window, end + INTERVAL);
         });
     }
@@ -271,13 +276,13 @@ impl<T: Carried> Worker<T> {
         let mut tally = std::mem::take(&mut pool.tally);
         if self.began.get().is_some() {
             let slice = Box::new(slice);
-            self.control.tell(Event::Interval { shard: self.shard, second: self.intervals.get(), slice });
+            self.tell(Event::Interval { shard: self.shard, second: self.intervals.get(), slice });
         } else {
             tally.response.merge(&slice.response.latencies());
         }
         self.control.publish(self.shard, &tally);
         let ended = until.map_or(now, |until| until.min(now));
-        self.control.tell(Event::Finished(Box::new(Outcome { shard: self.shard, tally, usage, ended })));
+        self.tell(Event::Finished(Box::new(Outcome { shard: self.shard, tally, usage, ended })));
     }
 
     // What happens on the connections.
@@ -317,7 +322,23 @@ impl<T: Carried> Worker<T> {
                 drop(pool);
                 self.finish_if_resolved();
             }
-            Look::Never => {}
+            Look::Never => self.begin_beating(&mut pool, context),
+        }
+    }
+
+    /// While every connection is busy nothing else has the shard look at the schedule: it looks now and then, so that it knows
+    /// when it was away.
+    fn begin_beating(self: &Rc<Self>, pool: &mut Pool<T>, context: &mut Context) {
+        if let (Some(beat), Stage::Running(window)) = (pool.begin_beat(), self.stage.get()) {
+            let worker = Rc::clone(self);
+            context.defer_precise_until(window.begin + Duration::from_nanos(beat), move |context| {
+                if worker.is_over() {
+                    return;
+                }
+                let mut pool = worker.pool.borrow_mut();
+                pool.end_beat();
+                worker.begin_beating(&mut pool, context);
+            });
         }
     }
 
@@ -328,6 +349,11 @@ impl<T: Carried> Worker<T> {
             let worker = Rc::clone(self);
             context.defer_precise(time, move |context| worker.pool.borrow_mut().speak_once(index, context));
         }
+    }
+
+    /// Tells the thread that waits. If it has gone, nobody wants to know.
+    fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
     }
 
     /// Whether nothing is counted any more.

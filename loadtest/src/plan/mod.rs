@@ -37,11 +37,15 @@ pub const DEPTH_MAX: usize = 65_536;
 /// The most bytes in flight on one connection.
 pub const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 
-/// The longest that a message may be waited for: the end of the histogram's range.
+/// The longest that a message may be waited for, once it is sent.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// The longest run, and the longest warm-up.
 pub const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The longest latency that is told from longer ones: two of the longest runs, since a message of an open loop may be due at the
+/// beginning of what is measured and sent at the end of the cool-down, and more than a timeout.
+pub const LATENCY_MAX: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 
 /// The highest rate of an open loop, in messages a second.
 pub const RATE_MAX: f64 = 1e8;

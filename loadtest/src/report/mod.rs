@@ -40,8 +40,11 @@ impl Report {
         environment.window = measured.disturbance;
         let options = Options::new(plan, measured.placement.len(), measured.placement.cpu(0).is_some());
         let late = verdict::late_start(plan.lateness(measured.started));
+        let gone = measured.gone_after.map(verdict::gone);
         let result = Outcome::new(measured);
-        let Verdict { invalid, mut warnings } = Verdict::of(&options, &result, &environment);
+        let Verdict { mut invalid, mut warnings } = Verdict::of(&options, &result, &environment);
+        // A server whose process ended is the reason itself.
+        invalid.extend(gone.filter(|_| !result.server_ended));
         warnings.extend(late);
         Self { environment, options, result, invalid, warnings }
     }

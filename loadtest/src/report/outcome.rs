@@ -21,7 +21,8 @@ pub struct Outcome {
     pub elapsed_s: f64,
     /// Messages measured: due in that time, and come back as they should.
     pub messages: u64,
-    /// How many a second.
+    /// Messages that came back as they should in that time, whenever they were due, a second: what a slow server has left over
+    /// for the time behind it is not among them.
     pub messages_per_s: f64,
     /// Bytes sent a second, of all messages.
     pub bytes_out_per_s: f64,
@@ -141,14 +142,14 @@ impl Outcome {
                 p99_ns: response.quantile(0.99),
             }
         });
-        // The totals' share of the measured messages is that of their bytes.
-        let measured_share = if tally.replied == 0 { 0.0 } else { messages as f64 / tally.replied as f64 };
+        // The share of the replies that came in the measured time is that of their bytes.
+        let measured_share = if tally.replied == 0 { 0.0 } else { tally.completed as f64 / tally.replied as f64 };
         Self {
             interrupted,
             started_unix_ns: started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64),
             elapsed_s: elapsed.as_secs_f64(),
             messages,
-            messages_per_s: per_second(messages as f64, elapsed),
+            messages_per_s: per_second(tally.completed as f64, elapsed),
             bytes_out_per_s: per_second(tally.bytes_out as f64 * measured_share, elapsed),
             bytes_in_per_s: per_second(tally.bytes_in as f64 * measured_share, elapsed),
             response: tally.response.distribution(),
@@ -167,7 +168,7 @@ impl Outcome {
             intervals,
             shards: shards.collect(),
             server_ended: server.as_ref().is_some_and(|watched| watched.ended),
-            server: server.and_then(|watched| ServerUse::between(&watched, messages, elapsed)),
+            server: server.and_then(|watched| ServerUse::between(&watched, tally.completed, elapsed)),
             failures: tally.failures,
         }
     }

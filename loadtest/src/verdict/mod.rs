@@ -55,6 +55,14 @@ pub fn late_start(late: Duration) -> Option<String> {
     })
 }
 
+/// That a shard had no connection left, `after` so much of the measured time.
+pub fn gone(after: Duration) -> String {
+    let seconds = after.as_secs_f64();
+    format!(
+        "every connection of a shard had failed {seconds:.2} s into the measured time, so that its load ended there; see the failures"
+    )
+}
+
 /// What to make of a result; each is one sentence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -77,6 +85,7 @@ impl Verdict {
         ];
         let warnings = [
             environment.debug_build.then(|| "this is a debug build; build with --release to measure".to_owned()),
+            result.lag.as_ref().and_then(|lag| late_at_times(lag.p99_ns, lag.p99_9_ns)),
             if is_open { None } else { bottleneck(shards, server) },
             server.and_then(|server| shared_cores(shards, server, &environment.siblings)),
             server.and_then(crowded),
@@ -98,6 +107,15 @@ fn late(lag_p99_ns: u64) -> Option<String> {
             "the generator was late: the p99 of its lag was {lag}, and {most} is the most; give it more --shards, or CPUs of \
              its own with --cpus"
         )
+    })
+}
+
+/// A generator that was late too seldom for its run to be invalid still shows in the last of the quantiles.
+fn late_at_times(lag_p99_ns: u64, lag_p99_9_ns: u64) -> Option<String> {
+    let most = LAG_MAX.as_nanos();
+    (u128::from(lag_p99_ns) <= most && u128::from(lag_p99_9_ns) > most).then(|| {
+        let lag = units::latency(lag_p99_9_ns);
+        format!("the p99.9 of the generator's own lag was {lag}: response times beyond the p99 are partly its own")
     })
 }
 
@@ -290,6 +308,12 @@ mod tests {
         assert_eq!(late(1_000_000), None);
         let reason = late(3_200_000).unwrap();
         assert!(reason.contains("3.20 ms") && reason.contains("1ms is the most"), "{reason}");
+    }
+
+    #[test]
+    fn a_generator_that_was_late_now_and_then_is_doubted_beyond_the_p99() {
+        assert_eq!((late_at_times(900_000, 1_000_000), late_at_times(2_000_000, 9_000_000)), (None, None));
+        assert!(late_at_times(900_000, 9_000_000).unwrap().contains("was 9.00 ms"));
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl<T: Carried> Pool<T> {
 
     /// The load ends: nothing is counted any more. What is in flight has taken at least until now.
     pub fn end(&mut self, now: u64) -> Slice {
-        self.end_schedule(now);
+        self.end_schedule(now.min(self.span.stop));
         self.phase = Phase::Over;
         let Self { seats, tally, span, .. } = self;
         for seat in seats {
@@ -172,7 +172,7 @@ impl<T: Carried> Pool<T> {
             return false;
         }
         let now = self.now();
-        let again = again && self.is_running() && !self.is_sending_over(now);
+        let again = again && !self.is_sending_over(now);
         let Self { seats, tally, span, .. } = self;
         let seat = &mut seats[index as usize];
         let again = again && !seat.talk.is_complete();
@@ -212,7 +212,7 @@ impl<T: Carried> Pool<T> {
     pub fn renew(&mut self, index: u32, fresh: T) -> bool {
         let seat = &mut self.seats[index as usize];
         seat.talk.renew(fresh);
-        matches!(seat.state, State::Waiting) && self.phase == Phase::Running
+        matches!(seat.state, State::Waiting) && self.phase != Phase::Over
     }
 
     /// Whether a connection has something to say, or waits for an answer.

@@ -16,6 +16,7 @@ impl<T: Carried> Pool<T> {
     pub(super) fn offer(&mut self, index: u32, now: u64, context: &mut Context) -> Next {
         let Self { seats, pace: Pace::Open { pacer, turns, is_watched }, .. } = self else { return Next::Nothing };
         pacer.handle_work();
+        pacer.handle_look(now, !turns.is_empty());
         if seats[index as usize].talk.may_send() && turns.offer(index) {
             pacer.handle_free(now);
         }
@@ -58,24 +59,45 @@ impl<T: Carried> Pool<T> {
     /// Looks at the schedule: sends what is due, and says when to look again.
     pub fn look(&mut self, context: &mut Context) -> Look {
         let now = self.now();
-        if let Pace::Open { pacer, .. } = &mut self.pace {
+        if let Pace::Open { pacer, turns, .. } = &mut self.pace {
             pacer.end_spin(now);
+            pacer.handle_look(now, !turns.is_empty());
         }
         self.send_due(now, SENDS_MAX, context);
         let now = self.now();
         let Pace::Open { pacer, turns, is_watched } = &mut self.pace else { return Look::Never };
         let look = pacer.next_look(now, !turns.is_empty());
         *is_watched = look != Look::Never;
+        pacer.promise(look, now);
         if look == Look::NextTurn && pacer.due() > now {
             pacer.begin_spin(now);
         }
         look
     }
 
-    /// The cool-down is over: what is due and finds a connection is still sent, and nothing after it.
+    /// Every connection is busy, and nobody looks at the schedule: when somebody is to, if nobody is going to.
+    pub fn begin_beat(&mut self) -> Option<u64> {
+        let now = self.now();
+        let Pace::Open { pacer, turns, .. } = &mut self.pace else { return None };
+        if turns.is_empty() { pacer.begin_beat(now) } else { None }
+    }
+
+    /// Somebody looks, as was to be.
+    pub fn end_beat(&mut self) {
+        let now = self.now();
+        if let Pace::Open { pacer, turns, .. } = &mut self.pace {
+            pacer.handle_look(now, !turns.is_empty());
+            pacer.end_beat();
+        }
+    }
+
+    /// The cool-down is over: what is due and finds a connection is still sent, and nothing after it. What is left over is
+    /// counted when all has come back: that takes time in an overload, in which replies would seem to be late.
     pub fn stop(&mut self, context: &mut Context) {
         self.send_due(self.now(), usize::MAX, context);
-        self.end_schedule(self.span.stop);
+        if let Pace::Open { pacer, .. } = &mut self.pace {
+            pacer.stop();
+        }
         self.rest_all();
     }
 
