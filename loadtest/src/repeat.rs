@@ -68,7 +68,8 @@ pub fn repeat(task: &Task, interrupted: &Arc<AtomicBool>, mut each: impl FnMut(T
         }
         let measured = measure(&trial, interrupted, &mut progress);
         // Later it may be the load that has brought the server down.
-        match if run == 0 { measured.and_then(answered) } else { measured } {
+        let measured = if run == 0 { measured.and_then(answered) } else { measured };
+        match measured {
             Ok(report) => {
                 each(turn, &report);
                 repeated.runs[turn.trial].push(report);
@@ -188,7 +189,7 @@ mod tests {
         let turn = Turn { round: 2, trial: 0 };
         assert!(line(turn, &report).starts_with("round 3, tcp://127.0.0.1:4040: 1,000/s, p50 "));
         report.invalid.push("it was late".to_owned());
-        report.result.failures.add(crate::count::failure::Kind::Reset, 3, 1, || None);
+        report.result.failures.add(Kind::Reset, 3, 1, || None);
         let line = line(turn, &report);
         assert!(line.contains("failed: 3 messages, 1 connections; INVALID: it was late"), "{line}");
     }
