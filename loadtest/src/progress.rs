@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -19,6 +19,12 @@ const LINE: Duration = Duration::from_secs(1);
 
 /// A rate is of this much time: less would make it jump about.
 const RATE_TIME: Duration = Duration::from_secs(1);
+
+/// Says something on standard error, in a line of its own. Whoever has closed that does not want to read it, and has the rest of
+/// the program done all the same.
+pub fn note(text: &str) {
+    let _ = stderr().lock().write_all(format!("pants-load: {text}\n").as_bytes());
+}
 
 /// What is shown while runs last, on standard error.
 #[derive(Debug)]
@@ -105,7 +111,7 @@ impl Progress {
                 bar.set_message(text);
                 bar.tick();
             }
-            None => eprintln!("pants-load: {text}"),
+            None => note(&text),
         }
     }
 

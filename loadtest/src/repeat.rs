@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::compare::figure::{FIGURES, Run};
+use crate::count::failure::Kind;
 use crate::measure::{Trial, measure};
 use crate::progress::Progress;
 use crate::report::Report;
+use crate::report::outcome::Outcome;
 use crate::stats::Random;
 use crate::units;
 
@@ -64,7 +66,10 @@ pub fn repeat(task: &Task, interrupted: &Arc<AtomicBool>, mut each: impl FnMut(T
         if runs > 1 {
             progress.set_prefix(&format!("run {} of {runs}, {}", run + 1, trial.plan.target));
         }
-        match measure(&trial, interrupted, &mut progress) {
+        let measured = measure(&trial, interrupted, &mut progress);
+        // Later it may be the load that has brought the server down.
+        let measured = if run == 0 { measured.and_then(answered) } else { measured };
+        match measured {
             Ok(report) => {
                 each(turn, &report);
                 repeated.runs[turn.trial].push(report);
@@ -78,22 +83,38 @@ pub fn repeat(task: &Task, interrupted: &Arc<AtomicBool>, mut each: impl FnMut(T
     repeated
 }
 
+/// The report of a run whose server was there.
+///
+/// # Errors
+///
+/// If every connection was refused, in one line.
+fn answered(report: Report) -> Result<Report, String> {
+    let Outcome { failures, total, .. } = &report.result;
+    match failures.kinds.get(&Kind::Refused) {
+        Some(refused) if total.connections == 0 && refused.connections == failures.connections() => {
+            let first = refused.first.as_deref().unwrap_or("connection refused");
+            Err(format!("{}: {first}; is the server there?", report.options.target))
+        }
+        _ => Ok(report),
+    }
+}
+
 /// A run in one line.
 pub fn line(turn: Turn, report: &Report) -> String {
     let result = &report.result;
     let (rate, response) = (units::count(result.messages_per_s.round() as u64), &result.response);
     let [p50, p99, p99_9] = [response.p50_ns, response.p99_ns, response.p99_9_ns].map(units::latency);
+    let figures = match result.messages {
+        0 => "no message came back".to_owned(),
+        _ => format!("{rate}/s, p50 {p50}, p99 {p99}, p99.9 {p99_9}"),
+    };
     let failed = match (result.failures.messages(), result.failures.connections()) {
         (0, 0) => String::new(),
         (messages, connections) => format!(", failed: {messages} messages, {connections} connections"),
     };
     let invalid = report.invalid.first().map(|reason| format!("; INVALID: {reason}")).unwrap_or_default();
     let interrupted = if result.interrupted { "; interrupted" } else { "" };
-    format!(
-        "round {}, {}: {rate}/s, p50 {p50}, p99 {p99}, p99.9 {p99_9}{failed}{invalid}{interrupted}\n",
-        turn.round + 1,
-        report.options.target
-    )
+    format!("round {}, {}: {figures}{failed}{invalid}{interrupted}\n", turn.round + 1, report.options.target)
 }
 
 /// What all runs of one target have shown, for people: each figure's median and range.
@@ -168,7 +189,7 @@ mod tests {
         let turn = Turn { round: 2, trial: 0 };
         assert!(line(turn, &report).starts_with("round 3, tcp://127.0.0.1:4040: 1,000/s, p50 "));
         report.invalid.push("it was late".to_owned());
-        report.result.failures.add(crate::count::failure::Kind::Reset, 3, 1, || None);
+        report.result.failures.add(Kind::Reset, 3, 1, || None);
         let line = line(turn, &report);
         assert!(line.contains("failed: 3 messages, 1 connections; INVALID: it was late"), "{line}");
     }

@@ -6,26 +6,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::{proc, server};
 
-/// Has the first SIGINT, SIGTERM or SIGHUP set `interrupted`, and the second end the process with 128 plus its number, as a
-/// shell would report it. What the process has started for its run ends with it. A SIGHUP that is ignored, as by nohup(1),
+/// Has the first SIGINT, SIGTERM or SIGHUP set `interrupted`, and the second, or the first SIGQUIT, end the process with 128
+/// plus its number, as a shell would report it. What the process has started for its run ends with it. A SIGHUP that is ignored, as by nohup(1),
 /// stays so.
 ///
 /// # Errors
 ///
 /// If the operating system refuses the handlers or the thread that waits for signals.
 pub fn watch(interrupted: Arc<AtomicBool>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
     if !is_ignored(SIGHUP) {
         signals.handle().add_signal(SIGHUP)?;
     }
     let wait = move || {
         for signal in signals.forever() {
-            if interrupted.swap(true, Ordering::AcqRel) {
+            if signal == SIGQUIT || interrupted.swap(true, Ordering::AcqRel) {
                 server::end_all();
                 std::process::exit(128 + signal);
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::measure::{Trial, measure};
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 use crate::repeat::turns;
 use crate::report::Report;
 use crate::report::options::Options;
@@ -67,7 +67,7 @@ pub fn sweep(task: &Task, interrupted: &Arc<AtomicBool>, progress: &mut Progress
         }
         let measurement = Measurement::new(&report);
         let rate = units::count(measurement.rate.round() as u64);
-        eprintln!("pants-load: round {} of {}, n = {n}: {rate}/s", turn.round + 1, task.rounds);
+        note(&format!("round {} of {}, n = {n}: {rate}/s", turn.round + 1, task.rounds));
         measured.entry(n).or_default().push(measurement);
         runs.push(report);
     }

@@ -53,7 +53,7 @@ fn a_result_that_cannot_be_written_is_still_summed_up_and_the_other_files_are_wr
     let run_flags = ["run", &target, "--no-pin", "--connections", "1", "--count", "5"];
     let ended = run(&run_flags.into_iter().chain(flags).collect::<Vec<_>>());
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.errors.last().is_some_and(|line| line.contains("--json: No space left")), "{ended:?}");
+    assert!(ended.errors.last().is_some_and(|line| line.contains("--json: /dev/full: No space left")), "{ended:?}");
     assert!(ended.output.contains("p99.9"), "{ended:?}");
     assert!(fs::read_to_string(html.path()).unwrap().contains("</html>"));
 }

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::slice;
@@ -18,7 +17,7 @@ use loadtest::cli::server::Host;
 use loadtest::cli::sweep::SweepArguments;
 use loadtest::cli::{self, Cli, Command};
 use loadtest::measure::Trial;
-use loadtest::progress::Progress;
+use loadtest::progress::{self, Progress};
 use loadtest::repeat::{self, Repeated, Spread};
 use loadtest::report::record::Record;
 use loadtest::{limits, search, signals, sweep};
@@ -28,6 +27,9 @@ const FAILED: u8 = 1;
 
 /// The run did not start.
 const NOT_STARTED: u8 = 2;
+
+/// Why nothing started, where nothing failed.
+const NOTHING_MEASURED: &str = "interrupted before anything was measured";
 
 fn main() -> ExitCode {
     let Cli { command } = match Cli::try_parse() {
@@ -60,42 +62,43 @@ fn load(arguments: &RunArguments) -> Result<ExitCode, String> {
     task.trials.iter_mut().zip(&hosts).for_each(|(trial, host)| trial.server = host.subject);
     make_room(&mut task.trials)?;
     let single = task.trials.len() == 1 && task.rounds == 1;
+    let mut said = Vec::new();
     let Repeated { runs, failure } = repeat::repeat(&task, &interrupted, |turn, report| {
-        say(&if single { report.to_string() } else { repeat::line(turn, report) });
+        said.push(say(&if single { report.to_string() } else { repeat::line(turn, report) }));
     });
+    if runs.iter().all(Vec::is_empty) {
+        return Err(failure.unwrap_or_else(|| NOTHING_MEASURED.to_owned()));
+    }
     let served = hosts.iter_mut().try_for_each(Host::check).map_err(|error| format!("--server-cmd: {error}"));
     drop(hosts);
     if !single {
-        runs.iter().for_each(|runs| say(&Spread(runs).to_string()));
+        said.extend(runs.iter().map(|runs| say(&Spread(runs).to_string())));
     }
     let good = failure.is_none() && runs.iter().flatten().all(|run| run.is_valid() && !run.has_failed());
     let written = outputs.into_iter().zip(runs).map(|(outputs, runs)| outputs.write(&Record::new(runs)));
     // Each is tried, whatever becomes of those before it.
-    let written = written.collect::<Vec<_>>().into_iter().collect::<Result<(), String>>();
+    let written = written.collect::<Vec<_>>().into_iter().chain(said).collect::<Result<(), String>>();
     Ok(conclude(written.and(served), failure, good))
 }
 
 /// Compares. An error means that nothing was compared.
 fn compare(arguments: &CompareArguments) -> Result<ExitCode, String> {
     let comparison = arguments.compare()?;
-    say(&comparison.to_string());
-    if let Some(path) = &arguments.json {
-        let json = serde_json::to_string_pretty(&comparison).map_err(|error| format!("--json: {error}"))?;
-        File::create(path)
-            .and_then(|mut file| writeln!(file, "{json}"))
-            .map_err(|error| format!("--json: {}: {error}", path.display()))?;
-    }
-    Ok(if comparison.has_regression() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+    let output = arguments.open_output()?;
+    let said = say(&comparison.to_string());
+    let written = output.map_or(Ok(()), |output| {
+        output.write(|mut file| writeln!(file, "{}", serde_json::to_string_pretty(&comparison)?))
+    });
+    Ok(conclude(written.and(said), None, !comparison.has_regression()))
 }
 
 /// Merges. An error means that nothing was merged.
 fn merge(arguments: &MergeArguments) -> Result<ExitCode, String> {
     let merged = arguments.merge()?;
     let outputs = arguments.open_outputs()?;
-    say(&merged.to_string());
-    outputs.write(&merged.record)?;
+    let said = say(&merged.to_string());
     let good = merged.record.runs.iter().all(|run| run.is_valid() && !run.has_failed());
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    Ok(conclude(outputs.write(&merged.record).and(said), None, good))
 }
 
 /// Searches and reports. An error means that the search has not started.
@@ -111,10 +114,10 @@ fn find(arguments: &SearchArguments) -> Result<ExitCode, String> {
     let searched = search::search(&task, closed, &interrupted, &mut progress);
     let served = hosts.iter_mut().try_for_each(Host::check).map_err(|error| format!("--server-cmd: {error}"));
     drop(hosts);
-    say(&searched.to_string());
+    let said = say(&searched.to_string());
     let (found, curve) = (searched.findings.is_found(), searched.findings.curve());
     let record = Record { search: Some(searched.findings), ..Record::new(searched.runs) };
-    Ok(conclude(outputs.write_with(&record, Some(&curve)).and(served), searched.failure, found))
+    Ok(conclude(outputs.write_with(&record, Some(&curve)).and(said).and(served), searched.failure, found))
 }
 
 /// Sweeps and reports. An error means that nothing was measured.
@@ -124,13 +127,13 @@ fn scale(arguments: &SweepArguments) -> Result<ExitCode, String> {
     let interrupted = catch_signals()?;
     make_room(slice::from_mut(&mut task.trial))?;
     let swept = sweep::sweep(&task, &interrupted, &mut Progress::new());
-    if let (Some(failure), true) = (&swept.failure, swept.runs.is_empty()) {
-        return Err(failure.clone());
+    if swept.runs.is_empty() {
+        return Err(swept.failure.unwrap_or_else(|| NOTHING_MEASURED.to_owned()));
     }
-    say(&swept.to_string());
+    let said = say(&swept.to_string());
     let right = swept.runs.iter().all(|run| run.is_valid() && !run.has_failed());
     let record = Record { sweep: Some(swept.scaling), ..Record::new(swept.runs) };
-    Ok(conclude(outputs.write(&record), swept.failure, right))
+    Ok(conclude(outputs.write(&record).and(said), swept.failure, right))
 }
 
 /// The status of what was written, and was good if nothing has failed.
@@ -153,19 +156,26 @@ fn catch_signals() -> Result<Arc<AtomicBool>, String> {
 fn make_room(trials: &mut [Trial]) -> Result<(), String> {
     for Trial { plan, config, .. } in trials {
         if let Some(note) = limits::make_room(plan, config.placement().len())? {
-            eprintln!("pants-load: {note}");
+            progress::note(&note);
         }
     }
     Ok(())
 }
 
 /// Prints to standard output. Whoever has closed that does not want to read it.
-fn say(text: &str) {
+///
+/// # Errors
+///
+/// If it cannot be written for another reason, in one line.
+fn say(text: &str) -> Result<(), String> {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
+        _ => Ok(()),
+    }
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {
-    eprintln!("pants-load: {message}");
+    progress::note(message);
     ExitCode::from(code)
 }

@@ -1,9 +1,11 @@
 //! The flags of `compare`.
 
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use clap::Args;
 
+use crate::cli::output::Destination;
 use crate::compare::Comparison;
 use crate::compare::sides::Sides;
 use crate::report::record::Record;
@@ -33,10 +35,22 @@ pub struct CompareArguments {
     force: bool,
     /// Write the comparison to this file too, as JSON
     #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    json: Option<PathBuf>,
 }
 
 impl CompareArguments {
+    /// The file that the comparison goes to, if any.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be created, or is one of those that are compared, in one line.
+    pub fn open_output(&self) -> Result<Option<Destination>, String> {
+        let Some(path) = &self.json else { return Ok(None) };
+        let destination = Destination::open("--json", path)?;
+        destination.check_inputs(&[slice::from_ref(&self.baseline), &self.candidates].concat())?;
+        Ok(Some(destination))
+    }
+
     /// The comparison that these flags ask for.
     ///
     /// # Errors

@@ -40,8 +40,9 @@ impl MergeArguments {
     ///
     /// # Errors
     ///
-    /// If one cannot be created, in one line.
+    /// If one cannot be created, or is one of those that are merged, in one line.
     pub fn open_outputs(&self) -> Result<Outputs, String> {
-        self.output.open()
+        let outputs = self.output.open()?;
+        outputs.check_inputs(&self.files).map(|()| outputs)
     }
 }

@@ -1,7 +1,9 @@
 //! The flags that say where results go.
 
-use std::fs::File;
+use std::collections::HashSet;
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -30,10 +32,66 @@ pub struct OutputArguments {
 /// is wrong.
 #[derive(Debug, Default)]
 pub struct Outputs {
-    json: Option<File>,
-    csv: Option<File>,
-    hgrm: Option<File>,
-    html: Option<File>,
+    json: Option<Destination>,
+    csv: Option<Destination>,
+    hgrm: Option<Destination>,
+    html: Option<Destination>,
+}
+
+/// A file that a result will go to. What it holds stays until there is one, for a run that does not start.
+#[derive(Debug)]
+pub struct Destination {
+    flag: &'static str,
+    path: PathBuf,
+    file: File,
+}
+
+impl Destination {
+    /// Opens the file that this flag names, and makes it if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written to, in one line.
+    pub fn open(flag: &'static str, path: &Path) -> Result<Self, String> {
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(|error| format!("{flag}: {}: {error}", path.display()))?;
+        Ok(Self { flag, path: path.to_owned(), file })
+    }
+
+    /// Checks that it is none of the files that are read: a result would take their place.
+    ///
+    /// # Errors
+    ///
+    /// Which of them it is, in one line.
+    pub fn check_inputs(&self, inputs: &[PathBuf]) -> Result<(), String> {
+        let own = self.identity();
+        let is_own = |input: &&PathBuf| own.is_some() && own == fs::metadata(input).ok().and_then(|it| identity(&it));
+        match inputs.iter().find(is_own) {
+            Some(input) => Err(format!("{}: {} is a file that is read; name another", self.flag, input.display())),
+            None => Ok(()),
+        }
+    }
+
+    /// Has what `write` writes in place of what it held.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written, in one line.
+    pub fn write(self, write: impl FnOnce(File) -> io::Result<()>) -> Result<(), String> {
+        let Self { flag, path, file } = self;
+        // A pipe or a device holds nothing.
+        let emptied = if file.metadata().is_ok_and(|it| it.is_file()) { file.set_len(0) } else { Ok(()) };
+        emptied.and_then(|()| write(file)).map_err(|error| format!("{flag}: {}: {error}", path.display()))
+    }
+
+    fn identity(&self) -> Option<(u64, u64)> {
+        self.file.metadata().ok().and_then(|it| identity(&it))
+    }
+}
+
+/// What tells a regular file from all others, whatever its path. A device may be written to twice.
+fn identity(file: &Metadata) -> Option<(u64, u64)> {
+    file.is_file().then(|| (file.dev(), file.ino()))
 }
 
 impl OutputArguments {
@@ -61,29 +119,42 @@ impl OutputArguments {
                 ));
             }
         }
-        let mut all: Vec<&Path> = flags.iter().flat_map(|(_, paths)| paths.iter().map(PathBuf::as_path)).collect();
-        all.sort_unstable();
-        if let Some(pair) = all.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(format!("{}: two results cannot go to one file", pair[0].display()));
-        }
-        let create = |(flag, paths): (&str, &Vec<PathBuf>), target: usize| {
-            let error = |error, path: &Path| format!("{flag}: {}: {error}", path.display());
-            paths.get(target).map(|path| File::create(path).map_err(|e| error(e, path))).transpose()
+        let open = |(flag, paths): (&'static str, &Vec<PathBuf>), target: usize| {
+            paths.get(target).map(|path| Destination::open(flag, path)).transpose()
         };
         let [json, csv, hgrm, html] = flags;
         let open = |target| {
             Ok(Outputs {
-                json: create(json, target)?,
-                csv: create(csv, target)?,
-                hgrm: create(hgrm, target)?,
-                html: create(html, target)?,
+                json: open(json, target)?,
+                csv: open(csv, target)?,
+                hgrm: open(hgrm, target)?,
+                html: open(html, target)?,
             })
         };
-        (0..targets).map(open).collect()
+        let all = (0..targets).map(open).collect::<Result<Vec<_>, String>>()?;
+        let mut seen = HashSet::new();
+        let is_seen = |it: &&Destination| it.identity().is_some_and(|identity| !seen.insert(identity));
+        if let Some(twice) = all.iter().flat_map(Outputs::destinations).find(is_seen) {
+            return Err(format!("{}: two results cannot go to one file", twice.path.display()));
+        }
+        Ok(all)
     }
 }
 
 impl Outputs {
+    fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        [&self.json, &self.csv, &self.hgrm, &self.html].into_iter().flatten()
+    }
+
+    /// Checks that none of them is a file that is read.
+    ///
+    /// # Errors
+    ///
+    /// Which of them is, in one line.
+    pub fn check_inputs(&self, inputs: &[PathBuf]) -> Result<(), String> {
+        self.destinations().try_for_each(|destination| destination.check_inputs(inputs))
+    }
+
     /// Writes the results.
     ///
     /// # Errors
@@ -100,15 +171,13 @@ impl Outputs {
     /// If a file cannot be written, in one line; the others are.
     pub fn write_with(self, record: &Record, curve: Option<&html::Curve>) -> Result<(), String> {
         let text = |text: &str, mut file: File| file.write_all(text.as_bytes());
-        let distribution = |file| hgrm::text(record).map_err(io::Error::other).and_then(|found| text(&found, file));
         let results = [
-            ("--json", self.json.map(|file| record.write(file))),
-            ("--csv", self.csv.map(|file| text(&csv::text(record), file))),
-            ("--hgrm", self.hgrm.map(distribution)),
-            ("--html", self.html.map(|file| text(&html::page(record, curve), file))),
+            self.json.map(|it| it.write(|file| record.write(file))),
+            self.csv.map(|it| it.write(|file| text(&csv::text(record), file))),
+            self.hgrm.map(|it| it.write(|file| text(&hgrm::text(record).map_err(io::Error::other)?, file))),
+            self.html.map(|it| it.write(|file| text(&html::page(record, curve), file))),
         ];
-        let failed = results.into_iter().filter_map(|(flag, result)| Some((flag, result?.err()?)));
-        let errors: Vec<String> = failed.map(|(flag, error)| format!("{flag}: {error}")).collect();
+        let errors: Vec<String> = results.into_iter().flatten().filter_map(Result::err).collect();
         if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
     }
 }

@@ -83,12 +83,11 @@ impl SearchArguments {
         if !objectives.iter().any(|objective| matches!(objective, Objective::Failures(_))) {
             objectives.push(FAILURES_MAX);
         }
+        let plan = self.load.plan_at(Some(self.from.unwrap_or(ANY_RATE)), self.target.clone())?;
+        let config = self.load.config()?;
+        plan.check_shards(config.placement().len())?;
         Ok(Task {
-            trial: Trial {
-                plan: self.load.plan_at(Some(self.from.unwrap_or(ANY_RATE)), self.target.clone())?,
-                config: self.load.config()?,
-                server: None,
-            },
+            trial: Trial { plan, config, server: None },
             objectives,
             length: self.trial,
             from: self.from,
@@ -101,7 +100,7 @@ impl SearchArguments {
 /// The flags of a run, where a search has its own: it says itself how fast and how long a trial is.
 pub(crate) fn adapt(flag: Arg) -> Arg {
     match flag.get_id().as_str() {
-        "rate" | "duration" | "count" => flag.hide(true).conflicts_with("slo"),
+        "rate" | "duration" | "count" | "server_syscalls" => flag.hide(true).conflicts_with("slo"),
         "warmup" => flag.default_value("500ms").help("How long to load before each trial is measured"),
         // It needs no --rate here.
         "arrivals" => Arg::new("arrivals")

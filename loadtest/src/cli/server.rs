@@ -21,7 +21,7 @@ pub struct ServerArguments {
     #[arg(long, value_name = "PID", conflicts_with = "server_cmd")]
     server_pid: Vec<u32>,
     /// Start this server for the run, report what it took, and end it: a program and its arguments, quoted as in a
-    /// shell; with several targets one for all, or one for each
+    /// shell, that stays in the foreground; with several targets one for all, or one for each
     #[arg(long, value_name = "COMMAND")]
     server_cmd: Vec<ServerCommand>,
     /// How long the server that is started may take to be there, up to 10m

@@ -56,8 +56,10 @@ impl SweepArguments {
     ///
     /// What is wrong with the flags, in one line.
     pub fn task(&self) -> Result<Task, String> {
+        let (plan, config) = (self.load.plan(self.target.clone())?, self.load.config()?);
+        plan.check_shards(config.placement().len())?;
         Ok(Task {
-            trial: Trial { plan: self.load.plan(self.target.clone())?, config: self.load.config()?, server: None },
+            trial: Trial { plan, config, server: None },
             command: self.server_cmd.clone(),
             wait: self.server_wait,
             counts: self.counts.clone(),

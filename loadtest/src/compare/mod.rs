@@ -109,7 +109,9 @@ impl Comparison {
     pub fn new(baseline: &Side, candidates: &[Side], bound: f64) -> Self {
         let alpha = ALPHA / candidates.len().max(1) as f64;
         let compared: Vec<_> = candidates.iter().map(|side| Candidate::new(baseline, side, bound, alpha)).collect();
-        let warnings = compared.iter().flat_map(Candidate::warnings).collect();
+        let warnings = compared.iter().zip(candidates);
+        let warnings = warnings.flat_map(|(compared, side)| [compared.warnings(), Candidate::gaps(baseline, side)]);
+        let warnings = warnings.flatten().collect();
         Self { version: VERSION, baseline: baseline.name.clone(), bound, alpha, candidates: compared, warnings }
     }
 
@@ -131,6 +133,17 @@ impl Candidate {
         let (failures, spent) = FailureChange::new(&one, &other, bound, alpha);
         let changes = changes(&one, &other, paired, bound, alpha - spent);
         Self { name: candidate.name.clone(), runs: [one.len(), other.len()], paired, changes, failures }
+    }
+
+    /// The figures that some runs have, and others do not.
+    fn gaps(baseline: &Side, candidate: &Side) -> Vec<String> {
+        let runs = || baseline.runs.iter().chain(&candidate.runs);
+        let has_gap = |figure: &Figure| {
+            runs().any(|run| run.value(*figure).is_some()) && runs().any(|run| run.value(*figure).is_none())
+        };
+        let gaps = FIGURES.into_iter().filter(has_gap);
+        gaps.map(|figure| format!("{}: {} is not compared, since not all runs have it", candidate.name, figure.name()))
+            .collect()
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -286,6 +299,16 @@ pub(crate) mod tests {
     /// The even seconds or the odd ones.
     fn turns(first: u64, runs: u64) -> Vec<u64> {
         (0..runs).map(|run| 2 * run + first).collect()
+    }
+
+    #[test]
+    fn a_figure_that_some_runs_do_not_have_is_told() {
+        let mut random = Random::new(1);
+        let baseline = side("A", &turns(0, 5), 1.0, &mut random);
+        let mut candidate = side("B", &turns(1, 5), 1.0, &mut random);
+        candidate.runs[3].values[Figure::ServerCpu as usize] = None;
+        let comparison = Comparison::new(&baseline, &[candidate], 0.05);
+        assert_eq!(comparison.warnings, ["B: server CPU is not compared, since not all runs have it"]);
     }
 
     fn of(comparison: &Comparison, figure: Figure) -> &Change {

@@ -29,7 +29,11 @@ impl Sides {
         if let Some((name, _)) = empty {
             return Err(format!("{name}: there is no run in it"));
         }
-        for (name, record) in records {
+        for (index, (name, record)) in records.iter().enumerate() {
+            sides.objections.extend(record.check_alone(name).err());
+            if let Some((twin, _)) = records[..index].iter().find(|(_, other)| other.runs == record.runs) {
+                sides.objections.push(format!("{twin} and {name} are the same runs"));
+            }
             sides.look_at_runs(name, &record.runs);
             sides.look_at_neighbours((&records[0].0, &records[0].1.runs[0]), (name, &record.runs[0]));
             sides.sides.push(Side { name: name.clone(), runs: record.runs.iter().map(Run::from).collect() });
@@ -127,6 +131,14 @@ mod tests {
         );
         let none = [("A".to_owned(), record(|_| ())), ("B".to_owned(), Record::new(Vec::new()))];
         assert_eq!(Sides::new(&none).unwrap_err(), "B: there is no run in it");
+    }
+
+    #[test]
+    fn the_runs_of_a_sweep_are_no_repeats() {
+        let mut swept = record(|_| ());
+        swept.sweep = Some(crate::scaling::Scaling::new([]));
+        let found = sides(record(|report| report.options.seed = 2), swept);
+        assert!(found.objections.len() == 1 && found.objections[0].contains("those of a sweep"), "{found:?}");
     }
 
     #[test]

@@ -14,6 +14,9 @@ const OVERLAP_MIN: f64 = 0.9;
 /// The options in which parts of one test may differ, beside those in which any runs may.
 const OWN: [&str; 6] = ["connections", "idle", "rate_per_s", "count", "shards", "pinned"];
 
+/// What is between the names of parts that were merged.
+const PARTS_BETWEEN: &str = ", ";
+
 /// What to doubt in the whole, each one sentence.
 pub(super) fn doubts(parts: &[Part<'_>]) -> Vec<String> {
     let mut doubts: Vec<String> = overlap(parts).into_iter().chain(incomplete(parts)).collect();
@@ -29,17 +32,17 @@ pub(super) fn doubts(parts: &[Part<'_>]) -> Vec<String> {
 }
 
 /// What the parts themselves say, each sentence once, with who says it.
-pub(super) fn gather(parts: &[Part<'_>], of: fn(&Report) -> &Vec<String>) -> Vec<String> {
-    let mut sayings: Vec<(&str, &str, usize)> = Vec::new();
+pub(super) fn gather(parts: &[Part<'_>], of: fn(&Report) -> Vec<String>) -> Vec<String> {
+    let mut sayings: Vec<(&str, String, usize)> = Vec::new();
     for (name, report) in parts {
         for text in of(report) {
-            match sayings.iter_mut().find(|(_, said, _)| said == text) {
+            match sayings.iter_mut().find(|(_, said, _)| *said == text) {
                 Some((_, _, more)) => *more += 1,
                 None => sayings.push((name, text, 0)),
             }
         }
     }
-    let say = |(name, text, more): (&str, &str, usize)| match more {
+    let say = |(name, text, more): (&str, String, usize)| match more {
         0 => format!("{name}: {text}"),
         more => format!("{name} and {more} more: {text}"),
     };
@@ -79,17 +82,29 @@ fn incomplete(parts: &[Part<'_>]) -> Vec<String> {
             pair(names)
         ),
     });
-    let mut doubts: Vec<String> = same.collect();
-    let known: Vec<plan::part::Part> =
-        parts.iter().filter_map(|(_, report)| report.options.part.as_deref()?.parse().ok()).collect();
-    if let Some(of) = known.first().map(|part| part.of()) {
-        let missing = (0..of).filter(|index| known.iter().all(|part| part.index() != *index));
-        let (count, first) = (missing.clone().count(), missing.clone().next());
-        if let Some(first) = first {
-            doubts.push(format!("{count} of {of} parts are missing, the first of them {first}/{of}"));
-        }
-    }
-    doubts
+    same.chain(missing(parts)).collect()
+}
+
+/// Which parts are missing.
+pub(super) fn missing(parts: &[Part<'_>]) -> Option<String> {
+    let known = known(parts);
+    let of = known.first()?.of();
+    let mut missing = (0..of).filter(|index| known.iter().all(|part| part.index() != *index));
+    let first = missing.next()?;
+    Some(format!("{} of {of} parts are missing, the first of them {first}/{of}", 1 + missing.count()))
+}
+
+/// Which parts these are; one that was merged already is several.
+fn known(parts: &[Part<'_>]) -> Vec<plan::part::Part> {
+    let named = parts.iter().filter_map(|(_, report)| report.options.part.as_deref());
+    named.flat_map(|names| names.split(PARTS_BETWEEN)).filter_map(|name| name.parse().ok()).collect()
+}
+
+/// Which parts the whole is made of, unless it has all of them.
+pub(super) fn parts_of(parts: &[Part<'_>]) -> Option<String> {
+    let known = known(parts);
+    let names: Vec<String> = known.iter().map(ToString::to_string).collect();
+    missing(parts).map(|_| names.join(PARTS_BETWEEN))
 }
 
 /// The first two names.
@@ -159,6 +174,6 @@ mod tests {
         parts[0].warnings = vec!["a".to_owned(), "b".to_owned()];
         parts[2].warnings = vec!["a".to_owned()];
         let named: Vec<Part<'_>> = ["A", "B", "C"].into_iter().zip(&parts).collect();
-        assert_eq!(gather(&named, |report| &report.warnings), ["A and 1 more: a", "A: b"]);
+        assert_eq!(gather(&named, |report| report.warnings.clone()), ["A and 1 more: a", "A: b"]);
     }
 }

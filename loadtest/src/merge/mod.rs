@@ -13,6 +13,7 @@ use crate::report::options::Options;
 use crate::report::outcome::{Interval, Outcome, Scheduled, ShardUse, Total};
 use crate::report::record::Record;
 use crate::server::ServerUse;
+use crate::verdict;
 
 /// Nanoseconds in a second.
 const SECOND_NS: f64 = 1e9;
@@ -45,7 +46,8 @@ impl Merged {
     ///
     /// # Errors
     ///
-    /// If they have no run, or not as many as each other; or if a histogram cannot be read.
+    /// If they have no run, or not as many as each other; if one is there twice, or is that of a search or a sweep; or if a
+    /// histogram cannot be read.
     pub fn new(records: &[(String, Record)]) -> Result<Self, String> {
         let Some((first, Record { runs, .. })) = records.first() else {
             return Err("there is nothing to merge".to_owned());
@@ -55,6 +57,12 @@ impl Merged {
         }
         if let Some((name, other)) = records.iter().find(|(_, record)| record.runs.len() != runs.len()) {
             return Err(format!("{name}: it has {} runs, and {first} has {}", other.runs.len(), runs.len()));
+        }
+        for (index, (name, record)) in records.iter().enumerate() {
+            record.check_alone(name)?;
+            if let Some((twin, _)) = records[..index].iter().find(|(_, other)| other.runs == record.runs) {
+                return Err(format!("{twin} and {name}: this is one result twice, and it would count twice"));
+            }
         }
         let parts = |run: usize| records.iter().map(|(name, record)| (name.as_str(), &record.runs[run])).collect();
         let all: Vec<Vec<Part<'_>>> = (0..runs.len()).map(parts).collect();
@@ -80,12 +88,18 @@ impl Portion {
 
 /// One report of all parts' reports, of which there is at least one.
 fn merge(parts: &[Part<'_>]) -> Result<Report, String> {
-    let invalid = gather(parts, |report| &report.invalid);
+    let invalid = gather(parts, |report| report.invalid.clone());
     let mut warnings = doubts(parts);
-    warnings.extend(gather(parts, |report| &report.warnings));
+    // What the parts have too little of, the whole may have enough of.
+    warnings.extend(gather(parts, |report| {
+        let mut outdated = verdict::of_sample(&report.options, &report.result);
+        outdated.extend(doubts::missing(&[("", report)]));
+        report.warnings.iter().filter(|warning| !outdated.contains(warning)).cloned().collect()
+    }));
     let result = outcome(parts, &mut warnings)?;
-    let environment = parts[0].1.environment.clone();
-    Ok(Report { environment, options: options(parts), result, invalid, warnings })
+    let (options, environment) = (options(parts), parts[0].1.environment.clone());
+    warnings.extend(verdict::of_sample(&options, &result));
+    Ok(Report { environment, options, result, invalid, warnings })
 }
 
 /// The first part's, with the numbers of all.
@@ -97,7 +111,7 @@ fn options(parts: &[Part<'_>]) -> Options {
         shards: all().map(|options| options.shards).sum(),
         rate_per_s: all().map(|options| options.rate_per_s).sum(),
         count: all().map(|options| options.count).sum(),
-        part: None,
+        part: doubts::parts_of(parts),
         ..parts[0].1.options.clone()
     }
 }
@@ -232,6 +246,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::count::failure::Kind;
     use crate::report::sample;
+    use crate::scaling::Scaling;
 
     /// A part of a test, which began this much later than the first.
     pub(crate) fn part(index: usize, of: usize, behind: Duration) -> Report {
@@ -278,7 +293,9 @@ pub(crate) mod tests {
     #[test]
     fn schedules_and_lags_add_up_if_all_have_them() {
         let open = sample::open_report();
-        let whole = merged(&[record("A", open.clone()), record("B", open.clone())]);
+        let mut other = open.clone();
+        other.options.seed += 1;
+        let whole = merged(&[record("A", open.clone()), record("B", other)]);
         let (schedule, whole_schedule) = (open.result.schedule.unwrap(), whole.result.schedule.unwrap());
         assert_eq!(whole_schedule.scheduled, 2 * schedule.scheduled);
         assert_eq!(whole.result.lag.unwrap().count, 2 * open.result.lag.as_ref().unwrap().count);
@@ -310,12 +327,43 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_the_parts_have_too_little_of_the_whole_may_have_enough_of() {
+        let (mut one, mut other) = (part(0, 2, Duration::ZERO), part(1, 2, Duration::ZERO));
+        for part in [&mut one, &mut other] {
+            part.result.messages = 60_000;
+            part.warnings = verdict::of_sample(&part.options, &part.result);
+            assert!(part.warnings[0].starts_with("too few messages for p99.99"), "{:?}", part.warnings);
+            part.warnings.push("this is a debug build".to_owned());
+        }
+        let whole = merged(&[record("A", one), record("B", other)]);
+        assert_eq!(whole.warnings, ["A and 1 more: this is a debug build"]);
+    }
+
+    #[test]
+    fn what_was_merged_can_be_merged_again() {
+        let parts: Vec<Report> = (0..4).map(|index| part(index, 4, Duration::ZERO)).collect();
+        let half = |from: usize| merged(&[record("A", parts[from].clone()), record("B", parts[from + 1].clone())]);
+        let (one, other) = (half(0), half(2));
+        assert_eq!(one.options.part.as_deref(), Some("0/4, 1/4"));
+        assert!(one.warnings.iter().any(|warning| warning.starts_with("2 of 4 parts are missing")), "{one:?}");
+        let whole = merged(&[record("C", one), record("D", other)]);
+        assert_eq!(whole.options.part, None);
+        assert_eq!(whole.result.messages, 4 * parts[0].result.messages);
+        let is_false = |warning: &String| warning.contains("same bytes");
+        assert!(!whole.warnings.iter().any(is_false), "{:?}", whole.warnings);
+    }
+
+    #[test]
     fn records_that_do_not_fit_are_told() {
         let report = sample::report();
         let twice = ("B".to_owned(), Record::new(vec![report.clone(), report.clone()]));
         let error = |records: &[(String, Record)]| Merged::new(records).unwrap_err();
         assert_eq!(error(&[record("A", report.clone()), twice]), "B: it has 2 runs, and A has 1");
         assert_eq!(error(&[("A".to_owned(), Record::new(Vec::new()))]), "A: there is no run in it");
+        assert!(error(&[record("A", report.clone()), record("B", report.clone())]).contains("one result twice"));
+        let mut swept = record("A", report.clone());
+        swept.1.sweep = Some(Scaling::new([]));
+        assert!(error(&[swept]).contains("those of a sweep"));
         let mut broken = report.clone();
         broken.result.response.histogram = "?".to_owned();
         assert!(error(&[record("A", report), record("B", broken)]).starts_with("B: the histogram is no base64"));

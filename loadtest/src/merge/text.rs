@@ -21,7 +21,10 @@ impl Display for Merged {
 /// Each part, the slowest first: one that measures something else than the others does not show in the whole (Zhang et al.,
 /// "Treadmill: attributing the source of tail latency through precise load testing and statistical inference", ISCA 2016).
 fn write_portions(f: &mut Formatter<'_>, portions: &[Portion]) -> fmt::Result {
-    writeln!(f, "{} parts, the slowest first", portions.len())?;
+    match portions.len() {
+        1 => writeln!(f, "1 part")?,
+        parts => writeln!(f, "{parts} parts, the slowest first")?,
+    }
     let mut first_shard = 0;
     let mut numbered: Vec<(usize, &Portion)> = Vec::with_capacity(portions.len());
     for portion in portions {

@@ -19,7 +19,17 @@ const MACHINE: [&str; 6] = ["kernel", "cpu_model", "cpus", "commit", "program", 
 /// The options that differ, but for those of `free`, each as `connections: 50 and 100`. Every option counts that is not
 /// excepted, so that one which is added later does too.
 pub fn options(one: &Options, other: &Options, free: &[&str]) -> Vec<String> {
-    differences(one, other, |name| !free.contains(&name))
+    differences(&without_host(one), &without_host(other), |name| !free.contains(&name))
+}
+
+/// The options without the name of the server in an HTTP request: it is that of the target, which is free.
+fn without_host(options: &Options) -> Options {
+    let host = options.target.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+    let request = options.request.as_ref().map(|request| match host {
+        Some(host) => request.replacen(&format!("Host: {host}\\r\\n"), "", 1),
+        None => request.clone(),
+    });
+    Options { request, ..options.clone() }
 }
 
 /// In what the machines and the programs differ.
@@ -64,6 +74,19 @@ mod tests {
         assert_eq!(options(&one, &other, &[]).len(), 3);
         assert_eq!(options(&one, &other, &[&FREE[..], &MINOR].concat()), ["connections: 50 and 100"]);
         assert_eq!(options(&one, &one, &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn two_servers_may_have_two_names_in_a_request_that_is_otherwise_the_same() {
+        let http = |host: &str, path: &str| Options {
+            target: format!("http://{host}{path}"),
+            protocol: "http".to_owned(),
+            request: Some(format!("GET {path} HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n")),
+            ..sample::report().options
+        };
+        assert_eq!(options(&http("one:80", "/"), &http("other:81", "/"), &FREE), Vec::<String>::new());
+        let found = options(&http("one:80", "/"), &http("one:80", "/a"), &FREE);
+        assert!(found.len() == 1 && found[0].starts_with("request: "), "{found:?}");
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub struct Options {
     pub seed: u64,
     /// Whether what came back was compared.
     pub verify: bool,
-    /// Which part of a test this is, of how many, such as `0/50`, if it is not all of it. The connections, the rate and the count
+    /// Which part of a test this is, of how many, such as `0/50`, or `0/50, 1/50` if it was merged, if it is not all of it. The connections, the rate and the count
     /// are this part's own.
     pub part: Option<String>,
     /// When the load was to begin, in seconds since 1970 by the wall clock, if it had to wait for that.

@@ -54,6 +54,20 @@ impl Record {
         Self { version: VERSION, runs, search: None, sweep: None }
     }
 
+    /// Checks that its runs are of one load, and not those of a search or of a sweep.
+    ///
+    /// # Errors
+    ///
+    /// What they are, in one line.
+    pub fn check_alone(&self, name: &str) -> Result<(), String> {
+        let what = match self {
+            Self { search: Some(_), .. } => "a search",
+            Self { sweep: Some(_), .. } => "a sweep",
+            _ => return Ok(()),
+        };
+        Err(format!("{name}: its runs are those of {what}, each of another load or server; take results of `run`"))
+    }
+
     /// Reads what [`write`](Self::write) has written.
     ///
     /// # Errors

@@ -41,7 +41,12 @@ impl Findings {
             p99_9_ns: point.p99_9_ns,
             held: point.judgement == Judgement::Held,
         });
-        Curve { target: self.objectives.join(" and "), points: points.collect() }
+        Curve {
+            target: self.objectives.join(" and "),
+            lower: self.lower,
+            answer: self.answer(),
+            points: points.collect(),
+        }
     }
 
     /// The answer, as one sentence.

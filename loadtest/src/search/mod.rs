@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::measure::{Trial, measure};
 use crate::plan::{Extent, Model, Plan};
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 use crate::report::Report;
 use crate::report::options::Options;
 use crate::report::record::doubts;
@@ -64,7 +64,7 @@ pub fn probe(task: &Task, interrupted: &Arc<AtomicBool>, progress: &mut Progress
         let why = first.map(|(kind, count)| format!(": {}", count.first.as_deref().unwrap_or(kind.name())));
         return Err(format!("no message came back from {}{}", task.trial.plan.target, why.unwrap_or_default()));
     }
-    eprintln!("pants-load: a closed loop does {}/s", findings::rate_text(result.messages_per_s));
+    note(&format!("a closed loop does {}/s", findings::rate_text(result.messages_per_s)));
     Ok(result.messages_per_s)
 }
 
@@ -100,7 +100,7 @@ pub fn search(task: &Task, closed: f64, interrupted: &Arc<AtomicBool>, progress:
             }
         };
         let point = Point::new(rate, &report, &task.objectives);
-        eprintln!("pants-load: trial {}: {}", points.len() + 1, findings::verdict(&point));
+        note(&format!("trial {}: {}", points.len() + 1, findings::verdict(&point)));
         search.handle_trial(rate, point.judgement);
         runs.push(report);
         points.push(point);

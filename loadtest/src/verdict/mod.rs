@@ -89,15 +89,23 @@ impl Verdict {
             if is_open { None } else { bottleneck(shards, server) },
             server.and_then(|server| shared_cores(shards, server, &environment.siblings)),
             server.and_then(crowded),
-            few_messages(result.messages),
-            if result.messages > 0 { too_short(result.elapsed_s) } else { None },
-            unsteady(&result.intervals, is_open),
             in_flight(options, result),
             environment.window.and_then(stolen),
             environment.window.and_then(swapped),
         ];
-        Self { invalid: invalid.into_iter().flatten().collect(), warnings: warnings.into_iter().flatten().collect() }
+        let warnings = warnings.into_iter().flatten().chain(of_sample(options, result));
+        Self { invalid: invalid.into_iter().flatten().collect(), warnings: warnings.collect() }
     }
+}
+
+/// What to doubt in a result for how much was measured, and how evenly: what several results together may have enough of.
+pub fn of_sample(options: &Options, result: &Outcome) -> Vec<String> {
+    let warnings = [
+        few_messages(result.messages),
+        if result.messages > 0 { too_short(result.elapsed_s) } else { None },
+        unsteady(&result.intervals, options.model == "open"),
+    ];
+    warnings.into_iter().flatten().collect()
 }
 
 fn late(lag_p99_ns: u64) -> Option<String> {

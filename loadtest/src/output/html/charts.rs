@@ -200,8 +200,9 @@ fn quantile_stripes(depths: &[f64], rows: &[Vec<String>], x: &Scale) -> Vec<Stri
 /// The curve of a search.
 pub(super) fn of_curve(curve: &Curve) -> Option<Chart> {
     let mut points: Vec<&Point> = curve.points.iter().collect();
-    points.sort_by(|one, other| one.achieved.total_cmp(&other.achieved));
-    let highest = points.last()?.achieved;
+    // Where more is asked for than the server can do, the line turns back.
+    points.sort_by(|one, other| one.asked.total_cmp(&other.asked));
+    let highest = points.iter().map(|point| point.achieved).fold(0.0, f64::max);
     let (x, y) = {
         let latencies = || points.iter().flat_map(|point| [point.p50_ns, point.p99_ns, point.p99_9_ns]);
         let (low, high) = (latencies().min()?, latencies().max()?);
@@ -228,7 +229,7 @@ pub(super) fn of_curve(curve: &Curve) -> Option<Chart> {
              points held the target.",
             label::rate(highest)
         ),
-        unit: "response time, log scale, over messages/s; hollow points missed the target",
+        unit: "response time, log scale, over messages/s; hollow points are not known to hold it",
         x: across(&x, label::short),
         y: upwards(&y, label::round_latency),
         lines: vec![
@@ -237,7 +238,10 @@ pub(super) fn of_curve(curve: &Curve) -> Option<Chart> {
             line("p50", "one", |point| point.p50_ns),
         ],
         stripes: Vec::new(),
-        table: Table { head: words(&["Asked/s", "Achieved/s", "p50", "p99", "p99.9", "Held"]), rows: rows.collect() },
+        table: Table {
+            head: words(&["Asked/s", "Achieved/s", "p50", "p99", "p99.9", "Known to hold"]),
+            rows: rows.collect(),
+        },
         wide: true,
     })
 }
