@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pants_shard::{Config, Placement, Result, Running, Runtime, Shard};
 
+use crate::count::histogram::Latencies;
 use crate::count::series::{Piece, Series};
 use crate::count::tally::Tally;
 use crate::environment::{Disturbance, Moment};
@@ -66,7 +67,7 @@ pub fn run(
     let (events, told) = channel();
     let control = Arc::new(Control::new(plan, placement.len(), interrupted, events));
     let shared = Arc::clone(&control);
-    let mut course = Course::new(subject, &control.plan);
+    let mut course = Course::new(subject, &control.plan, control.shards());
     let running = Runtime::new(config)?.start(move |shard| start_worker(shard, &shared))?;
 
     let outcomes = course.follow(&control, &told, progress);
@@ -129,15 +130,25 @@ struct Course {
     watched: Option<Watched>,
     window: Option<Window>,
     seconds: Seconds,
+    /// The response times that each shard has told of.
+    responses: Vec<Latencies>,
     /// The machine when measuring began, and when it ended.
     first: Option<Moment>,
     last: Option<Moment>,
 }
 
 impl Course {
-    fn new(subject: Option<Subject>, plan: &Plan) -> Self {
+    fn new(subject: Option<Subject>, plan: &Plan, shards: usize) -> Self {
         let watch = subject.map(|subject| Watch::new(subject, plan.connections + plan.idle));
-        Self { watch, watched: None, window: None, seconds: Seconds::default(), first: None, last: None }
+        Self {
+            watch,
+            watched: None,
+            window: None,
+            seconds: Seconds::default(),
+            responses: vec![Latencies::default(); shards],
+            first: None,
+            last: None,
+        }
     }
 
     /// Waits until every shard has finished, or one has failed and all have ended.
@@ -147,8 +158,15 @@ impl Course {
         while outcomes.len() < shards {
             match told.recv_timeout(self.patience(progress.interval())) {
                 Ok(Event::Began(window)) => self.window = Some(window),
-                Ok(Event::Interval { second, piece }) => self.seconds.add(second, &piece, shards),
-                Ok(Event::Finished(outcome)) => outcomes.push(*outcome),
+                Ok(Event::Interval { shard, second, slice }) => {
+                    let response = slice.response.latencies();
+                    self.responses[shard].merge(&response);
+                    self.seconds.add(second, &Piece::new(slice.failed, &response), shards);
+                }
+                Ok(Event::Finished(mut outcome)) => {
+                    outcome.tally.finish(&self.responses[outcome.shard]);
+                    outcomes.push(*outcome);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 // Every shard has gone with its sender; `join` says why.
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -275,7 +275,7 @@ mod tests {
             "9 shards, the busiest shard-1",
             "failed     timeout: 12 messages",
             "…",
-            "and 11 messages: ",
+            &format!("and {} messages: ", Kind::ALL.len() - KINDS_SHOWN),
             "warning: and 1 more, ",
             "12.0 MiB resident",
         ] {

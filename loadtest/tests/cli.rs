@@ -148,7 +148,7 @@ fn the_first_ctrl_c_reports_what_was_measured_so_far() {
     let target = format!("tcp://{address}");
     let program =
         Program::start(&["run", &target, "--no-pin", "--connections", "2", "--warmup", "0s", "--duration", "60s"]);
-    while !program.next_error().contains(" of 60.0 s") {}
+    program.wait_for_error(" of 60.0 s");
     let asked = Instant::now();
     program.signal(Signal::INT);
     let ended = program.join();

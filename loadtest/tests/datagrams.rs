@@ -150,7 +150,7 @@ fn a_server_that_comes_back_is_found_again() {
     let (address, file) = (deserted(), ScratchFile::new());
     let target = format!("udp://{address}");
     let program = Program::start(&["run", &target, "--no-pin", "--duration", "60s", "--json", file.path()]);
-    while !program.next_error().contains("/s, ") {}
+    program.wait_for_error("/s, ");
     let socket = UdpSocket::bind(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut buffer = [0; 64];
@@ -170,7 +170,7 @@ fn a_server_that_comes_back_is_found_again() {
 fn an_open_loop_sends_datagrams_by_the_schedule() {
     let address = udp_server(|data| vec![data.to_vec()]);
     let (ended, json) = load_udp(address, "--rate 2k --connections 4 --warmup 0s --duration 1s");
-    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended.assert_well(&json);
     let schedule = &json["result"]["schedule"];
     assert_eq!(schedule["scheduled"], schedule["sent"], "{schedule}");
     let scheduled = schedule["scheduled"].as_u64().unwrap();

@@ -50,12 +50,14 @@ fn search(address: SocketAddr, flags: &str) -> (Ended, Value) {
 
 #[test]
 fn a_server_of_known_capacity_is_found_to_within_5_percent() {
-    // A simulation of this search against an ideal queue ends within 5 % of its capacity from every one of 200 seeds. A machine
-    // that is busy with other tests delays whom it likes, and so may one search, but not two.
+    // Constant arrivals, which a server has a sharp limit for, let the trials be short: above it the last ones of a trial have
+    // waited for all that was too much, and below it none has. How well the search does with Poisson arrivals is shown by its
+    // simulation. On a machine that is busy with other tests a search may find too little, so that the best of three counts.
     const CAPACITY: f64 = 2_000.0;
     let address = queue(Duration::from_secs(1).div_f64(CAPACITY));
-    let flags = "--slo p99<40ms --connections 100 --from 500 --trial 1500ms --warmup 300ms";
-    let tries = (0..2).map(|_| {
+    let flags =
+        "--slo p99<40ms --arrivals constant --connections 100 --from 900 --precision 3% --trial 1s --warmup 200ms";
+    let tries = (0..3).map(|_| {
         let (ended, record) = search(address, flags);
         let found = record["search"]["lower"].as_f64().unwrap_or_default();
         (ended.code == Some(0) && (found / CAPACITY - 1.0).abs() <= 0.05, ended, record)
@@ -70,7 +72,7 @@ fn a_server_of_known_capacity_is_found_to_within_5_percent() {
         }
         seen.push(ended);
     }
-    panic!("neither search found {CAPACITY}: {seen:#?}");
+    panic!("no search found {CAPACITY}: {seen:#?}");
 }
 
 #[test]
@@ -99,7 +101,7 @@ fn ctrl_c_shows_the_curve_so_far() {
         "--arrivals",
         "constant",
     ]);
-    while !program.next_error().contains("trial 2: 400/s, held: yes") {}
+    program.wait_for_error("trial 2: 400/s, held: yes");
     program.signal(Signal::INT);
     let ended = program.join();
     assert_eq!(ended.code, Some(1), "{ended:?}");

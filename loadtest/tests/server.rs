@@ -173,7 +173,7 @@ fn a_lost_terminal_that_is_ignored_ends_nothing() {
     let mut child = command.arg(program).args(flags).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     let mut errors = BufReader::new(child.stderr.take().unwrap());
-    while !line.contains("/s, ") {
+    while !line.contains("/s, 0 failed") {
         line.clear();
         assert!(errors.read_line(&mut line).unwrap() > 0, "it shows that it runs");
     }
@@ -206,6 +206,8 @@ fn system_calls_are_counted_after_the_measured_time_or_it_is_said_why_not() {
     let server = &json["result"]["server"];
     if let Some(reason) = server["syscalls_missing"].as_str() {
         assert!(reason.contains("strace"), "{reason}");
+        let is_missing = reason.contains("cannot be started");
+        assert!(!is_missing || std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must not skip this: {reason}");
         return;
     }
     // The server reads once and writes once for each message; what it does beside is little.

@@ -41,7 +41,7 @@ fn a_ramp_opens_the_connections_one_after_another_and_loads_each_at_once() {
         let (address, notes) = noting_echo();
         let flags = "--connections 5 --ramp 500ms --warmup 0s --duration 100ms";
         let (ended, json) = load(address, &format!("{flags} {model}"));
-        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.assert_well(&json);
         let notes = notes.lock().unwrap();
         assert_eq!(notes.len(), 5);
         let spread = notes[4].0 - notes[0].0;
@@ -60,7 +60,7 @@ fn the_load_goes_on_in_the_cool_down_and_is_not_measured() {
         let begun = Instant::now();
         let flags = "--connections 2 --warmup 0s --duration 200ms --cooldown 400ms";
         let (ended, json) = load(address, &format!("{flags} {model}"));
-        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.assert_well(&json);
         assert!(begun.elapsed() >= Duration::from_millis(600));
         assert_eq!(json["result"]["elapsed_s"], 0.2);
         let (measured, all) = (number(&json, "/result/messages"), number(&json, "/result/total/replied"));
@@ -166,7 +166,7 @@ fn the_intervals_add_up_to_the_whole() {
     let (address, _) = noting_echo();
     for flags in ["--shards 2", "--rate 2k"] {
         let (ended, json) = load(address, &format!("--connections 4 --warmup 100ms --duration 2500ms {flags}"));
-        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.assert_well(&json);
         let intervals = json["result"]["intervals"].as_array().unwrap();
         assert_eq!(intervals.len(), 3, "{json}");
         let sum: u64 = intervals.iter().map(|interval| number(interval, "/messages")).sum();

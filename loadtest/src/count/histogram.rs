@@ -85,16 +85,17 @@ impl Latencies {
         self.censored += 1;
     }
 
+    /// Those of each of these values, in nanoseconds, as often as it is said to have occurred.
+    pub fn counted(values: impl Iterator<Item = (u64, u64)>, censored: u64) -> Self {
+        let mut latencies = Self { censored, ..Self::default() };
+        values.for_each(|(nanos, count)| latencies.values.saturating_record_n(nanos, count));
+        latencies
+    }
+
     /// Adds what another shard has counted.
     pub fn merge(&mut self, other: &Self) {
         self.values.add(&other.values).expect("the bounds are the same");
         self.censored += other.censored;
-    }
-
-    /// Forgets all of them, and keeps the memory.
-    pub fn clear(&mut self) {
-        self.values.reset();
-        self.censored = 0;
     }
 
     /// How many there are.
@@ -274,7 +275,5 @@ mod tests {
         latencies.record(Duration::MAX);
         assert_eq!(latencies.count(), 2);
         assert!(latencies.distribution().max_ns >= 60_000_000_000);
-        latencies.clear();
-        assert_eq!(latencies, Latencies::default());
     }
 }

@@ -1,6 +1,6 @@
 //! The measured time in pieces: the response times of each second, and of longer pieces where there would be too many.
 
-use crate::count::histogram::Packed;
+use crate::count::histogram::{Latencies, Packed};
 use crate::report::outcome::Interval;
 
 /// The most pieces that are kept. Each is a packed histogram of a few KiB, so that all of them have a few MiB, however long the
@@ -91,6 +91,11 @@ impl Series {
 }
 
 impl Piece {
+    /// What came back with these response times while so much failed.
+    pub fn new(failed: u64, response: &Latencies) -> Self {
+        Self { messages: response.count() - response.censored(), failed, response: response.pack() }
+    }
+
     fn add(&mut self, other: &Self) {
         self.messages += other.messages;
         self.failed += other.failed;
@@ -109,7 +114,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::count::histogram::Latencies;
 
     /// One message that took this many milliseconds, and one that failed.
     fn piece(millis: u64) -> Piece {
@@ -138,7 +142,9 @@ mod tests {
         let mut series = Series::default();
         let seconds = 2 * INTERVALS_MAX as u64 + 7;
         for second in 0..seconds {
-            series.add(second, &piece(second));
+            // The histograms of the first minute are enough to look at; merging thousands takes long without optimisation.
+            let response = if second < 60 { piece(second).response } else { Packed::default() };
+            series.add(second, &Piece { response, ..piece(second) });
             assert!(series.pieces.len() <= INTERVALS_MAX);
         }
         let intervals = series.intervals(seconds as f64);
@@ -156,8 +162,9 @@ mod tests {
             response.record(Duration::from_nanos(20_000 + step * step));
         }
         let mut series = Series::default();
+        let piece = Piece { messages: 10_000, failed: 0, response: response.pack() };
         for second in 0..600 {
-            series.add(second, &Piece { messages: 10_000, failed: 0, response: response.pack() });
+            series.add(second, &piece);
         }
         let bytes: usize = series.pieces.iter().map(|piece| piece.response.len()).sum();
         assert!(bytes < 10 << 20, "{bytes} bytes");

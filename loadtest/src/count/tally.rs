@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::count::buckets::Buckets;
 use crate::count::failure::{Failures, Kind};
 use crate::count::histogram::Latencies;
-use crate::count::series::Piece;
 use crate::load::conversation::{Reply, Stamp};
 use crate::plan::Span;
 use crate::protocol::Verdict;
@@ -27,7 +27,8 @@ pub struct Tally {
     pub bytes_out: u64,
     /// Bytes that came back.
     pub bytes_in: u64,
-    /// Measured messages: from when they were due to their last byte's coming back. Those of the interval at hand are missing.
+    /// Measured messages: from when they were due to their last byte's coming back. [`finish`](Self::finish)
+    /// brings them together.
     pub response: Latencies,
     /// Measured messages: from when they were sent to their last byte's coming back.
     pub service: Latencies,
@@ -43,10 +44,19 @@ pub struct Tally {
     pub(crate) interval: OpenInterval,
 }
 
+/// What one shard has counted in an interval that has ended.
+#[derive(Clone, Debug, Default)]
+pub struct Slice {
+    /// Messages and connections that failed.
+    pub failed: u64,
+    /// The response times, given-up messages included.
+    pub response: Buckets,
+}
+
 /// What is counted of an interval that has not ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpenInterval {
-    response: Latencies,
+    response: Buckets,
     /// What had failed when it began.
     failed_before: u64,
 }
@@ -57,8 +67,8 @@ impl Tally {
         self.schedule = is_paced.then(Scheduled::default);
     }
 
-    /// Counts a message that came back at `now`.
-    #[inline]
+    /// Counts a message that came back at `now`. Inlined, so that the reply stays in registers.
+    #[inline(always)]
     pub fn record(&mut self, reply: Reply, now: u64, span: &Span) {
         self.replied += 1;
         let Reply { stamp, verdict } = reply;
@@ -116,22 +126,19 @@ impl Tally {
         self.interval.failed_before = self.failures.events();
     }
 
-    /// Ends the interval at hand, and begins the next one.
-    pub fn end_interval(&mut self) -> Piece {
+    /// Ends the interval at hand, and begins the next one. Nothing is summed up or packed here: that would keep the shard from
+    /// its schedule for longer than a message may be late.
+    pub fn end_interval(&mut self) -> Slice {
         let OpenInterval { response, failed_before } = &mut self.interval;
-        self.response.merge(response);
+        let response = std::mem::take(response);
         let failed = self.failures.events();
-        let piece = Piece {
-            messages: response.count() - response.censored(),
-            failed: failed - std::mem::replace(failed_before, failed),
-            response: response.pack(),
-        };
-        response.clear();
-        piece
+        Slice { failed: failed - std::mem::replace(failed_before, failed), response }
     }
 
-    /// Nothing more is counted: in a closed loop, service times are the response times.
-    pub fn finish(&mut self) {
+    /// Nothing more is counted: adds the response times of the intervals that have ended. In a closed loop, service times are
+    /// the response times.
+    pub fn finish(&mut self, response: &Latencies) {
+        self.response.merge(response);
         if self.schedule.is_none() {
             self.service = self.response.clone();
         }
@@ -222,12 +229,21 @@ impl Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::count::series::Piece;
 
     const MILLI: Duration = Duration::from_millis(1);
     const SPAN: Span = Span { from: 10, until: 20, stop: 30 };
 
     fn reply(stamp: Stamp, wrong_bytes: u64) -> Reply {
         Reply { stamp, verdict: Verdict { wrong_bytes, ..Verdict::default() } }
+    }
+
+    /// The interval at hand was the last.
+    fn end(tally: &mut Tally) -> Piece {
+        let slice = tally.end_interval();
+        let response = slice.response.latencies();
+        tally.finish(&response);
+        Piece::new(slice.failed, &response)
     }
 
     #[test]
@@ -237,8 +253,7 @@ mod tests {
             tally.sent += 1;
             tally.record(reply(Stamp::at(sent), 0), received, &SPAN);
         }
-        let piece = tally.end_interval();
-        tally.finish();
+        let piece = end(&mut tally);
         assert_eq!((tally.replied, tally.response.count(), piece.messages), (5, 2, 2));
         assert_eq!(tally.service, tally.response, "in a closed loop they are the same");
         assert!(tally.failures.is_empty());
@@ -251,8 +266,7 @@ mod tests {
         tally.record_due(3);
         tally.record(reply(Stamp { due: 12, sent: 16 }, 0), 25, &SPAN);
         tally.record_unsent(14, 20);
-        tally.end_interval();
-        tally.finish();
+        end(&mut tally);
         assert_eq!((tally.response.max(), tally.response.count(), tally.response.censored()), (13, 2, 1));
         assert_eq!((tally.service.max(), tally.service.count(), tally.lag.max()), (9, 1, 3));
         let mut twice = tally.clone();
@@ -265,7 +279,7 @@ mod tests {
         let mut tally = Tally::default();
         tally.record_given_up(Stamp::at(12), 1_012, &SPAN);
         tally.record_given_up(Stamp::at(5), 1_012, &SPAN);
-        let piece = tally.end_interval();
+        let piece = end(&mut tally);
         assert_eq!((tally.response.count(), tally.response.censored(), tally.response.max()), (1, 1, 1_000));
         assert_eq!(piece.messages, 0);
     }
@@ -277,9 +291,9 @@ mod tests {
         tally.begin_intervals();
         tally.record(reply(Stamp::at(10), 0), 11, &SPAN);
         tally.fail(Kind::Reset, 2, None);
-        let first = tally.end_interval();
+        let first = end(&mut tally);
         tally.record(reply(Stamp::at(12), 0), 17, &SPAN);
-        let second = tally.end_interval();
+        let second = end(&mut tally);
         assert_eq!((first.messages, first.failed, first.response.unpack().max()), (1, 2, 1));
         assert_eq!((second.messages, second.failed, second.response.unpack().max()), (1, 0, 5));
         assert_eq!((tally.response.count(), tally.response.max()), (2, 5));
@@ -289,7 +303,7 @@ mod tests {
     fn a_corrupt_message_is_one_failure_without_a_latency_even_in_the_warm_up() {
         let mut tally = Tally { sent: 1, ..Tally::default() };
         tally.record(reply(Stamp::at(0), 3), 15, &SPAN);
-        tally.end_interval();
+        end(&mut tally);
         let corrupt = tally.failures.of(Kind::Corrupt);
         assert_eq!((corrupt.messages, corrupt.connections), (1, 0));
         assert_eq!((tally.failures.wrong_bytes, tally.response.count(), tally.unfinished()), (3, 0, 0));

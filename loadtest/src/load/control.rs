@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use crate::count::series::Piece;
-use crate::count::tally::{Tally, Usage};
+use crate::count::tally::{Slice, Tally, Usage};
 use crate::plan::{Plan, Window};
 
 /// What the shards of a run and the thread that waits for them have in common.
@@ -53,10 +52,12 @@ pub enum Event {
     Began(Window),
     /// What a shard has seen in a second of the measured time.
     Interval {
-        /// Which one.
+        /// Which shard.
+        shard: usize,
+        /// Which second.
         second: u64,
         /// What came back in it.
-        piece: Piece,
+        slice: Box<Slice>,
     },
     /// A shard has nothing more to do.
     Finished(Box<Outcome>),
@@ -67,7 +68,7 @@ pub enum Event {
 pub struct Outcome {
     /// Which shard.
     pub shard: usize,
-    /// What it has counted.
+    /// What it has counted, but for the response times of the intervals that it has told of.
     pub tally: Tally,
     /// What it took of its CPU in the window.
     pub usage: Usage,

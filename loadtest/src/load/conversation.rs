@@ -73,23 +73,35 @@ impl<P: Protocol> Conversation<P> {
     /// # Errors
     ///
     /// If no message is in flight that the bytes could belong to, or they are no reply.
-    #[inline]
+    #[inline(never)]
     pub fn handle_bytes(&mut self, mut data: &[u8], mut on_reply: impl FnMut(Reply)) -> Result<(), Fault> {
         while !data.is_empty() {
-            let Some(stamp) = self.oldest() else { return Err(surplus()) };
-            let Taken { used, reply } = self.protocol.take(self.settled, data)?;
-            data = &data[used..];
-            self.midway = reply.is_none();
-            if let Some(verdict) = reply {
-                self.settled += 1;
-                if verdict.last {
-                    // Nothing that is sent now would be answered.
-                    self.until = self.sent;
-                }
-                on_reply(Reply { stamp, verdict });
-            }
+            let (reply, rest) = self.handle_reply(data)?;
+            reply.into_iter().for_each(&mut on_reply);
+            data = rest;
         }
         Ok(())
+    }
+
+    /// As [`handle_bytes`](Self::handle_bytes), for what belongs to the oldest message, whose reply may be complete then. Gives
+    /// the rest. `data` is not empty.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline(always)]
+    pub fn handle_reply<'d>(&mut self, data: &'d [u8]) -> Result<(Option<Reply>, &'d [u8]), Fault> {
+        let Some(stamp) = self.oldest() else { return Err(surplus()) };
+        let Taken { used, reply } = self.protocol.take(self.settled, data)?;
+        self.midway = reply.is_none();
+        if let Some(verdict) = reply {
+            self.settled += 1;
+            if verdict.last {
+                // Nothing that is sent now would be answered.
+                self.until = self.sent;
+            }
+        }
+        Ok((reply.map(|verdict| Reply { stamp, verdict }), &data[used..]))
     }
 
     /// Takes note that the server has sent its end. It may be what completes the reply to the message that has waited longest.
@@ -117,7 +129,7 @@ impl<P: Protocol> Conversation<P> {
 }
 
 impl<P: Protocol> Talk for Conversation<P> {
-    #[inline]
+    #[inline(always)]
     fn take_next(&mut self, stamp: Stamp) -> Option<&[u8]> {
         if !self.may_send() {
             return None;

@@ -209,15 +209,25 @@ impl<P: Protocol> Pool<Conversation<P>> {
         let Self { seats, tally, span, .. } = self;
         let talk = &mut seats[index as usize].talk;
         tally.bytes_in += data.len() as u64;
-        let mut replies = 0;
-        let heard = talk.handle_bytes(data, |reply| {
-            replies += 1;
+        // Nearly always it is the end of one reply. What a loop keeps at hand to go on costs more than that reply itself.
+        let (reply, rest) = match talk.handle_reply(data) {
+            Ok(heard) => heard,
+            Err(fault) => return Next::Fault(Box::new(fault)),
+        };
+        let mut replies = usize::from(reply.is_some());
+        if let Some(reply) = reply {
             tally.record(reply, now, span);
-        });
-        match heard {
-            Ok(()) => self.go_on(index, connection, now, replies),
-            Err(fault) => Next::Fault(Box::new(fault)),
         }
+        if !rest.is_empty() {
+            let heard = talk.handle_bytes(rest, |reply| {
+                replies += 1;
+                tally.record(reply, now, span);
+            });
+            if let Err(fault) = heard {
+                return Next::Fault(Box::new(fault));
+            }
+        }
+        self.go_on(index, connection, now, replies)
     }
 
     /// The server has sent its end. If that is what completes a reply, what is to be done then.

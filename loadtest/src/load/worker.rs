@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use pants_shard::{Bus, ConnectionOptions, Context, Result, Shard};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::count::tally::{Reading, Usage};
+use crate::load::clock::thread_time;
 use crate::load::control::{Control, Event, Outcome};
 use crate::load::conversation::Settings;
 use crate::load::link;
@@ -219,9 +219,9 @@ impl<T: Carried> Worker<T> {
             if worker.is_over() {
                 return;
             }
-            let piece = worker.pool.borrow_mut().tally.end_interval();
+            let slice = worker.pool.borrow_mut().tally.end_interval();
             let second = worker.intervals.replace(worker.intervals.get() + 1);
-            worker.control.tell(Event::Interval { second, piece });
+            worker.control.tell(Event::Interval { shard: worker.shard, second, slice: Box::new(slice) });
             worker.end_interval_later(context, window, end + INTERVAL);
         });
     }
@@ -265,11 +265,14 @@ impl<T: Carried> Worker<T> {
         };
         let mut pool = self.pool.borrow_mut();
         let ended = pool.now();
-        let piece = pool.end(ended);
+        let slice = pool.end(ended);
+        let mut tally = std::mem::take(&mut pool.tally);
         if self.began.get().is_some() {
-            self.control.tell(Event::Interval { second: self.intervals.get(), piece });
+            let slice = Box::new(slice);
+            self.control.tell(Event::Interval { shard: self.shard, second: self.intervals.get(), slice });
+        } else {
+            tally.response.merge(&slice.response.latencies());
         }
-        let tally = std::mem::take(&mut pool.tally);
         self.control.publish(self.shard, &tally);
         let ended = until.map_or(now, |until| until.min(now));
         self.control.tell(Event::Finished(Box::new(Outcome { shard: self.shard, tally, usage, ended })));
@@ -350,12 +353,10 @@ impl<T: Carried> Worker<T> {
     /// exact and without a file, and spun in vain for some of that. The second number is how long it waited for a CPU; a kernel
     /// without `CONFIG_SCHED_INFO` does not say it.
     fn read_clocks(&self) -> Reading {
-        let ran = clock_gettime(ClockId::ThreadCPUTime);
-        let ran = Duration::new(ran.tv_sec.unsigned_abs(), ran.tv_nsec.unsigned_abs() as u32);
         let idle = Duration::from_nanos(self.pool.borrow().idle_ns());
         let waited = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
         let waited = waited.and_then(|text| proc::parse_waited(&text)).unwrap_or_default();
-        Reading { at: Instant::now(), busy: ran.saturating_sub(idle), waited }
+        Reading { at: Instant::now(), busy: thread_time().saturating_sub(idle), waited }
     }
 }
 

@@ -67,8 +67,14 @@ impl Sizes {
     pub fn of(&self, draws: Draws, number: u64) -> usize {
         match self.0 {
             Shape::Fixed(size) => size,
-            _ => self.draw(nth(draws.0, number)),
+            _ => self.nth(draws, number),
         }
+    }
+
+    /// As [`of`](Self::of), where sizes are drawn. Not inlined, so that a fixed size has the registers to itself.
+    #[inline(never)]
+    fn nth(&self, draws: Draws, number: u64) -> usize {
+        self.draw(nth(draws.0, number))
     }
 
     /// What this value of 64 random bits means.

@@ -118,10 +118,13 @@ fn critical_values(quotients: &[Vec<f64>], alpha: f64) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    /// How many comparisons a simulation makes, and from how many draws each. Few, since the tests are built without
-    /// optimisation. With 4,000 comparisons and 1,999 draws the share of wrong ones was 0.2 to 3.7 %, the largest with normal
-    /// noise and ten runs a side, and a real difference was found in 97.7 %.
-    const COMPARISONS: usize = 200;
+    /// How many comparisons a simulation makes, unless the variable says how many, and from how many draws each. Few, since the
+    /// tests are built without optimisation; a thorough one is
+    /// `PANTS_LOAD_COMPARISONS=4000 cargo test --release -p loadtest --lib bootstrap`. With 4,000 comparisons and 1,999 draws the
+    /// share of wrong ones was 0.2 to 3.7 %, the largest with normal noise and ten runs a side, and a real difference was found
+    /// in 97.7 %.
+    const COMPARISONS: usize = 40;
+    const COMPARISONS_VARIABLE: &str = "PANTS_LOAD_COMPARISONS";
     const DRAWS: usize = 399;
 
     /// Six figures of a run, as logarithms, of which half say nearly the same.
@@ -176,8 +179,10 @@ mod tests {
 
     /// In how many of all comparisons a difference is seen that `counts`.
     fn share(mut compare: impl FnMut(&mut Random) -> Vec<Estimate>, counts: fn(&[Estimate]) -> bool) -> f64 {
+        let comparisons =
+            std::env::var(COMPARISONS_VARIABLE).map_or(COMPARISONS, |number| number.parse().expect("a number"));
         let mut random = Random::new(7);
-        (0..COMPARISONS).filter(|_| counts(&compare(&mut random))).count() as f64 / COMPARISONS as f64
+        (0..comparisons).filter(|_| counts(&compare(&mut random))).count() as f64 / comparisons as f64
     }
 
     fn any(estimates: &[Estimate]) -> bool {

@@ -54,6 +54,19 @@ impl Program {
         self.errors.recv_timeout(PATIENCE).expect("a line comes on standard error")
     }
 
+    /// Waits for a line of its standard error that has this in it.
+    pub(crate) fn wait_for_error(&self, part: &str) {
+        let limit = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        loop {
+            match self.errors.recv_timeout(limit.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(part) => return,
+                Ok(line) => seen.push(line),
+                Err(error) => panic!("{error}: {part:?} is not in {seen:?}"),
+            }
+        }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -76,6 +89,17 @@ impl Program {
         // Its output has ended, so it has ended too, or is about to.
         let code = self.child.wait().unwrap().code();
         Ended { code, output, errors }
+    }
+}
+
+impl Ended {
+    /// Expects that nothing has failed, and an exit status that says so. An open loop is late on a machine that is busy with other
+    /// tests, and calls itself invalid then, as it should; what it has counted is right all the same.
+    #[track_caller]
+    pub(crate) fn assert_well(&self, json: &Value) {
+        assert_eq!(failures(json, "none"), (0, 0), "{self:?}");
+        let is_valid = json["invalid"].as_array().expect("it is a list").is_empty();
+        assert_eq!(self.code, Some(i32::from(!is_valid)), "{self:?}");
     }
 }
 

@@ -20,11 +20,7 @@ impl Outside {
     /// Starts a program in a directory of its own, with what `prepare` makes of that and of the socket's path; waits until it
     /// serves. `None` if it is not installed, which must not happen in CI.
     pub(crate) fn start(name: &str, prepare: impl FnOnce(&Path, &str, &mut Command)) -> Option<Self> {
-        let Some(program) = find(name) else {
-            assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must not skip this: {name} is missing");
-            println!("skipped: {name} is not installed");
-            return None;
-        };
+        let program = find_or_skip(name)?;
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // A socket's path must be short, so that the target directory does not serve.
@@ -56,6 +52,16 @@ impl Drop for Outside {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Where a program is. `None` if it is not installed, which must not happen in CI.
+pub(crate) fn find_or_skip(name: &str) -> Option<PathBuf> {
+    let program = find(name);
+    if program.is_none() {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must not skip this: {name} is missing");
+        println!("skipped: {name} is not installed");
+    }
+    program
 }
 
 /// Where a program is: in the path, or where system programs are.

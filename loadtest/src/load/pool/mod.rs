@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use pants_shard::Context;
 
 use crate::count::failure::Kind;
-use crate::count::series::Piece;
-use crate::count::tally::Tally;
+use crate::count::tally::{Slice, Tally};
 use crate::load::clock::Clock;
 use crate::load::conversation::Stamp;
 use crate::load::pacer::{Pacer, Turns};
@@ -111,16 +110,14 @@ impl<T: Carried> Pool<T> {
     }
 
     /// The load ends: nothing is counted any more. What is in flight has taken at least until now.
-    pub fn end(&mut self, now: u64) -> Piece {
+    pub fn end(&mut self, now: u64) -> Slice {
         self.end_schedule(now);
         self.phase = Phase::Over;
         let Self { seats, tally, span, .. } = self;
         for seat in seats {
             seat.talk.waiting().for_each(|stamp| tally.record_given_up(stamp, now, span));
         }
-        let last = tally.end_interval();
-        tally.finish();
-        last
+        tally.end_interval()
     }
 
     /// How long it is since the load began.
@@ -269,7 +266,12 @@ impl<T: Carried> Pool<T> {
         let Self { seats, pace, tally, span, .. } = self;
         let seat = &mut seats[index as usize];
         match pace {
-            Pace::Closed => seat.fill(socket, now, tally, span),
+            Pace::Closed => {
+                seat.fill(socket, now, tally, span);
+                if seat.talk.in_flight() > 0 {
+                    return Next::Nothing;
+                }
+            }
             Pace::Thinking { .. } if seat.talk.may_send() && now < span.stop => return Next::Think(replies),
             Pace::Thinking { .. } => {}
             Pace::Open { .. } => return self.offer(index, now, T::context(socket)),
