@@ -79,6 +79,11 @@ pub fn parse_schedstat(text: &str) -> Option<Duration> {
     Some(Duration::from_nanos(time))
 }
 
+/// Reads how long a thread has waited for a CPU, while others ran there, from its `schedstat`; `None` if it is not one.
+pub fn parse_waited(text: &str) -> Option<Duration> {
+    text.split_ascii_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+}
+
 /// Reads the `status` of a thread or a process; `None` if it is not one.
 pub fn parse_status(text: &str) -> Option<Status> {
     let mut status = Status::default();
@@ -187,6 +192,7 @@ mod tests {
     #[test]
     fn single_lines_are_found() {
         assert_eq!(parse_schedstat("123 45 6\n"), Some(Duration::from_nanos(123)));
+        assert_eq!((parse_waited("123 45 6\n"), parse_waited("123\n")), (Some(Duration::from_nanos(45)), None));
         assert_eq!(parse_children("12 34 \n").collect::<Vec<_>>(), [12, 34]);
         assert_eq!(parse_load_average("0.48 0.46 1.07 1/93 29288\n"), Some([0.48, 0.46, 1.07]));
         assert_eq!(parse_port_range("32768\t60999\n"), Some((32_768, 60_999)));

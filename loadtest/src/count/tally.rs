@@ -181,28 +181,54 @@ impl Tally {
     }
 }
 
+/// What a thread's clocks show at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// When.
+    pub at: Instant,
+    /// How long it had worked by then.
+    pub busy: Duration,
+    /// How long it had waited for a CPU on which others ran.
+    pub waited: Duration,
+}
+
 /// The processor time of a thread within a stretch of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// How long it ran.
     pub busy: Duration,
+    /// How long it waited for a CPU on which others ran.
+    pub waited: Duration,
     /// Out of how long.
     pub elapsed: Duration,
 }
 
 impl Usage {
-    /// From one reading of the thread's clock to a later one.
-    pub fn between(from: (Instant, Duration), to: (Instant, Duration)) -> Self {
-        Self { busy: to.1.saturating_sub(from.1), elapsed: to.0.saturating_duration_since(from.0) }
+    /// From one reading of the thread's clocks to a later one.
+    pub fn between(from: Reading, to: Reading) -> Self {
+        Self {
+            busy: to.busy.saturating_sub(from.busy),
+            waited: to.waited.saturating_sub(from.waited),
+            elapsed: to.at.saturating_duration_since(from.at),
+        }
     }
 
     /// How much of the time it ran: 0 to 1.
     pub fn share(self) -> f64 {
+        self.share_of(self.busy)
+    }
+
+    /// How much of the time it waited for a CPU: 0 to 1.
+    pub fn waited_share(self) -> f64 {
+        self.share_of(self.waited)
+    }
+
+    fn share_of(self, time: Duration) -> f64 {
         if self.elapsed.is_zero() {
             return 0.0;
         }
-        // The two clocks are not read at the same moment.
-        (self.busy.as_secs_f64() / self.elapsed.as_secs_f64()).min(1.0)
+        // The clocks are not read at the same moment.
+        (time.as_secs_f64() / self.elapsed.as_secs_f64()).min(1.0)
     }
 }
 
@@ -306,7 +332,7 @@ mod tests {
     #[test]
     fn a_share_is_never_more_than_the_whole() {
         assert_eq!(Usage::default().share(), 0.0);
-        assert_eq!(Usage { busy: MILLI, elapsed: 2 * MILLI }.share(), 0.5);
-        assert_eq!(Usage { busy: 3 * MILLI, elapsed: 2 * MILLI }.share(), 1.0);
+        assert_eq!(Usage { busy: MILLI, elapsed: 2 * MILLI, ..Usage::default() }.share(), 0.5);
+        assert_eq!(Usage { busy: 3 * MILLI, elapsed: 2 * MILLI, ..Usage::default() }.share(), 1.0);
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pants_shard::{Bus, ConnectionOptions, Context, Result, Shard};
 
-use crate::count::tally::Usage;
+use crate::count::tally::{Reading, Usage};
 use crate::load::clock::thread_time;
 use crate::load::control::{Control, Event, Outcome};
 use crate::load::conversation::Settings;
@@ -21,6 +21,7 @@ use crate::load::pool::{Next, Pace, Pool};
 use crate::load::talk::Carried;
 use crate::plan::schedule::Schedule;
 use crate::plan::{Extent, Model, Plan, Window};
+use crate::proc;
 
 /// How often a shard shows how far it has come, and looks whether the user has had enough.
 const PULSE: Duration = Duration::from_millis(100);
@@ -50,9 +51,6 @@ pub struct Worker<T: Carried> {
     began: Cell<Option<Reading>>,
     ended: Cell<Option<Reading>>,
 }
-
-/// The time, and how long the thread had worked by then.
-type Reading = (Instant, Duration);
 
 /// How far a shard is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -377,11 +375,14 @@ impl<T: Carried> Worker<T> {
         !self.is_over() && self.pool.borrow().is_needed(index)
     }
 
-    /// The time, and how long this thread has worked: it has run for the number in its `schedstat` (proc_pid_stat(5)), exact and
-    /// without a file, and spun in vain for some of that.
+    /// The time, and how long this thread has worked: it has run for the first number in its `schedstat` (proc_pid_stat(5)),
+    /// exact and without a file, and spun in vain for some of that. The second number is how long it waited for a CPU; a kernel
+    /// without `CONFIG_SCHED_INFO` does not say it.
     fn read_clocks(&self) -> Reading {
         let idle = Duration::from_nanos(self.pool.borrow().idle_ns());
-        (Instant::now(), thread_time().saturating_sub(idle))
+        let waited = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+        let waited = waited.and_then(|text| proc::parse_waited(&text)).unwrap_or_default();
+        Reading { at: Instant::now(), busy: thread_time().saturating_sub(idle), waited }
     }
 }
 

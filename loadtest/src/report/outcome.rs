@@ -112,6 +112,9 @@ pub struct ShardUse {
     pub allowed: Cpus,
     /// How much of the measured time it worked: 0 to 1. What it spun in vain, waiting for a message to be due, does not count.
     pub cpu_share: f64,
+    /// How much of it it waited for its CPU, on which others ran: 0 to 1.
+    #[serde(default)]
+    pub waited_share: f64,
     /// Connections that it made.
     pub connections: u64,
     /// Messages that it measured.
@@ -136,6 +139,7 @@ impl Outcome {
                 cpu,
                 allowed: cpu.map_or_else(|| own.clone(), |cpu| [cpu].into_iter().collect()),
                 cpu_share: counted.usage.share(),
+                waited_share: counted.usage.waited_share(),
                 connections: counted.tally.connected,
                 messages: response.count() - response.censored(),
                 p50_ns: response.quantile(0.5),

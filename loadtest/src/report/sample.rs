@@ -96,6 +96,7 @@ fn shard(shard: usize) -> ShardUse {
         cpu: Some(shard),
         allowed: [shard].into_iter().collect(),
         cpu_share: 0.31 + 0.04 * shard as f64,
+        waited_share: 0.01,
         connections: 25,
         messages: 5_000,
         p50_ns: 52_000,

@@ -208,6 +208,16 @@ mod tests {
 
     fn shard() -> ShardUse {
         let allowed = [0].into_iter().collect();
-        ShardUse { shard: 0, cpu: None, allowed, cpu_share: 0.0, connections: 1, messages: 1, p50_ns: 1, p99_ns: 1 }
+        ShardUse {
+            shard: 0,
+            cpu: None,
+            allowed,
+            cpu_share: 0.0,
+            waited_share: 0.0,
+            connections: 1,
+            messages: 1,
+            p50_ns: 1,
+            p99_ns: 1,
+        }
     }
 }

@@ -105,7 +105,7 @@ impl ServerUse {
         let mut usage = Self { pid: watched.process.id(), processes: to.pids.len(), ..Self::default() };
         usage.add_threads(from, to, elapsed);
         // Outside of the window it may have had nothing to do; within it the work was even.
-        let covered = Usage { busy: elapsed, elapsed: window }.share();
+        let covered = Usage { busy: elapsed, elapsed: window, ..Usage::default() }.share();
         usage.cpu_ns_per_message =
             (messages > 0 && covered > 0.0).then(|| usage.cpu_seconds * 1e9 / (messages as f64 * covered));
         usage.resident = Resident {
@@ -134,7 +134,8 @@ impl ServerUse {
         for thread in &to.threads {
             // One that is new has all its time from here.
             let before = from.threads.iter().find(|before| before.id == thread.id);
-            let ran = Usage { busy: thread.busy.saturating_sub(before.map_or(Duration::ZERO, |t| t.busy)), elapsed };
+            let ran = thread.busy.saturating_sub(before.map_or(Duration::ZERO, |t| t.busy));
+            let ran = Usage { busy: ran, elapsed, ..Usage::default() };
             busy += ran.busy;
             self.switches.add(thread.switches, before.map(|before| before.switches).unwrap_or_default());
             if ran.share() >= IDLE {

@@ -35,6 +35,9 @@ const SHORTEST: f64 = 1.0;
 /// More of the machine's time than this is not to be taken by its hypervisor.
 const STEAL_MAX: f64 = 0.01;
 
+/// A thread of the generator that waits for its CPU for more than this much of the time measures what else runs there.
+const WAITED_MAX: f64 = 0.05;
+
 /// How far the messages in flight may be from what was kept there, as a share of it.
 const LITTLE_MAX: f64 = 0.1;
 
@@ -88,6 +91,7 @@ impl Verdict {
             result.lag.as_ref().and_then(|lag| late_at_times(lag.p99_ns, lag.p99_9_ns)),
             if is_open { None } else { bottleneck(shards, server) },
             server.and_then(|server| shared_cores(shards, server, &environment.siblings)),
+            crowded_out(shards),
             server.and_then(crowded),
             in_flight(options, result),
             environment.window.and_then(stolen),
@@ -175,6 +179,14 @@ fn shared_cores(shards: &[ShardUse], server: &ServerUse, siblings: &[Cpus]) -> O
     let is_shared = |core: &&Cpus| !core.shared_with(&own).is_empty() && !core.shared_with(&server.allowed).is_empty();
     let core = siblings.iter().find(is_shared)?;
     Some(format!("generator and server may share a core: CPUs {core} are threads of one; keep them apart with --cpus"))
+}
+
+fn crowded_out(shards: &[ShardUse]) -> Option<String> {
+    let worst = shards.iter().max_by(|one, other| one.waited_share.total_cmp(&other.waited_share))?;
+    (worst.waited_share > WAITED_MAX).then(|| {
+        let (shard, share) = (worst.shard, worst.waited_share * 100.0);
+        format!("shard-{shard} of the generator waited {share:.0} % of the time for a CPU on which something else ran")
+    })
 }
 
 fn crowded(server: &ServerUse) -> Option<String> {
@@ -268,6 +280,7 @@ mod tests {
             cpu: Some(cpu),
             allowed: [cpu].into_iter().collect(),
             cpu_share: share,
+            waited_share: 0.0,
             connections: 1,
             messages: 1,
             p50_ns: 1,
@@ -277,6 +290,14 @@ mod tests {
 
     fn server(cpu: usize, share: f64) -> ServerUse {
         ServerUse { busiest_share: share, allowed: [cpu].into_iter().collect(), ..ServerUse::default() }
+    }
+
+    #[test]
+    fn a_generator_that_had_to_wait_for_its_cpu_is_told() {
+        let waited = |share| [shard(0, 0.3), ShardUse { shard: 1, waited_share: share, ..shard(1, 0.2) }];
+        assert_eq!(crowded_out(&waited(WAITED_MAX)), None);
+        let told = crowded_out(&waited(0.42)).unwrap();
+        assert!(told.starts_with("shard-1 of the generator waited 42 % of the time for a CPU"), "{told}");
     }
 
     #[test]
