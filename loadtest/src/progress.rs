@@ -139,7 +139,7 @@ impl Progress {
         match (measured, self.extent) {
             (None, _) => timed("warm-up ", now.saturating_duration_since(window.begin), window.from - window.begin),
             (Some(time), Extent::Time(all)) if time <= all => timed("", time, all),
-            (Some(_), Extent::Time(_)) => Stage { text: "cool-down".to_owned(), done: 1, of: 1 },
+            (Some(_), Extent::Time(_)) => Stage { text: "waiting for the last replies".to_owned(), done: 1, of: 1 },
             (Some(_), Extent::Count(of)) => {
                 let done = snapshot.replied;
                 Stage { text: format!("{} of {} messages", units::count(done), units::count(of)), done, of }
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(stage(&progress, None, start), ("7 of 50 connections open".to_owned(), 7, 50));
         assert_eq!(stage(&progress, window, start + SECOND / 2), ("warm-up 0.5 of 1.0 s".to_owned(), 500, 1_000));
         assert_eq!(stage(&progress, window, start + 3 * SECOND), ("2.0 of 10.0 s".to_owned(), 2_000, 10_000));
-        assert_eq!(stage(&progress, window, start + 12 * SECOND), ("cool-down".to_owned(), 1, 1));
+        assert_eq!(stage(&progress, window, start + 12 * SECOND), ("waiting for the last replies".to_owned(), 1, 1));
         progress.extent = Extent::Count(1_000);
         assert_eq!(stage(&progress, window, start + 3 * SECOND), ("500 of 1,000 messages".to_owned(), 500, 1_000));
     }

@@ -77,7 +77,7 @@ fn write_head(f: &mut Formatter<'_>, options: &Options, result: &Outcome) -> fmt
 }
 
 /// What the messages are, in a few words.
-fn what_is_said(options: &Options) -> String {
+pub(crate) fn what_is_said(options: &Options) -> String {
     let Options { protocol, size, .. } = options;
     match protocol.as_str() {
         "echo" | "lines" => {

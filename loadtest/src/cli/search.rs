@@ -53,7 +53,7 @@ pub struct SearchArguments {
     /// How long to measure each trial
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = length)]
     trial: Duration,
-    /// The rate of the first trial, in messages a second [default: 1 % of what a closed loop does]
+    /// The rate of the first trial, in messages a second [default: a quarter of what a closed loop does]
     #[arg(long, value_name = "RATE", value_parser = load::rate)]
     from: Option<f64>,
     /// How near the rate that holds and the one that does not must be: 0.5% to 50%

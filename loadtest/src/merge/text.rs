@@ -36,8 +36,11 @@ fn write_portions(f: &mut Formatter<'_>, portions: &[Portion]) -> fmt::Result {
         let Portion { name, shards, messages_per_s, p50_ns, p99_ns, failed } = portion;
         let (rate, p50, p99) =
             (units::count(messages_per_s.round() as u64), units::latency(*p50_ns), units::latency(*p99_ns));
-        let last_shard = first_shard + shards.saturating_sub(1);
-        write!(f, "  {name}: {rate}/s, p50 {p50}, p99 {p99}, shards {first_shard} to {last_shard}")?;
+        write!(f, "  {name}: {rate}/s, p50 {p50}, p99 {p99}, ")?;
+        match shards {
+            0 | 1 => write!(f, "shard {first_shard}")?,
+            shards => write!(f, "shards {first_shard} to {}", first_shard + shards - 1)?,
+        }
         match failed {
             0 => writeln!(f)?,
             failed => writeln!(f, ", {} failed", units::count(*failed))?,

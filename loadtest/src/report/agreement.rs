@@ -7,8 +7,8 @@ use crate::environment::Environment;
 use crate::report::Report;
 use crate::report::options::Options;
 
-/// What shapes the load little or not at all: where it goes, and what its bytes are.
-pub const FREE: [&str; 5] = ["target", "address", "seed", "part", "start_at"];
+/// What shapes the load little or not at all: where it goes and comes from, and what its bytes are.
+pub const FREE: [&str; 6] = ["target", "address", "sources", "seed", "part", "start_at"];
 
 /// What makes figures more or less exact, and shapes them where the generator is at its limit.
 pub const MINOR: [&str; 7] = ["duration_s", "count", "warmup_s", "cooldown_s", "timeout_s", "shards", "pinned"];

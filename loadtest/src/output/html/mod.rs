@@ -103,7 +103,7 @@ fn facts(first: &Report, runs: usize, curve: Option<&Curve>) -> Vec<String> {
     let mut facts = vec![
         model,
         format!("{} connections", units::count(options.connections as u64)),
-        format!("messages of {}", options.size),
+        summary::what_is_said(options),
         if runs > 1 { format!("{runs} runs") } else { extent },
     ];
     facts.push(first.environment.time.clone());
