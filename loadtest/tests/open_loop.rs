@@ -135,15 +135,7 @@ fn a_server_that_never_answers_has_every_message_of_the_schedule_counted_as_give
 #[test]
 fn a_server_that_is_too_slow_has_the_rest_of_the_schedule_counted_as_unsent() {
     // One connection that takes 10 ms for a message cannot take one each millisecond.
-    let address = server(|mut stream| {
-        let mut message = [0; 64];
-        while stream.read_exact(&mut message).is_ok() {
-            thread::sleep(Duration::from_millis(10));
-            if stream.write_all(&message).is_err() {
-                return;
-            }
-        }
-    });
+    let address = slow_server(Duration::from_millis(10));
     let (_, json) = load(address, "--rate 1k --connections 1 --warmup 0s --duration 500ms");
     let (scheduled, sent) = (number(&json, "/result/schedule/scheduled"), number(&json, "/result/schedule/sent"));
     assert!(scheduled > 400 && sent <= 51, "{json}");

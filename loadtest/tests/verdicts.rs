@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -36,15 +35,7 @@ fn an_open_loop_that_keeps_its_schedule_is_valid() {
 
 #[test]
 fn a_rate_that_no_connection_is_free_for_makes_the_run_invalid() {
-    let address = server(|mut stream| {
-        let mut message = [0; 64];
-        while stream.read_exact(&mut message).is_ok() {
-            thread::sleep(Duration::from_millis(10));
-            if stream.write_all(&message).is_err() {
-                return;
-            }
-        }
-    });
+    let address = slow_server(Duration::from_millis(10));
     // At most a hundred of the thousand.
     let (ended, json) = load(address, "--connections 1 --rate 1k --warmup 0s --duration 1s");
     assert_eq!(ended.code, Some(1), "{ended:?}");

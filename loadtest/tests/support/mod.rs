@@ -177,6 +177,19 @@ pub(crate) fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Socke
     address
 }
 
+/// A server that takes this long for each message of 64 bytes, one after the other on each connection.
+pub(crate) fn slow_server(time: Duration) -> SocketAddr {
+    server(move |mut stream| {
+        let mut message = [0; 64];
+        while stream.read_exact(&mut message).is_ok() {
+            thread::sleep(time);
+            if stream.write_all(&message).is_err() {
+                return;
+            }
+        }
+    })
+}
+
 /// Sends back what comes, after `change` has seen it, until the peer's end.
 pub(crate) fn echo(mut stream: TcpStream, mut change: impl FnMut(&mut [u8])) {
     let mut buffer = vec![0; 64 * 1024];
