@@ -8,9 +8,8 @@ use std::process::{Command, Stdio};
 use crate::support::outside::find_or_skip;
 use crate::support::*;
 
-/// The bound, in instructions per message of 64 bytes on 50 connections: some 5 % above what is counted, for the turns that a busy
-/// machine makes short. Some 160 are the engine's.
-const INSTRUCTIONS_MAX: f64 = 500.0;
+/// The bound, in instructions per message of 64 bytes on 50 connections. Of these some 160 are the engine's.
+const INSTRUCTIONS_MAX: f64 = 480.0;
 
 /// How often they are counted at most: work of others on the machine makes turns short, which can only add to them.
 const ATTEMPTS: usize = 3;

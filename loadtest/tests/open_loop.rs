@@ -166,19 +166,6 @@ fn a_seed_has_its_payload_and_another_seed_another() {
     assert_ne!(first, heard(6));
 }
 
-/// A server that answers one message after another, each after this long, whatever is in flight.
-fn slow_server(time: Duration) -> SocketAddr {
-    server(move |mut stream| {
-        let mut message = [0; 64];
-        while stream.read_exact(&mut message).is_ok() {
-            thread::sleep(time);
-            if stream.write_all(&message).is_err() {
-                return;
-            }
-        }
-    })
-}
-
 #[test]
 fn what_a_slow_server_answers_after_the_window_is_not_of_its_rate() {
     // It answers 100 a second at most, and what the window has left over is sent in the cool-down or is in flight at its end.
