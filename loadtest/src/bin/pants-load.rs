@@ -115,9 +115,9 @@ fn find(arguments: &SearchArguments) -> Result<ExitCode, String> {
     let served = hosts.iter_mut().try_for_each(Host::check).map_err(|error| format!("--server-cmd: {error}"));
     drop(hosts);
     let said = say(&searched.to_string());
-    let (found, curve) = (searched.findings.is_found(), searched.findings.curve());
+    let found = searched.findings.is_found();
     let record = Record { search: Some(searched.findings), ..Record::new(searched.runs) };
-    Ok(conclude(outputs.write_with(&record, Some(&curve)).and(said).and(served), searched.failure, found))
+    Ok(conclude(outputs.write(&record).and(said).and(served), searched.failure, found))
 }
 
 /// Sweeps and reports. An error means that nothing was measured.

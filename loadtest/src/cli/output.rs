@@ -161,21 +161,12 @@ impl Outputs {
     ///
     /// If a file cannot be written, in one line; the others are.
     pub fn write(self, record: &Record) -> Result<(), String> {
-        self.write_with(record, None)
-    }
-
-    /// Writes the results of a search, or of anything else.
-    ///
-    /// # Errors
-    ///
-    /// If a file cannot be written, in one line; the others are.
-    pub fn write_with(self, record: &Record, curve: Option<&html::Curve>) -> Result<(), String> {
         let text = |text: &str, mut file: File| file.write_all(text.as_bytes());
         let results = [
             self.json.map(|it| it.write(|file| record.write(file))),
             self.csv.map(|it| it.write(|file| text(&csv::text(record), file))),
             self.hgrm.map(|it| it.write(|file| text(&hgrm::text(record).map_err(io::Error::other)?, file))),
-            self.html.map(|it| it.write(|file| text(&html::page(record, curve), file))),
+            self.html.map(|it| it.write(|file| text(&html::page(record), file))),
         ];
         let errors: Vec<String> = results.into_iter().flatten().filter_map(Result::err).collect();
         if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }

@@ -4,7 +4,6 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
-use crate::output::html::{self, Curve};
 use crate::search::bounds::{End, Judgement};
 use crate::search::objective::percent;
 use crate::search::trial::Point;
@@ -31,27 +30,14 @@ impl Findings {
         self.end == End::Found
     }
 
-    /// As a page shows it.
-    pub fn curve(&self) -> Curve {
-        let points = self.points.iter().map(|point| html::Point {
-            asked: point.asked,
-            achieved: point.achieved,
-            p50_ns: point.p50_ns,
-            p99_ns: point.p99_ns,
-            p99_9_ns: point.p99_9_ns,
-            held: point.judgement == Judgement::Held,
-        });
-        Curve {
-            target: self.objectives.join(" and "),
-            lower: self.lower,
-            answer: self.answer(),
-            points: points.collect(),
-        }
+    /// What was to hold, in one text.
+    pub fn target(&self) -> String {
+        self.objectives.join(" and ")
     }
 
     /// The answer, as one sentence.
-    fn answer(&self) -> String {
-        let targets = self.objectives.join(" and ");
+    pub fn answer(&self) -> String {
+        let targets = self.target();
         let name = |rate: Option<f64>| rate.map(|rate| format!("{}/s", rate_text(rate)));
         let (lower, upper) = (name(self.lower), name(self.upper));
         let between = match (&lower, &upper) {

@@ -33,6 +33,11 @@ pub struct Point {
 }
 
 impl Point {
+    /// Whether the targets held.
+    pub fn held(&self) -> bool {
+        self.judgement == Judgement::Held
+    }
+
     /// The trial at the rate `asked`, against these targets.
     pub fn new(asked: f64, report: &Report, objectives: &[Objective]) -> Self {
         let result = &report.result;

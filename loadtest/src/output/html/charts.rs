@@ -1,10 +1,12 @@
 //! The charts of a run, and that of a search: rate and latency over time, the distribution, latency over throughput.
 
 use super::chart::{Chart, Dot, Line, Percent, Stripe, Table, Tick, across, upwards};
+use super::label;
 use super::scale::Scale;
-use super::{Curve, Point, label};
 use crate::count::histogram::{Distribution, Latencies};
 use crate::report::outcome::{Interval, Outcome};
+use crate::search::findings::Findings;
+use crate::search::trial::Point;
 use crate::units;
 
 /// Points of a distribution's line, per order of magnitude of what is above.
@@ -198,8 +200,8 @@ fn quantile_stripes(depths: &[f64], rows: &[Vec<String>], x: &Scale) -> Vec<Stri
 }
 
 /// The curve of a search.
-pub(super) fn of_curve(curve: &Curve) -> Option<Chart> {
-    let mut points: Vec<&Point> = curve.points.iter().collect();
+pub(super) fn of_search(search: &Findings) -> Option<Chart> {
+    let mut points: Vec<&Point> = search.points.iter().collect();
     // Where more is asked for than the server can do, the line turns back.
     points.sort_by(|one, other| one.asked.total_cmp(&other.asked));
     let highest = points.iter().map(|point| point.achieved).fold(0.0, f64::max);
@@ -212,13 +214,13 @@ pub(super) fn of_curve(curve: &Curve) -> Option<Chart> {
         let places: Vec<_> = points.iter().map(|point| (point.achieved, value(point) as f64)).collect();
         let dots = points.iter().zip(&places);
         let dots =
-            dots.map(|(point, (h, v))| Dot { x: Percent(x.at(*h)), y: Percent(1.0 - y.at(*v)), hollow: !point.held });
+            dots.map(|(point, (h, v))| Dot { x: Percent(x.at(*h)), y: Percent(1.0 - y.at(*v)), hollow: !point.held() });
         Line { dots: dots.collect(), ..Line::through(name, style, &places, &x, &y) }
     };
     let rows = points.iter().map(|point| {
         let rates = [point.asked, point.achieved].map(label::rate);
         let latencies = [point.p50_ns, point.p99_ns, point.p99_9_ns].map(units::latency);
-        let held = if point.held { "yes" } else { "no" }.to_owned();
+        let held = if point.held() { "yes" } else { "no" }.to_owned();
         rates.into_iter().chain(latencies).chain([held]).collect()
     });
     Some(Chart {

@@ -15,47 +15,20 @@ use self::chart::Chart;
 use self::run::{Bars, Cell, Row, RunView};
 use crate::report::Report;
 use crate::report::record::Record;
+use crate::search::findings::Findings;
+use crate::search::trial::Point;
 use crate::{summary, units};
 
-/// What a search for a rate has found, for the page.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Curve {
-    /// What the latencies had to hold, such as `p99<2ms`.
-    pub target: String,
-    /// The rate up to which it held, in messages a second, if there is one: a single trial may hold by chance beyond it.
-    pub lower: Option<f64>,
-    /// What follows from the trials, as a sentence.
-    pub answer: String,
-    /// Its trials, in any order.
-    pub points: Vec<Point>,
-}
-
-/// One trial of a search. Rates are messages a second, latencies response times in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Point {
-    /// The rate that was asked for.
-    pub asked: f64,
-    /// The rate that came of it.
-    pub achieved: f64,
-    /// As many are above as below.
-    pub p50_ns: u64,
-    /// One in 100 is above.
-    pub p99_ns: u64,
-    /// One in 1,000 is above.
-    pub p99_9_ns: u64,
-    /// Whether the target was held.
-    pub held: bool,
-}
-
 /// The page of these runs, and of the search that they were made for.
-pub fn page(record: &Record, curve: Option<&Curve>) -> String {
+pub fn page(record: &Record) -> String {
+    let search = record.search.as_ref();
     let runs: Vec<RunView> = (1..).zip(&record.runs).map(|(number, report)| RunView::new(number, report)).collect();
     let first = record.runs.first();
     let page = Page {
         title: first.map_or_else(|| "No runs".to_owned(), |report| report.options.target.clone()),
-        facts: first.map(|report| facts(report, record.runs.len(), curve)).unwrap_or_default(),
-        tiles: tiles(&record.runs, curve),
-        curve: curve.and_then(charts::of_curve),
+        facts: first.map(|report| facts(report, record.runs.len(), search)).unwrap_or_default(),
+        tiles: tiles(&record.runs, search),
+        curve: search.and_then(charts::of_search),
         compared: (record.runs.len() > 1).then(|| compared(&record.runs)),
         runs,
     };
@@ -96,9 +69,9 @@ impl Tile {
     }
 }
 
-fn facts(first: &Report, runs: usize, curve: Option<&Curve>) -> Vec<String> {
+fn facts(first: &Report, runs: usize, search: Option<&Findings>) -> Vec<String> {
     let options = &first.options;
-    let model = if curve.is_some() { "open loop".to_owned() } else { summary::model(options) };
+    let model = if search.is_some() { "open loop".to_owned() } else { summary::model(options) };
     let extent = format!("{:.1} s measured", first.result.elapsed_s);
     let mut facts = vec![
         model,
@@ -107,14 +80,14 @@ fn facts(first: &Report, runs: usize, curve: Option<&Curve>) -> Vec<String> {
         if runs > 1 { format!("{runs} runs") } else { extent },
     ];
     facts.push(first.environment.time.clone());
-    facts.extend(curve.map(|curve| curve.answer.clone()));
+    facts.extend(search.map(Findings::answer));
     facts
 }
 
-fn tiles(runs: &[Report], curve: Option<&Curve>) -> Vec<Tile> {
-    let is_best = |curve: &Curve, point: &Point| point.held && Some(point.asked) == curve.lower;
-    let best = curve.and_then(|curve| curve.points.iter().find(|point| is_best(curve, point)));
-    let mut tiles = match (best, curve, runs) {
+fn tiles(runs: &[Report], search: Option<&Findings>) -> Vec<Tile> {
+    let is_best = |search: &Findings, point: &Point| point.held() && Some(point.asked) == search.lower;
+    let best = search.and_then(|search| search.points.iter().find(|point| is_best(search, point)));
+    let mut tiles = match (best, search, runs) {
         (Some(point), ..) => of_point(point),
         (None, Some(_), _) => {
             vec![Tile { label: "Rate that held", value: "none".to_owned(), tone: "bad", ..Tile::default() }]
@@ -122,8 +95,8 @@ fn tiles(runs: &[Report], curve: Option<&Curve>) -> Vec<Tile> {
         (None, None, [run]) => of_run(run),
         (None, None, runs) => of_runs(runs),
     };
-    match curve {
-        Some(curve) => tiles.push(trials(curve)),
+    match search {
+        Some(search) => tiles.push(trials(search)),
         None if runs.is_empty() => {}
         None => tiles.extend([failed(runs), validity(runs)]),
     }
@@ -141,10 +114,10 @@ fn of_point(point: &Point) -> Vec<Tile> {
     ]
 }
 
-fn trials(curve: &Curve) -> Tile {
-    let held = curve.points.iter().filter(|point| point.held).count();
-    let note = format!("{held} held {}", curve.target);
-    Tile::of("Trials", &units::count(curve.points.len() as u64)).with_note(note)
+fn trials(search: &Findings) -> Tile {
+    let held = search.points.iter().filter(|point| point.held()).count();
+    let note = format!("{held} held {}", search.target());
+    Tile::of("Trials", &units::count(search.points.len() as u64)).with_note(note)
 }
 
 fn of_run(report: &Report) -> Vec<Tile> {
@@ -248,26 +221,35 @@ mod tests {
     use super::*;
     use crate::count::failure::Kind;
     use crate::report::sample::{open_report, report};
+    use crate::search::bounds::{End, Judgement};
 
     /// What a page must never have of somebody else's making.
     const HOSTILE: &str = "</title><script>alert('1')</script><img src=\"x\" onerror=\"y\">&amp;";
 
-    fn curve() -> Curve {
+    fn findings() -> Findings {
         let point = |(asked, p99_ns): (f64, u64)| Point {
             asked,
             achieved: asked,
             p50_ns: p99_ns / 3,
             p99_ns,
             p99_9_ns: p99_ns * 2,
-            held: p99_ns < 2_000_000,
+            failures: 0.0,
+            judgement: if p99_ns < 2_000_000 { Judgement::Held } else { Judgement::Failed },
+            why: Vec::new(),
         };
         let trials = [(40e3, 1_500_000), (10e3, 200_000), (20e3, 400_000), (80e3, 9_000_000), (60e3, 4_100_000)];
-        Curve {
-            target: "p99<2ms".to_owned(),
+        Findings {
+            objectives: vec!["p99<2ms".to_owned()],
+            end: End::Found,
             lower: Some(40e3),
-            answer: "p99<2ms holds up to 40,000/s".to_owned(),
+            upper: Some(60e3),
             points: trials.map(point).to_vec(),
         }
+    }
+
+    /// The page of a search that has found this.
+    fn page_of(findings: Findings, runs: Vec<Report>) -> String {
+        page(&Record { search: Some(findings), ..Record::new(runs) })
     }
 
     /// Every element that is opened is closed, in order.
@@ -295,8 +277,8 @@ mod tests {
         report.result.server.as_mut().unwrap().threads[0].name = HOSTILE.to_owned();
         report.warnings.push(HOSTILE.to_owned());
         report.invalid.push(HOSTILE.to_owned());
-        let curve = Curve { target: HOSTILE.to_owned(), answer: HOSTILE.to_owned(), ..curve() };
-        let page = page(&Record::new(vec![report.clone(), report]), Some(&curve));
+        let findings = Findings { objectives: vec![HOSTILE.to_owned()], ..findings() };
+        let page = page_of(findings, vec![report.clone(), report]);
         assert!(page.matches("&#60;script&#62;").count() >= 9, "{page}");
         assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("alert('1')"), "{page}");
         assert_balanced(&page);
@@ -304,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_page_loads_nothing() {
-        let page = page(&Record::new(vec![report()]), Some(&curve()));
+        let page = page_of(findings(), vec![report()]);
         for part in ["http:", "https:", "src=", "href=", "url(", "@import", "<script", "<link", "<iframe"] {
             assert!(!page.contains(part), "{part} is in it");
         }
@@ -313,7 +295,7 @@ mod tests {
 
     #[test]
     fn every_chart_has_its_lines_a_description_and_a_table() {
-        let page = page(&Record::new(vec![report()]), Some(&curve()));
+        let page = page_of(findings(), vec![report()]);
         assert_balanced(&page);
         for title in ["Latency over throughput", "Rate", "Latency", "Distribution"] {
             assert!(page.contains(&format!("<h2>{title}</h2>")), "{title}");
@@ -329,10 +311,10 @@ mod tests {
 
     #[test]
     fn service_times_are_drawn_where_they_are_not_the_response_times() {
-        assert!(page(&Record::new(vec![open_report()]), None).contains("service time</li>"));
+        assert!(page(&Record::new(vec![open_report()])).contains("service time</li>"));
         let mut closed = report();
         closed.result.service = closed.result.response.clone();
-        let page = page(&Record::new(vec![closed]), None);
+        let page = page(&Record::new(vec![closed]));
         assert!(page.contains("<h2>Distribution</h2>") && !page.contains("service time</li>"), "{page}");
         assert!(!page.contains("<th scope=\"col\">Service</th>"), "{page}");
     }
@@ -341,7 +323,7 @@ mod tests {
     fn what_makes_a_run_invalid_comes_before_its_numbers() {
         let mut report = open_report();
         report.invalid.push("the schedule was not kept".to_owned());
-        let page = page(&Record::new(vec![report]), None);
+        let page = page(&Record::new(vec![report]));
         let (reason, number) = (page.find("the schedule was not kept").unwrap(), page.find("class=\"tiles\"").unwrap());
         assert!(reason < number && page.contains(">INVALID</span>"), "{page}");
         assert!(page.contains("open loop, 1,000/s, Poisson arrivals"), "{page}");
@@ -351,7 +333,7 @@ mod tests {
     fn several_runs_are_compared_and_each_has_its_part() {
         let mut slower = report();
         slower.result.messages_per_s = 500.0;
-        let page = page(&Record::new(vec![report(), slower, report()]), None);
+        let page = page(&Record::new(vec![report(), slower, report()]));
         assert_balanced(&page);
         assert_eq!(page.matches("<details class=\"run\">").count(), 3);
         assert!(page.contains("500 /s – 1,000 /s"), "{page}");
@@ -365,12 +347,12 @@ mod tests {
 
     #[test]
     fn a_search_shows_the_highest_rate_that_held() {
-        let found = page(&Record::new(vec![report(), report()]), Some(&curve()));
+        let found = page_of(findings(), vec![report(), report()]);
         assert!(found.contains("Highest rate that held</dt><dd><span class=\"value\">40,000"), "{found}");
         assert_eq!(found.matches("hollow\"").count(), 2 * 3);
-        let mut none = curve();
-        none.points.retain(|point| !point.held);
-        assert!(page(&Record::new(Vec::new()), Some(&none)).contains(">none</span>"));
+        let mut none = findings();
+        none.points.retain(|point| !point.held());
+        assert!(page_of(none, Vec::new()).contains(">none</span>"));
     }
 
     #[test]
@@ -382,9 +364,9 @@ mod tests {
         report.result.service = report.result.response.clone();
         report.result.intervals.clear();
         report.result.failures.add(Kind::Refused, 0, 50, || None);
-        let page = page(&Record::new(vec![report]), None);
+        let page = page(&Record::new(vec![report]));
         assert_balanced(&page);
         assert!(page.contains("No reply") && !page.contains("<figure"), "{page}");
-        assert!(super::page(&Record::new(Vec::new()), None).contains("No runs"));
+        assert!(super::page(&Record::new(Vec::new())).contains("No runs"));
     }
 }
