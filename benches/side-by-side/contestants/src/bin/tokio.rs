@@ -1,6 +1,6 @@
 //! tokio: a task for every connection, on its current-thread runtime or on its multi-thread one.
 //!
-//! Each work is done as tokio's own examples do it, but with room for 64 KiB, as pants has, and without zeroing that room.
+//! Each work is done as tokio's own examples do it. An echo's buffer has room for 64 KiB, as pants' has, and is not zeroed.
 //! With several threads the accept loop is a task too, since what `block_on` runs is on no worker thread.
 
 #![forbid(unsafe_code)]
@@ -69,8 +69,8 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
 /// Sends the replies to all lines that came together at once.
 async fn lines(mut stream: TcpStream) -> io::Result<()> {
     let (input, output) = stream.split();
-    let mut input = BufReader::with_capacity(BUFFER, input);
-    let mut output = BufWriter::with_capacity(BUFFER, output);
+    let mut input = BufReader::new(input);
+    let mut output = BufWriter::new(output);
     let mut line = Vec::new();
     while input.read_until(b'\n', &mut line).await? > 0 {
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
