@@ -98,17 +98,14 @@ impl Connection {
         Ok(true)
     }
 
-    /// Sends `data`, or keeps what the kernel does not take.
-    fn send(&mut self, mut data: &[u8]) -> io::Result<()> {
-        while !data.is_empty() {
-            match self.stream.write(data) {
-                Ok(count) => data = &data[count..],
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.unsent.extend_from_slice(data);
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
+    /// Sends `data`, and keeps what the kernel does not take: an edge tells when it takes more.
+    fn send(&mut self, data: &[u8]) -> io::Result<()> {
+        let sent = match self.stream.write(data) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            result => result?,
+        };
+        if sent < data.len() {
+            self.unsent.extend_from_slice(&data[sent..]);
         }
         Ok(())
     }
