@@ -7,14 +7,14 @@ use rustix::event::epoll::EventFlags;
 
 use crate::message::Message;
 use crate::slice::{Load, Slice, Slices};
-use crate::stream::{BUFFER, READ_WRITE, Stream};
+use crate::stream::{Buffer, READ_WRITE, Stream};
 
 /// All the connections. A message of a slice is one delivery.
 #[derive(Debug)]
 pub(crate) struct Broadcast {
     streams: Vec<Stream>,
     message: Message,
-    buffer: Vec<u8>,
+    buffer: Box<Buffer>,
     /// By connection: the place in `delivered` of the message that it receives next.
     next: Vec<u32>,
     /// Of each message in flight, how many connections have it; the places are used in turn.
@@ -27,7 +27,7 @@ impl Broadcast {
     /// which then gets one more.
     pub(crate) fn connect(to: SocketAddr, count: usize, mut message: Message, slices: &Slices) -> io::Result<Self> {
         let mut streams: Vec<Stream> = Vec::with_capacity(count);
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = Box::new([0; _]);
         for _ in 0..count {
             let mut stream = Stream::connect(to, 0)?;
             stream.echo_once(&mut message, &mut buffer)?;
@@ -77,8 +77,7 @@ impl Load for Broadcast {
         stream.send_rest(&self.message)?;
         if Stream::is_readable(flags) {
             let messages = stream.receive(&mut self.message, &mut self.buffer)?;
-            // See `connect` for the one message too many.
-            slice.give_back(messages.min(slice.in_flight as usize))?;
+            slice.give_back(messages);
             let wanted = (0..messages).filter(|_| self.note_delivery(slot)).count();
             self.send(wanted, slice)?;
         }
