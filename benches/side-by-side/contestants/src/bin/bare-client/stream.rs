@@ -101,7 +101,7 @@ impl Stream {
     }
 
     /// Receives once, and returns how many bytes came and how many messages they complete.
-    #[inline]
+    #[inline(always)]
     fn receive_part(&mut self, message: &mut Message, buffer: &mut Buffer) -> io::Result<(usize, usize)> {
         let count = match recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
             Ok((_, count)) if count > 0 => count,
