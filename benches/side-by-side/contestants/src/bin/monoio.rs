@@ -10,7 +10,7 @@ use std::io;
 
 use clap::Parser as _;
 use contestants::{Arguments, Work};
-use io_uring::IoUring;
+use io_uring_of_monoio::IoUring;
 use monoio::io::{AsyncReadRent as _, AsyncWriteRentExt as _};
 use monoio::net::udp::UdpSocket;
 use monoio::net::{TcpListener, TcpStream};
