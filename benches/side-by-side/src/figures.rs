@@ -149,8 +149,11 @@ mod tests {
     #[test]
     fn a_rate_is_the_clients_where_the_client_was_busier_than_a_server_that_had_time() {
         let standings = standings(&record(), &Point::USUAL);
-        let held_up: Vec<&str> =
-            standings.iter().filter(|standing| standing.is_held_up()).map(|standing| standing.contestant.as_str()).collect();
+        let held_up: Vec<&str> = standings
+            .iter()
+            .filter(|standing| standing.is_held_up())
+            .map(|standing| standing.contestant.as_str())
+            .collect();
         assert_eq!(held_up, ["monoio"]);
     }
 

@@ -93,7 +93,9 @@ fn locked(lock: &str, name: &str) -> Result<String, String> {
 fn required(text: &str, path: &str) -> Result<String, String> {
     let of = |line: &str| {
         let mut words = line.trim().trim_start_matches("require ").split_whitespace();
-        (words.next()? == path).then(|| words.next().map(|version| version.trim_start_matches('v').to_owned())).flatten()
+        (words.next()? == path)
+            .then(|| words.next().map(|version| version.trim_start_matches('v').to_owned()))
+            .flatten()
     };
     text.lines().find_map(of).ok_or_else(|| format!("go.mod does not require {path}"))
 }
@@ -118,7 +120,8 @@ mod tests {
         let lock = "version = 4\n[[package]]\nname = \"mio\"\nversion = \"0.8.0\"\n[[package]]\nname = \"mio\"\nversion = \"1.2.5\"\n";
         assert_eq!(locked(lock, "mio").unwrap(), "1.2.5");
         assert_eq!(locked(lock, "tokio").unwrap_err(), "Cargo.lock does not have tokio");
-        let module = "module echo\n\nrequire example.org/net/v2 v2.9.1\nrequire (\n\texample.org/other v1.0.0 // indirect\n)\n";
+        let module =
+            "module echo\n\nrequire example.org/net/v2 v2.9.1\nrequire (\n\texample.org/other v1.0.0 // indirect\n)\n";
         assert_eq!(required(module, "example.org/net/v2").unwrap(), "2.9.1");
         assert_eq!(required(module, "example.org/other").unwrap(), "1.0.0");
         assert!(required(module, "example.org/net").is_err());

@@ -4,6 +4,7 @@
 
 mod builds;
 mod campaign;
+mod chart;
 mod cli;
 mod client;
 mod contestant;
@@ -16,10 +17,12 @@ mod point;
 mod process;
 mod proxies;
 mod record;
+mod report;
 mod rounds;
 mod server;
 mod stats;
 mod table;
+mod targets;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -55,7 +58,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             campaign::run(arguments, &interrupted)?
         }
     };
-    let tables = table::all(&record);
+    let tables = report::all(&record);
     println!("{tables}");
     let Some(directory) = &arguments.output else { return Ok(()) };
     campaign::make_directory(directory)?;
@@ -64,5 +67,6 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         std::fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
     };
     write("record.json", &serde_json::to_string(&record).map_err(|error| error.to_string())?)?;
-    write("tables.md", &tables)
+    write("tables.md", &tables)?;
+    chart::draw(&record).map_or(Ok(()), |chart| write("chart.svg", &chart))
 }

@@ -30,9 +30,8 @@ fn growth(contestant: &Contestant, setting: Setting<'_>, cpus: Cpus) -> Result<u
     let with = |connections| Point { connections, ..Point::USUAL };
     let server = Server::start(contestant, &with(CONNECTIONS), setting)?;
     let program = setting.programs.path(CLIENT);
-    let connect = |connections| {
-        Client::connect(&program, &with(connections), server.address, cpus.client, setting.interrupted)
-    };
+    let connect =
+        |connections| Client::connect(&program, &with(connections), server.address, cpus.client, setting.interrupted);
     let _first = connect(BEFORE)?;
     let before = server.process.anonymous_memory();
     // Each has had a message back when the client is ready.

@@ -82,11 +82,14 @@ impl Point {
         }
     }
 
-    /// Whether a filter such as `50x64x1`, `50x` or `echo/1x` is the beginning of its name, with the work or without.
+    /// Whether a filter is its name, or some whole numbers from its beginning, with the work or without: `50x64x1`, `50x64`,
+    /// `echo/1`.
     pub(crate) fn matches(&self, filter: &str) -> bool {
         let name = self.to_string();
         let short = name.split_once('/').map_or("", |(_, short)| short);
-        name.starts_with(filter) || short.starts_with(filter)
+        let begins =
+            |name: &str| name.strip_prefix(filter).is_some_and(|rest| rest.is_empty() || rest.starts_with('x'));
+        begins(&name) || begins(short)
     }
 
     /// Whether its instructions, allocations and system calls are counted: few, since a count takes seconds and is exact.
@@ -169,13 +172,19 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_the_beginning_of_a_name_with_the_work_or_without() {
-        for filter in ["50x64x1", "50x", "echo", "echo/50x64", ""] {
+    fn a_filter_is_whole_numbers_of_a_name_with_the_work_or_without() {
+        for filter in ["50x64x1", "50x64", "50", "echo/50x64x1", "echo/50"] {
             assert!(Point::USUAL.matches(filter), "{filter}");
         }
-        for filter in ["0x64", "udp", "50x64x16", "5x"] {
+        for filter in ["0x64", "udp/50", "50x64x16", "5", ""] {
             assert!(!Point::USUAL.matches(filter), "{filter}");
         }
+    }
+
+    #[test]
+    fn a_filter_that_is_a_whole_name_is_not_another_ones_beginning() {
+        let deep = Point { depth: 16, ..Point::USUAL };
+        assert!(deep.matches("50x64") && deep.matches("50x64x16") && !deep.matches("50x64x1"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// How long a process may take to end when it was told to; then it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the last words of a process that has ended are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// How many of its last lines are told if it fails.
 const LINES_TOLD: usize = 3;
@@ -53,6 +56,7 @@ pub(crate) struct Process {
     input: Option<ChildStdin>,
     lines: Receiver<String>,
     last_words: Arc<Mutex<VecDeque<String>>>,
+    listeners: [JoinHandle<()>; 2],
     interrupted: Arc<AtomicBool>,
 }
 
@@ -70,10 +74,10 @@ impl Process {
         let mut child = on_cpu(cpu, || command.spawn()).map_err(|error| failed(&error))?;
         let (told, lines) = channel();
         let last_words = Arc::default();
-        listen(child.stdout.take(), &last_words, Some(told));
-        listen(child.stderr.take(), &last_words, None);
+        let listeners =
+            [listen(child.stdout.take(), &last_words, Some(told)), listen(child.stderr.take(), &last_words, None)];
         let input = child.stdin.take();
-        Ok(Self { child, input, lines, last_words, interrupted: Arc::clone(interrupted) })
+        Ok(Self { child, input, lines, last_words, listeners, interrupted: Arc::clone(interrupted) })
     }
 
     /// The next line of its standard output, which has to come within `wait`.
@@ -157,7 +161,8 @@ impl Process {
 
     /// Bytes of anonymous memory that it and its children have.
     pub(crate) fn anonymous_memory(&self) -> u64 {
-        let of = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).map_or(0, |text| anonymous(&text));
+        let of =
+            |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).map_or(0, |text| anonymous(&text));
         tree(self.id()).into_iter().map(of).sum()
     }
 
@@ -201,6 +206,11 @@ impl Process {
         // Its output is closed, so that it is about to end, if it has not.
         self.end();
         let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        // What a child of it has inherited may stay open; then what has come by now is all.
+        let limit = Instant::now() + LAST_WORDS;
+        while !self.listeners.iter().all(JoinHandle::is_finished) && Instant::now() < limit {
+            thread::sleep(Duration::from_millis(1));
+        }
         format!("it ended with {status}{}", self.last_words())
     }
 
@@ -231,7 +241,11 @@ fn on_cpu<T>(cpu: usize, f: impl FnOnce() -> std::io::Result<T>) -> std::io::Res
 }
 
 /// Reads what a process says, so that it never waits for that, and keeps its last lines.
-fn listen(from: Option<impl Read + Send + 'static>, last_words: &Arc<Mutex<VecDeque<String>>>, to: Option<Sender<String>>) {
+fn listen(
+    from: Option<impl Read + Send + 'static>,
+    last_words: &Arc<Mutex<VecDeque<String>>>,
+    to: Option<Sender<String>>,
+) -> JoinHandle<()> {
     let last_words = Arc::clone(last_words);
     let from = from.expect("it was asked for");
     thread::spawn(move || {
@@ -245,7 +259,7 @@ fn listen(from: Option<impl Read + Send + 'static>, last_words: &Arc<Mutex<VecDe
             // Nobody may wait for it.
             let _ = to.as_ref().map(|to| to.send(line));
         }
-    });
+    })
 }
 
 /// A process and all that descend from it.

@@ -141,6 +141,12 @@ impl Record {
         self.slices.iter().filter(move |slice| slice.point == *point && slice.contestant == contestant)
     }
 
+    /// The rounds and times of what a contestant's timers do.
+    pub(crate) fn timers_of<'a>(&'a self, contestant: &'a str, what: &'a str) -> impl Iterator<Item = (u32, f64)> {
+        let timers = self.timers.iter().filter(move |timers| timers.contestant == contestant);
+        timers.filter_map(move |timers| Some((timers.round, *timers.nanoseconds.get(what)?)))
+    }
+
     /// Notes that something was not measured, and says so.
     pub(crate) fn fail(&mut self, contestant: &str, what: impl ToString, reason: impl Into<String>) {
         let failure = Failure { contestant: contestant.to_owned(), what: what.to_string(), reason: reason.into() };
