@@ -7,16 +7,18 @@ use rustix::event::epoll::EventFlags;
 
 use crate::message::Message;
 use crate::slice::{Load, Slice, Slices};
-use crate::stream::{BUFFER, READ_WRITE, Stream};
+use crate::stream::{Buffer, READ_WRITE, Stream};
 
 /// All the connections. A message of a slice is one delivery.
 #[derive(Debug)]
 pub(crate) struct Broadcast {
     streams: Vec<Stream>,
     message: Message,
-    buffer: Vec<u8>,
-    /// How many deliveries have come since the sender last sent.
-    delivered: usize,
+    buffer: Box<Buffer>,
+    /// By connection: the place in `delivered` of the message that it receives next.
+    next: Vec<u32>,
+    /// Of each message in flight, how many connections have it; the places are used in turn.
+    delivered: Vec<usize>,
 }
 
 impl Broadcast {
@@ -25,7 +27,7 @@ impl Broadcast {
     /// which then gets one more.
     pub(crate) fn connect(to: SocketAddr, count: usize, mut message: Message, slices: &Slices) -> io::Result<Self> {
         let mut streams: Vec<Stream> = Vec::with_capacity(count);
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = Box::new([0; _]);
         for _ in 0..count {
             let mut stream = Stream::connect(to, 0)?;
             stream.echo_once(&mut message, &mut buffer)?;
@@ -38,7 +40,20 @@ impl Broadcast {
             stream.receive(&mut message, &mut buffer)?;
             slices.watch(&*stream, slot, READ_WRITE)?;
         }
-        Ok(Self { streams, message, buffer, delivered: 0 })
+        let (next, delivered) = (vec![0; count], vec![0; message.depth()]);
+        Ok(Self { streams, message, buffer, next, delivered })
+    }
+
+    /// Notes that the connection in `slot` has received its next message, and returns whether all have received that now.
+    fn note_delivery(&mut self, slot: usize) -> bool {
+        let place = self.next[slot] as usize;
+        self.next[slot] = if place + 1 == self.delivered.len() { 0 } else { place as u32 + 1 };
+        self.delivered[place] += 1;
+        let is_complete = self.delivered[place] == self.streams.len();
+        if is_complete {
+            self.delivered[place] = 0;
+        }
+        is_complete
     }
 
     /// Sends so many messages from the first connection, or as many as the slice has leave for.
@@ -51,7 +66,8 @@ impl Broadcast {
 
 impl Load for Broadcast {
     fn begin(&mut self, slice: &mut Slice, _slices: &Slices) -> io::Result<()> {
-        self.delivered = 0;
+        self.next.fill(0);
+        self.delivered.fill(0);
         self.send(self.message.depth(), slice)
     }
 
@@ -61,15 +77,9 @@ impl Load for Broadcast {
         stream.send_rest(&self.message)?;
         if Stream::is_readable(flags) {
             let messages = stream.receive(&mut self.message, &mut self.buffer)?;
-            // See `connect` for the one message too many.
-            slice.give_back(messages.min(slice.in_flight as usize))?;
-            self.delivered += messages;
-            let everyone = self.streams.len();
-            if self.delivered >= everyone {
-                let wanted = self.delivered / everyone;
-                self.delivered %= everyone;
-                self.send(wanted, slice)?;
-            }
+            slice.give_back(messages);
+            let wanted = (0..messages).filter(|_| self.note_delivery(slot)).count();
+            self.send(wanted, slice)?;
         }
         Ok(())
     }

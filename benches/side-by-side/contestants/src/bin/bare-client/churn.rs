@@ -7,7 +7,7 @@ use rustix::event::epoll::EventFlags;
 
 use crate::message::Message;
 use crate::slice::{Load, Slice, Slices};
-use crate::stream::{BUFFER, READ_WRITE, Stream};
+use crate::stream::{Buffer, READ_WRITE, Stream};
 
 /// Over so many addresses the connections are spread, so that those that have just closed leave ports for the next.
 const SOURCES: u8 = 32;
@@ -19,13 +19,13 @@ pub(crate) struct Churn {
     streams: Vec<Option<Stream>>,
     source: u8,
     message: Message,
-    buffer: Vec<u8>,
+    buffer: Box<Buffer>,
 }
 
 impl Churn {
     /// Nothing is under way between slices.
     pub(crate) fn new(to: SocketAddr, count: usize, mut message: Message) -> io::Result<Self> {
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = Box::new([0; _]);
         for _ in 0..count {
             Stream::connect(to, 0)?.echo_once(&mut message, &mut buffer)?;
         }
@@ -59,7 +59,7 @@ impl Load for Churn {
         stream.send_rest(&self.message)?;
         if Stream::is_readable(flags) && stream.receive(&mut self.message, &mut self.buffer)? > 0 {
             self.streams[slot] = None;
-            slice.give_back(1)?;
+            slice.give_back(1);
             if slice.take(1) > 0 {
                 self.start(slot, slices)?;
             }

@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::message::Message;
 use crate::slice::{Load, PATIENCE, Slice, Slices, TICK};
-use crate::stream::BUFFER;
+use crate::stream::Buffer;
 
 /// All the sockets.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Datagrams {
     message: Message,
     /// Whether one call sends, and one call receives, all that is due.
     bursts: bool,
-    buffer: Vec<u8>,
+    buffer: Box<Buffer>,
 }
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Datagrams {
                 "{depth} datagrams of {size} bytes are more than the kernel takes at once"
             )));
         }
-        let (mut sockets, mut buffer) = (Vec::with_capacity(count), vec![0; BUFFER]);
+        let (mut sockets, mut buffer) = (Vec::with_capacity(count), Box::new([0; _]));
         for slot in 0..count {
             let socket = UdpSocket::bind((if to.is_ipv4() { "127.0.0.1" } else { "::1" }, 0))?;
             socket.connect(to)?;
@@ -70,7 +70,7 @@ impl Datagrams {
 
 impl Socket {
     /// Sends one datagram until one is back, on a socket that blocks; then it blocks no more.
-    fn echo_once(&mut self, message: &mut Message, buffer: &mut [u8]) -> io::Result<()> {
+    fn echo_once(&mut self, message: &mut Message, buffer: &mut Buffer) -> io::Result<()> {
         self.socket.set_read_timeout(Some(TICK))?;
         for _ in 0..PATIENCE {
             self.send(message, 1, false)?;
@@ -97,10 +97,10 @@ impl Socket {
     }
 
     /// Receives until nothing more is on its way, and returns how many datagrams that were.
-    fn receive(&mut self, message: &mut Message, buffer: &mut [u8]) -> io::Result<usize> {
+    fn receive(&mut self, message: &mut Message, buffer: &mut Buffer) -> io::Result<usize> {
         let due = self.in_flight;
         while self.in_flight > 0 {
-            match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+            match recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
                 Ok((_, count)) => {
                     message.look_at(0, &buffer[..count]);
                     let datagrams = if count == message.size() { 1 } else { count / message.size() };
@@ -138,7 +138,7 @@ impl Load for Datagrams {
     fn handle(&mut self, slot: usize, _flags: EventFlags, slice: &mut Slice, _slices: &Slices) -> io::Result<()> {
         let socket = &mut self.sockets[slot];
         let messages = socket.receive(&mut self.message, &mut self.buffer)?;
-        slice.give_back(messages)?;
+        slice.give_back(messages);
         socket.is_alive = true;
         let next = slice.take(messages);
         if next > 0 {

@@ -15,7 +15,8 @@ use crate::message::Message;
 use crate::slice::{PATIENCE, TICK};
 
 /// What one `recv` may bring.
-pub(crate) const BUFFER: usize = 64 * 1024;
+pub(crate) type Buffer = [u8; BUFFER];
+const BUFFER: usize = 64 * 1024;
 
 /// What is listened to: bytes to read, and room to write after a short write.
 pub(crate) const READ_WRITE: EventFlags = EventFlags::IN.union(EventFlags::OUT);
@@ -49,14 +50,14 @@ impl Stream {
     }
 
     /// Sends one message and waits until it is back.
-    pub(crate) fn echo_once(&mut self, message: &mut Message, buffer: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn echo_once(&mut self, message: &mut Message, buffer: &mut Buffer) -> io::Result<()> {
         rustix::net::sockopt::set_tcp_nodelay(&self.socket, true)?;
         self.send(message, 1)?;
         self.wait_for_one(message, buffer)
     }
 
     /// Waits until a message is there at least, and all that was to be sent is sent.
-    pub(crate) fn wait_for_one(&mut self, message: &mut Message, buffer: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn wait_for_one(&mut self, message: &mut Message, buffer: &mut Buffer) -> io::Result<()> {
         let time = Timespec { tv_sec: (TICK * PATIENCE).as_secs() as i64, tv_nsec: 0 };
         let mut messages = 0;
         while messages == 0 || self.unsent > 0 {
@@ -78,39 +79,56 @@ impl Stream {
 
     /// Receives what is there, and returns how many messages that completes.
     #[inline]
-    pub(crate) fn receive(&mut self, message: &mut Message, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut messages = 0;
+    pub(crate) fn receive(&mut self, message: &mut Message, buffer: &mut Buffer) -> io::Result<usize> {
+        let (count, mut messages) = self.receive_part(message, buffer)?;
+        // After a short read the socket is empty, and says when it is not.
+        if count == BUFFER {
+            messages += self.receive_more(message, buffer)?;
+        }
+        Ok(messages)
+    }
+
+    #[cold]
+    fn receive_more(&mut self, message: &mut Message, buffer: &mut Buffer) -> io::Result<usize> {
+        let mut all = 0;
         loop {
-            let count = match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
-                Ok((_, 0)) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server has closed")),
-                Ok((_, count)) => count,
-                Err(Errno::AGAIN) => return Ok(messages),
-                Err(error) => return Err(error.into()),
-            };
-            message.look_at(self.partial as usize, &buffer[..count]);
-            let have = self.partial as usize + count;
-            let size = message.size();
-            // A division costs as much as all the rest.
-            if have == size {
-                self.partial = 0;
-                messages += 1;
-            } else {
-                self.partial = (have % size) as u32;
-                messages += have / size;
-            }
-            // After a short read the socket is empty, and says when it is not.
-            if count < buffer.len() {
-                return Ok(messages);
+            let (count, messages) = self.receive_part(message, buffer)?;
+            all += messages;
+            if count < BUFFER {
+                return Ok(all);
             }
         }
+    }
+
+    /// Receives once, and returns how many bytes came and how many messages they complete.
+    #[inline(always)]
+    fn receive_part(&mut self, message: &mut Message, buffer: &mut Buffer) -> io::Result<(usize, usize)> {
+        let count = match recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
+            Ok((_, count)) if count > 0 => count,
+            Ok(_) => return Err(closed()),
+            Err(Errno::AGAIN) => return Ok((0, 0)),
+            Err(error) => return Err(error.into()),
+        };
+        message.look_at(self.partial as usize, &buffer[..count]);
+        let (have, size) = (self.partial as usize + count, message.size());
+        // A division costs as much as all the rest.
+        if have == size {
+            self.partial = 0;
+            return Ok((count, 1));
+        }
+        self.partial = (have % size) as u32;
+        Ok((count, have / size))
     }
 
     /// Sends so many messages, and keeps what the socket does not take at once.
     #[inline]
     pub(crate) fn send(&mut self, message: &Message, messages: usize) -> io::Result<()> {
         let bytes = message.whole(messages);
-        let count = if self.unsent == 0 { taken(send(&self.socket, bytes, SendFlags::NOSIGNAL))? } else { 0 };
-        self.unsent += (bytes.len() - count) as u32;
+        if self.unsent > 0 {
+            self.unsent += bytes.len() as u32;
+            return Ok(());
+        }
+        self.unsent = (bytes.len() - taken(send(&self.socket, bytes, SendFlags::NOSIGNAL))?) as u32;
         Ok(())
     }
 
@@ -136,7 +154,13 @@ impl AsFd for Stream {
     }
 }
 
+#[cold]
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the server has closed")
+}
+
 /// How many bytes a socket has taken; a full one takes none, and says when it has room.
+#[inline]
 fn taken(sent: rustix::io::Result<usize>) -> io::Result<usize> {
     match sent {
         Err(Errno::AGAIN) => Ok(0),

@@ -7,7 +7,7 @@ use rustix::event::epoll::EventFlags;
 
 use crate::message::Message;
 use crate::slice::{Load, Slice, Slices};
-use crate::stream::{BUFFER, READ_WRITE, Stream};
+use crate::stream::{Buffer, READ_WRITE, Stream};
 
 /// Past half of the ports of an address, `connect` looks for a free one for long.
 const CONNECTIONS_PER_SOURCE: usize = 5_000;
@@ -17,14 +17,14 @@ const CONNECTIONS_PER_SOURCE: usize = 5_000;
 pub(crate) struct Streams {
     streams: Vec<Stream>,
     message: Message,
-    buffer: Vec<u8>,
+    buffer: Box<Buffer>,
 }
 
 impl Streams {
     /// Connects, and has one message echoed on each connection.
     pub(crate) fn connect(to: SocketAddr, count: usize, mut message: Message, slices: &Slices) -> io::Result<Self> {
         let mut streams = Vec::with_capacity(count);
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = Box::new([0; _]);
         for slot in 0..count {
             let mut stream = Stream::connect(to, (slot / CONNECTIONS_PER_SOURCE) as u8)?;
             stream.echo_once(&mut message, &mut buffer)?;
@@ -53,7 +53,7 @@ impl Load for Streams {
         stream.send_rest(&self.message)?;
         if Stream::is_readable(flags) {
             let messages = stream.receive(&mut self.message, &mut self.buffer)?;
-            slice.give_back(messages)?;
+            slice.give_back(messages);
             let next = slice.take(messages);
             if next > 0 {
                 stream.send(&self.message, next)?;
