@@ -27,6 +27,8 @@ pub(crate) struct Said {
     pub(crate) cpu_nanoseconds: u64,
     /// Replies that were not what was sent.
     wrong: u64,
+    /// Datagrams that had to be sent again.
+    pub(crate) lost: u64,
 }
 
 impl Client {
@@ -109,7 +111,7 @@ mod tests {
         let text = |messages, wrong| {
             format!(r#"{{"messages":{messages},"nanoseconds":5,"cpu_nanoseconds":3,"wrong":{wrong},"lost":0}}"#)
         };
-        let said = Said { messages: 7, nanoseconds: 5, cpu_nanoseconds: 3, wrong: 0 };
+        let said = Said { messages: 7, nanoseconds: 5, cpu_nanoseconds: 3, wrong: 0, lost: 0 };
         assert_eq!(parse(&text(7, 0)), Ok(said));
         assert_eq!(parse(&text(7, 2)).unwrap_err(), "2 replies were not what was sent");
         assert_eq!(parse(&text(0, 0)).unwrap_err(), "nothing came back");

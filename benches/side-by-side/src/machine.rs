@@ -86,7 +86,7 @@ fn locked(lock: &str, name: &str) -> Result<String, String> {
         let is_it = package.get("name")?.as_str()? == name;
         is_it.then(|| package.get("version")?.as_str().map(str::to_owned)).flatten()
     };
-    packages.filter_map(of).last().ok_or_else(|| format!("Cargo.lock does not have {name}"))
+    packages.filter_map(of).next_back().ok_or_else(|| format!("Cargo.lock does not have {name}"))
 }
 
 /// The version of a module that a `go.mod` requires.

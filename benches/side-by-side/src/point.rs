@@ -49,9 +49,9 @@ const ECHO_DEPTHS: [u32; 2] = [1, 16];
 /// Connections and sizes of the proxy.
 const PROXY: [(u32, u32); 4] = [(50, 64), (1_000, 64), (20, 16 * KIB), (8, 256 * KIB)];
 
-/// Sockets and datagrams in flight on each. A socket's receive buffer holds 277 small datagrams by default, so that no more
-/// are ever in flight together.
-const UDP: [(u32, u32, bool); 3] = [(50, 1, false), (16, 16, false), (4, 64, true)];
+/// Sockets and datagrams in flight on each. With 256 in flight together some were lost, since a socket's receive buffer has no
+/// more room by default; with 128 none.
+const UDP: [(u32, u32, bool); 3] = [(50, 1, false), (8, 16, false), (2, 64, true)];
 
 impl Point {
     /// The echo's that stands for all where one has to.
@@ -168,7 +168,7 @@ mod tests {
         let names: Vec<String> =
             Work::value_variants().iter().flat_map(|work| Point::all(*work)).map(|point| point.to_string()).collect();
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
-        assert!(names.contains(&"echo/10000x16384x16".to_owned()) && names.contains(&"udp/4x64x64-gso".to_owned()));
+        assert!(names.contains(&"echo/10000x16384x16".to_owned()) && names.contains(&"udp/2x64x64-gso".to_owned()));
     }
 
     #[test]

@@ -171,6 +171,12 @@ impl Process {
         tree(self.id()).get(1).copied()
     }
 
+    /// Tells it to end, and does not wait for that.
+    pub(crate) fn tell_to_end(&self) {
+        // It may have ended by itself.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+    }
+
     /// Tells it to end, and waits for that.
     pub(crate) fn end(&mut self) {
         let own = Pid::from_child(&self.child);

@@ -57,6 +57,8 @@ pub(crate) struct Slice {
     pub(crate) server_cpu: u64,
     /// What has run on the other CPU: the client, and the server behind a proxy.
     pub(crate) client_cpu: u64,
+    /// Datagrams that had to be sent again.
+    pub(crate) lost: u64,
 }
 
 /// What a message costs in counts; `None` with a reason among the failures.
@@ -182,6 +184,7 @@ pub(crate) mod tests {
             nanoseconds: 100_000_000,
             server_cpu: messages * cpu_each,
             client_cpu: 80_000_000,
+            lost: 0,
         }
     }
 

@@ -26,7 +26,7 @@ pub(crate) fn all(record: &Record) -> String {
         &echo(record),
     );
     for point in Work::value_variants().iter().flat_map(|work| record.points(*work)) {
-        section(&mut text, &describe(&point), note(record, &point), &standings(record, &point));
+        section(&mut text, &describe(&point), &note(record, &point), &standings(record, &point));
     }
     let counted = "Per message, as a difference of two counts. Allocations are calls of the C library's allocator.";
     section(&mut text, "Counts", counted, &counts(record));
@@ -78,12 +78,22 @@ pub(crate) fn describe(point: &Point) -> String {
     format!("{}: {} × {size}{depth}{trains}", work.name(), whole(f64::from(*connections)))
 }
 
-fn note(record: &Record, point: &Point) -> &'static str {
+/// What has to be known of a point's figures.
+fn note(record: &Record, point: &Point) -> String {
+    let mut notes = Vec::new();
     if figures::standings(record, point).iter().any(Standing::is_held_up) {
-        "\\* The client had no more time: this rate is the client's, and the CPU per message is what counts."
-    } else {
-        ""
+        notes.push(format!(
+            "\\{HELD_UP} The client had no more time: this rate is the client's, and the CPU per message is what counts."
+        ));
     }
+    let lost = record.slices.iter().filter(|slice| slice.point == *point).map(|slice| slice.lost).sum::<u64>();
+    if lost > 0 {
+        notes.push(format!(
+            "{} datagrams were lost and sent again 200 ms later: the rates say little.",
+            whole(lost as f64)
+        ));
+    }
+    notes.join(" ")
 }
 
 /// One row for each point of the echo: how pants stands.

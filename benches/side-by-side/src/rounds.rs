@@ -121,6 +121,7 @@ impl<'a> Entrant<'a> {
             nanoseconds: said.nanoseconds,
             server_cpu: self.server.process.cpu_time().saturating_sub(before.0),
             client_cpu: said.cpu_nanoseconds + behind_cpu().saturating_sub(before.1),
+            lost: said.lost,
         })
     }
 }

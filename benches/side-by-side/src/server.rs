@@ -86,7 +86,9 @@ fn command(contestant: &Contestant, point: &Point, setting: Setting<'_>) -> Resu
     let to = || setting.to.expect("a proxy's point has a backend");
     match contestant.program {
         Program::Haproxy => told(setting, |listen, _| proxies::haproxy(listen, to()), "haproxy", &["-db", "-f"]),
-        Program::Nginx => told(setting, |listen, scratch| proxies::nginx(listen, to(), scratch), "nginx", &["-c"]),
+        Program::Nginx => {
+            told(setting, |listen, scratch| proxies::nginx(listen, to(), scratch), "nginx", &["-e", "stderr", "-c"])
+        }
         Program::Pants if matches!(point.work, Work::Echo | Work::Churn | Work::Proxy) => {
             let program = existing(contestant, point.work, setting.programs)?;
             let mut line = Line::new(program, ["--listen", "127.0.0.1:0", "--shards", "1"]);

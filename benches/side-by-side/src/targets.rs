@@ -136,15 +136,15 @@ const TARGETS: &[Target] = &[
         measure: |record| {
             let point = record.points(Work::Udp).into_iter().find(|point| point.trains)?;
             // The inverse of the CPU per datagram.
-            let ratio = figures::ratio(record, &point, Figure::Cpu, contestant::floor_of(&point), "pants-gso")?;
+            let ratio = figures::ratio(record, &point, Figure::Cpu, contestant::floor_of(&point), PANTS)?;
             Some(Measured::ratio(ratio, point.to_string()))
         },
     },
     Target {
-        what: "broadcast: system calls that send, per delivery",
+        what: "broadcast on two shards: system calls that send, per delivery",
         bound: AtMost(1.0),
         measure: |record| {
-            let is_it = |point: &Point, name: &str| point.work == Work::Broadcast && name == PANTS;
+            let is_it = |point: &Point, name: &str| point.work == Work::Broadcast && name == "pants-two-shards";
             let count = record.counts.iter().find(|count| is_it(&count.point, &count.contestant))?;
             let sends = count.system_calls.as_ref()?.iter().filter(|(name, _)| name.starts_with("send"));
             // What is counted beyond the last delivery rounds to nothing.
