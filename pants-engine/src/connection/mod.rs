@@ -93,6 +93,36 @@ impl<'a> Connection<'a> {
         self.look().server
     }
 
+    /// How long no byte has come or left, as far as the [idle timeout](crate::ConnectionOptions::idle_timeout) counts it: to the
+    /// millisecond, and never more than it was. For whoever judges several connections together, as a proxy does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_engine::{Connection, ConnectionOptions, Engine, Handler};
+    /// use std::time::Duration;
+    ///
+    /// struct Quiet;
+    ///
+    /// impl Handler for Quiet {
+    ///     fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
+    /// }
+    ///
+    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// let mut engine = Engine::new()?;
+    /// let key = engine.context().adopt_connection(ours.into(), ConnectionOptions::default(), Quiet)?;
+    /// engine.context().defer(Duration::from_millis(10), move |context| {
+    ///     let idle = context.connection(key).map(|connection| connection.idle_time());
+    ///     assert!(idle >= Some(Duration::from_millis(9)));
+    ///     context.stop();
+    /// });
+    /// engine.start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn idle_time(&self) -> Duration {
+        self.look().stream.idle_time(self.context.clock.tick())
+    }
+
     /// Changes the idle timeout of this connection alone, from its last byte on; `None`, or zero, turns it off.
     ///
     /// # Examples

@@ -24,10 +24,37 @@ impl Connection<'_> {
     /// or the connection's end; nor when it is longer than [`write_cap`](crate::ConnectionOptions::write_cap) or the queue would
     /// be, which ends the connection.
     pub fn write(&mut self, data: &[u8]) -> bool {
-        self.context.outbox.push_if_open(self.key, data) || self.write_past_outbox(data)
+        self.context.outbox.push_if_open(self.key, data) || self.relay(data)
     }
 
-    /// The outbox is full or another's, or the connection must be looked at before it may be written to.
+    /// The outbox may be open to another connection, whose callback writes to this one.
+    #[inline(never)]
+    fn relay(&mut self, data: &[u8]) -> bool {
+        let takes_output = self.context.outbox.can_relay() && self.look().stream.takes_output_at_once();
+        if takes_output && data.len() > limits::RELAYED_COPY_BYTES && self.context.outbox.owner().is_none() {
+            return self.relay_uncopied(data);
+        }
+        (takes_output && self.context.outbox.relay(self.key, data)) || self.write_past_outbox(data)
+    }
+
+    /// As [`relay`](Self::relay), for much: it goes straight to the kernel, from where it is.
+    #[inline(never)]
+    fn relay_uncopied(&mut self, data: &[u8]) -> bool {
+        let Context { channels, outbox, clock, stats, .. } = &mut *self.context;
+        let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
+        if slot.stream.exceeds_cap(data.len()) {
+            return self.write_past_outbox(data);
+        }
+        outbox.note_relay();
+        let all_done = slot.stream.send_unasked(data, clock, stats);
+        let taken = !slot.stream.flags.any(Flags::DOOMED);
+        if !all_done {
+            self.context.schedule(self.key);
+        }
+        taken
+    }
+
+    /// The outbox is full or a third one's, or the connection must be looked at before it may be written to.
     #[inline(never)]
     fn write_past_outbox(&mut self, data: &[u8]) -> bool {
         let stream = &mut self.slot().stream;

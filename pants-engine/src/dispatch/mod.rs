@@ -105,7 +105,30 @@ impl Dispatcher {
         let Self { context, read_buffer, handlers, .. } = self;
         let Some(handler) = handlers.get(key) else { return false };
         handler.on_read(&mut Connection::new(context, key), &read_buffer[..count]);
-        context.outbox.is_open_to(key) && self.send_open(key)
+        if context.outbox.is_open_to(key) {
+            return self.send_open(key);
+        }
+        context.outbox.is_relayed_by(key) && self.send_relayed()
+    }
+
+    /// Ends the short way of a connection that has written to another one: sends that one's bytes. What becomes of them is for
+    /// its own next drive.
+    #[inline(always)]
+    fn send_relayed(&mut self) -> bool {
+        let Context { channels, clock, stats, outbox, .. } = &mut self.context;
+        let Some(owner) = outbox.owner() else {
+            outbox.shut();
+            return true;
+        };
+        // Nobody leaves within a callback, and since it was found fit to send nothing has been asked of it.
+        let Some(Channel::Connection(slot)) = channels.at_mut(owner.index()) else { return false };
+        let all_done = slot.stream.send_unasked(outbox.bytes(), clock, stats);
+        outbox.clear();
+        outbox.shut();
+        if !all_done {
+            self.context.schedule(owner);
+        }
+        true
     }
 
     /// Ends the short way: sends what was written on it, and shuts the outbox. Returns whether nothing is left to do.

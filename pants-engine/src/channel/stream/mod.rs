@@ -8,6 +8,7 @@ mod travel;
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -240,6 +241,12 @@ impl Stream {
         }
     }
 
+    /// For how long surely no byte has come or left.
+    pub(crate) fn idle_time(&self, now: Tick) -> Duration {
+        // The last one may have passed at the end of its tick.
+        Duration::from_millis(now.0.saturating_sub(self.heard.max(self.spoke).0).saturating_sub(1))
+    }
+
     /// The wait that ends first, and when.
     pub(crate) fn next_deadline(&self) -> Option<(Tick, Expiry)> {
         let options = &self.options;
@@ -285,7 +292,6 @@ mod tests {
     use crate::poll::Readiness;
     use crate::stats::Stats;
     use std::io::{Read, Write};
-    use std::time::Duration;
 
     fn pair(options: ConnectionOptions) -> (Stream, std::net::TcpStream) {
         let listening = Socket::bind(&"127.0.0.1:0".parse().unwrap(), &ServerOptions::default()).unwrap();

@@ -45,6 +45,13 @@ impl Stream {
         self.flags.of(NEVER.or(Flags::WRITABLE)) == Flags::WRITABLE
     }
 
+    /// Whether bytes may be written, and can go straight to the kernel.
+    #[inline]
+    pub(crate) fn takes_output_at_once(&self) -> bool {
+        const NEVER: Flags = MUTE.or(Flags::QUEUED).or(Flags::CONNECTING);
+        self.flags.of(NEVER.or(Flags::WRITABLE)) == Flags::WRITABLE
+    }
+
     /// Sends `bytes`, or queues them behind others.
     pub(crate) fn send(&mut self, bytes: &[u8], clock: &Clock, stats: &mut Stats) {
         self.spoke = clock.tick();
@@ -53,6 +60,13 @@ impl Stream {
         } else if !self.takes_nothing() {
             self.enqueue(bytes, self.spoke);
         }
+    }
+
+    /// Sends `bytes` that are no immediate answer, of a stream that [can](Self::can_send); as [`send_now`](Self::send_now).
+    #[inline(always)]
+    pub(crate) fn send_unasked(&mut self, bytes: &[u8], clock: &Clock, stats: &mut Stats) -> bool {
+        self.spoke = clock.tick();
+        self.send_now(bytes, clock, stats)
     }
 
     /// Whether what is written is dropped: it would reach nobody.
