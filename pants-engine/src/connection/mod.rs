@@ -2,6 +2,7 @@
 
 mod input;
 mod output;
+pub(crate) mod quote;
 
 use std::any::{Any, type_name};
 use std::fmt;
@@ -9,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::connection::quote::Quote;
 use crate::context::{Context, Running};
 use crate::handler::Handler;
 use crate::key::{ConnectionKey, Key, ServerKey, TimerKey};
@@ -25,14 +27,40 @@ pub struct Connection<'a> {
     context: &'a mut Context,
     /// Invariant: names a connection that is in `context`.
     key: Key,
+    /// The input at hand, for as long as nothing else was written than a piece of it, and the outbox is open to this
+    /// connection; otherwise empty.
+    input: &'a [u8],
+    /// That piece. Invariant: while it is `Some`, nothing of this connection is in the outbox.
+    quote: Option<Quote>,
 }
 
 impl<'a> Connection<'a> {
     pub(crate) fn new(context: &'a mut Context, key: Key) -> Self {
-        Self { context, key }
+        Self { context, key, input: &[], quote: None }
+    }
+
+    /// A connection to which the outbox is open, within the callback for `input`: no more than the outbox holds.
+    #[inline(always)]
+    pub(crate) fn with_input(context: &'a mut Context, key: Key, input: &'a [u8]) -> Self {
+        Self { context, key, input, quote: None }
+    }
+
+    /// What was written, if that is a piece of the input, and nothing else was asked for.
+    #[inline(always)]
+    pub(crate) fn quote(&self) -> Option<Quote> {
+        self.quote
+    }
+
+    /// Ends the quoting: what was written so far goes to the outbox, where everybody looks for it.
+    fn end_quote(&mut self) {
+        let input = std::mem::take(&mut self.input);
+        if let Some(quote) = self.quote.take() {
+            self.context.outbox.push(self.key, quote.of(input));
+        }
     }
 
     fn slot(&mut self) -> &mut ConnectionSlot {
+        self.end_quote();
         // What is changed here the dispatcher must look at.
         self.context.disturb();
         self.context.connection_slot(self.key).expect("a connection outlives the callbacks it is lent to")
@@ -230,6 +258,7 @@ impl<'a> Connection<'a> {
 
     /// The engine: its timers and its other channels.
     pub fn context(&mut self) -> &mut Context {
+        self.end_quote();
         self.context
     }
 

@@ -9,6 +9,7 @@ use zerocopy::{Immutable, IntoBytes};
 use crate::buffer::write::FilePiece;
 use crate::channel::state::{CloseReason, Flags};
 use crate::connection::Connection;
+use crate::connection::quote::Quote;
 use crate::context::Context;
 use crate::hand_off::{Detached, LeftBehind};
 use crate::limits;
@@ -24,6 +25,23 @@ impl Connection<'_> {
     /// or the connection's end; nor when it is longer than [`write_cap`](crate::ConnectionOptions::write_cap) or the queue would
     /// be, which ends the connection.
     pub fn write(&mut self, data: &[u8]) -> bool {
+        if self.quote.is_none() {
+            self.quote = Quote::find(self.input, data);
+            if self.quote.is_some() {
+                return true;
+            }
+            self.input = &[];
+            if self.context.outbox.push_if_open(self.key, data) {
+                return true;
+            }
+        }
+        self.write_behind(data)
+    }
+
+    /// Something was written before, or the outbox is full.
+    #[inline(never)]
+    fn write_behind(&mut self, data: &[u8]) -> bool {
+        self.end_quote();
         self.context.outbox.push_if_open(self.key, data) || self.write_past_outbox(data)
     }
 
@@ -144,7 +162,7 @@ impl Connection<'_> {
     /// ```
     pub fn write_file(&mut self, file: impl Into<Arc<File>>, offset: u64, length: u64) -> bool {
         // What was written before goes first.
-        self.context.flush_outbox();
+        self.flush();
         let now = self.context.clock.tick();
         let stream = &mut self.slot().stream;
         let possible = offset.checked_add(length).is_some_and(|end| i64::try_from(end).is_ok());
@@ -165,6 +183,7 @@ impl Connection<'_> {
     /// Hands what was written so far to the kernel now, rather than when the callback returns. [Files](Self::write_file), and
     /// what is written behind them, leave after it all the same.
     pub fn flush(&mut self) {
+        self.end_quote();
         self.context.flush_outbox();
     }
 
@@ -273,6 +292,6 @@ impl Connection<'_> {
     /// Bytes written that the kernel has not taken yet, those of files included.
     pub fn queued_bytes(&self) -> usize {
         // The same width: pants needs a 64-bit target.
-        self.look().stream.queued() as usize + self.context.outbox.len_of(self.key)
+        self.look().stream.queued() as usize + self.context.outbox.len_of(self.key) + self.quote.map_or(0, Quote::len)
     }
 }
