@@ -6,11 +6,12 @@ pub(crate) mod quote;
 
 use std::any::{Any, type_name};
 use std::fmt;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::connection::quote::Quote;
+use crate::connection::quote::{Outcome, Quote};
 use crate::context::{Context, Running};
 use crate::handler::Handler;
 use crate::key::{ConnectionKey, Key, ServerKey, TimerKey};
@@ -27,40 +28,53 @@ pub struct Connection<'a> {
     context: &'a mut Context,
     /// Invariant: names a connection that is in `context`.
     key: Key,
-    /// The input at hand, for as long as nothing else was written than a piece of it, and the outbox is open to this
-    /// connection; otherwise empty.
+    /// The input at hand, for as long as nothing was asked for but to write a piece of it; otherwise empty.
     input: &'a [u8],
-    /// That piece. Invariant: while it is `Some`, nothing of this connection is in the outbox.
-    quote: Option<Quote>,
+    /// That piece. Invariant: empty when `input` is.
+    quote: Quote,
 }
 
 impl<'a> Connection<'a> {
     pub(crate) fn new(context: &'a mut Context, key: Key) -> Self {
-        Self { context, key, input: &[], quote: None }
+        Self { context, key, input: &[], quote: Quote::NONE }
     }
 
-    /// A connection to which the outbox is open, within the callback for `input`: no more than the outbox holds.
+    /// A connection within the callback for `input`, where nothing else is going on. It is no more than the outbox holds.
     #[inline(always)]
     pub(crate) fn with_input(context: &'a mut Context, key: Key, input: &'a [u8]) -> Self {
-        Self { context, key, input, quote: None }
+        Self { context, key, input, quote: Quote::NONE }
     }
 
-    /// What was written, if that is a piece of the input, and nothing else was asked for.
+    /// What the callback for its input has come to.
     #[inline(always)]
-    pub(crate) fn quote(&self) -> Option<Quote> {
-        self.quote
-    }
-
-    /// Ends the quoting: what was written so far goes to the outbox, where everybody looks for it.
-    fn end_quote(&mut self) {
-        let input = std::mem::take(&mut self.input);
-        if let Some(quote) = self.quote.take() {
-            self.context.outbox.push(self.key, quote.of(input));
+    pub(crate) fn outcome(&self) -> Outcome {
+        if !self.quote.is_empty() {
+            Outcome::Quote(self.quote)
+        } else if self.input.is_empty() {
+            Outcome::Other
+        } else {
+            Outcome::Nothing
         }
     }
 
+    /// Leaves the way of the usual message: from here on the outbox is open to the connection instead, and has what was
+    /// written so far, where everybody looks for it.
+    #[inline]
+    fn leave_input(&mut self) {
+        if !self.input.is_empty() {
+            self.open_outbox();
+        }
+    }
+
+    #[inline(never)]
+    fn open_outbox(&mut self) {
+        let input = mem::take(&mut self.input);
+        self.context.outbox.open_to(self.key);
+        self.context.outbox.push(self.key, mem::take(&mut self.quote).of(input));
+    }
+
     fn slot(&mut self) -> &mut ConnectionSlot {
-        self.end_quote();
+        self.leave_input();
         // What is changed here the dispatcher must look at.
         self.context.disturb();
         self.context.connection_slot(self.key).expect("a connection outlives the callbacks it is lent to")
@@ -258,7 +272,7 @@ impl<'a> Connection<'a> {
 
     /// The engine: its timers and its other channels.
     pub fn context(&mut self) -> &mut Context {
-        self.end_quote();
+        self.leave_input();
         self.context
     }
 

@@ -25,23 +25,19 @@ impl Connection<'_> {
     /// or the connection's end; nor when it is longer than [`write_cap`](crate::ConnectionOptions::write_cap) or the queue would
     /// be, which ends the connection.
     pub fn write(&mut self, data: &[u8]) -> bool {
-        if self.quote.is_none() {
-            self.quote = Quote::find(self.input, data);
-            if self.quote.is_some() {
-                return true;
-            }
-            self.input = &[];
-            if self.context.outbox.push_if_open(self.key, data) {
-                return true;
-            }
+        if self.quote.is_empty()
+            && let Some(quote) = Quote::find(self.input, data)
+        {
+            self.quote = quote;
+            return true;
         }
-        self.write_behind(data)
+        self.write_copied(data)
     }
 
-    /// Something was written before, or the outbox is full.
+    /// Apart, so that nothing of it weighs on a quote.
     #[inline(never)]
-    fn write_behind(&mut self, data: &[u8]) -> bool {
-        self.end_quote();
+    fn write_copied(&mut self, data: &[u8]) -> bool {
+        self.leave_input();
         self.context.outbox.push_if_open(self.key, data) || self.write_past_outbox(data)
     }
 
@@ -183,7 +179,7 @@ impl Connection<'_> {
     /// Hands what was written so far to the kernel now, rather than when the callback returns. [Files](Self::write_file), and
     /// what is written behind them, leave after it all the same.
     pub fn flush(&mut self) {
-        self.end_quote();
+        self.leave_input();
         self.context.flush_outbox();
     }
 
@@ -292,6 +288,6 @@ impl Connection<'_> {
     /// Bytes written that the kernel has not taken yet, those of files included.
     pub fn queued_bytes(&self) -> usize {
         // The same width: pants needs a 64-bit target.
-        self.look().stream.queued() as usize + self.context.outbox.len_of(self.key) + self.quote.map_or(0, Quote::len)
+        self.look().stream.queued() as usize + self.context.outbox.len_of(self.key) + self.quote.len()
     }
 }

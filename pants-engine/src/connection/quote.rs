@@ -1,36 +1,54 @@
 //! An answer that is a piece of the message: it is noted, and sent from where it was read, without a copy.
 
-use std::num::NonZeroUsize;
+use crate::limits;
 
-/// Which piece of the input at hand is all that its handler has written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which piece of the input at hand is all that its handler has written; an empty one if it has written nothing.
+///
+/// Small numbers, so that the compiler sees that they do not overflow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Quote {
-    from: usize,
-    len: NonZeroUsize,
+    from: u16,
+    len: u16,
 }
 
+const _: () = assert!(limits::OUTBOX_BYTES <= u16::MAX as usize);
+
 impl Quote {
-    /// `data`, if it is a piece of `input` and not empty.
+    pub(crate) const NONE: Self = Self { from: 0, len: 0 };
+
+    /// `data`, if it is a piece of `input`. The input is no longer than what the outbox holds.
     ///
-    /// What begins within `input` is of the same piece of memory, and so is no longer than that.
+    /// What begins within `input` is of the same piece of memory, and so ends within it.
     #[inline(always)]
     pub(crate) fn find(input: &[u8], data: &[u8]) -> Option<Self> {
         let from = data.as_ptr().addr().wrapping_sub(input.as_ptr().addr());
-        if from >= input.len() {
-            return None;
-        }
-        NonZeroUsize::new(data.len()).map(|len| Self { from, len })
+        (from < input.len()).then_some(Self { from: from as u16, len: data.len() as u16 })
+    }
+
+    /// Its bytes, out of the input; or out of the read buffer, at whose beginning the input is.
+    #[inline(always)]
+    pub(crate) fn of(self, input: &[u8]) -> &[u8] {
+        &input[usize::from(self.from)..usize::from(self.from) + usize::from(self.len)]
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_empty(self) -> bool {
+        self.len == 0
     }
 
     pub(crate) fn len(self) -> usize {
-        self.len.get()
+        self.len.into()
     }
+}
 
-    /// Its bytes, out of the input that it was found in.
-    #[inline(always)]
-    pub(crate) fn of(self, input: &[u8]) -> &[u8] {
-        &input[self.from..][..self.len.get()]
-    }
+/// What has become of a message that took the usual way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Its handler has asked for nothing.
+    Nothing,
+    /// This is all that was written, and nothing else was asked for.
+    Quote(Quote),
+    Other,
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use crate::channel::state::{CloseReason, Flags};
 use crate::channel::stream::Received;
 use crate::connection::Connection;
-use crate::connection::quote::Quote;
+use crate::connection::quote::{Outcome, Quote};
 use crate::context::{Context, Running};
 use crate::datagram::handler::DatagramHandler;
 use crate::handler::{AnyAcceptor, Handler, Overflow};
@@ -47,7 +47,15 @@ impl Dispatcher {
     }
 
     /// Takes over the handlers of channels that callbacks have begun. Needed before their channels are driven.
+    #[inline]
     pub(crate) fn take_new_handlers(&mut self) {
+        if !(self.context.new_handlers.is_empty() && self.context.new_datagram_handlers.is_empty()) {
+            self.take_all_new_handlers();
+        }
+    }
+
+    #[cold]
+    fn take_all_new_handlers(&mut self) {
         for (key, handler) in self.context.new_handlers.drain(..) {
             self.context.heart.name(key, Activity::Handler((*handler).type_name()));
             self.handlers.insert(key, handler);
@@ -63,7 +71,7 @@ impl Dispatcher {
     #[inline(always)]
     pub(crate) fn pass_message(&mut self, event: Event<'_>) -> bool {
         let Self { context, read_buffer, handlers, .. } = self;
-        let Context { channels, clock, stats, heart, outbox, .. } = context;
+        let Context { channels, clock, stats, heart, .. } = context;
         let Some((key, Channel::Connection(slot))) = channels.find(event.token()) else { return false };
         if !event.is_usual() || !slot.stream.rests() {
             return false;
@@ -75,19 +83,20 @@ impl Dispatcher {
             Err(errno) => return self.handle_unusual_input(key, Err(errno)),
         };
         slot.stream.note_input(count, clock, stats);
-        outbox.open_to(key);
         let Some(handler) = handlers.get(key) else { return true };
         let input = &read_buffer[..count];
         let mut connection = Connection::with_input(context, key, input);
         handler.on_read(&mut connection, input);
-        let passed = match connection.quote() {
-            Some(quote) => self.send_quote(key, quote),
-            None => self.context.outbox.is_open_to(key) && self.send_open(key),
-        };
-        if !passed {
-            self.drive(key);
+        match connection.outcome() {
+            Outcome::Quote(quote) => self.send_quote(key, quote),
+            Outcome::Nothing => true,
+            Outcome::Other => {
+                if !(self.context.outbox.is_open_to(key) && self.send_open(key)) {
+                    self.drive(key);
+                }
+                true
+            }
         }
-        true
     }
 
     /// Acts on an event that is no usual message. One for a channel that is gone, even since this batch was fetched, reaches
@@ -181,13 +190,45 @@ impl Dispatcher {
         true
     }
 
-    /// Ends the short way of a message whose whole answer is a piece of it. Returns whether nothing is left to do.
+    /// Ends the way of a message whose whole answer is a piece of it.
     #[inline(always)]
     fn send_quote(&mut self, key: Key, quote: Quote) -> bool {
-        let Context { channels, clock, stats, outbox, .. } = &mut self.context;
-        outbox.shut();
-        let Some(Channel::Connection(slot)) = channels.at_mut(key.index()) else { return false };
-        slot.stream.send_now(quote.of(&*self.read_buffer), clock, stats)
+        let Self { context, read_buffer, .. } = self;
+        // Nobody leaves within a callback: it is the one that was found valid.
+        let Some(Channel::Connection(slot)) = context.channels.at_mut(key.index()) else { return true };
+        let bytes = quote.of(&**read_buffer);
+        match slot.stream.transport.send(bytes) {
+            Ok(count) if count == bytes.len() => {
+                context.stats.note_write(count);
+                true
+            }
+            Ok(count) => self.queue_quote(key, quote, count),
+            Err(errno) => self.handle_quote_error(key, quote, errno),
+        }
+    }
+
+    /// The kernel has taken so many bytes of a quote.
+    #[cold]
+    #[inline(never)]
+    fn queue_quote(&mut self, key: Key, quote: Quote, count: usize) -> bool {
+        self.handle_send(key, quote, Ok(count))
+    }
+
+    /// The kernel has not taken a quote. Apart from what takes the count, so that neither makes the path of a message put both
+    /// in memory.
+    #[cold]
+    #[inline(never)]
+    fn handle_quote_error(&mut self, key: Key, quote: Quote, errno: Errno) -> bool {
+        self.handle_send(key, quote, Err(errno))
+    }
+
+    fn handle_send(&mut self, key: Key, quote: Quote, sent: Result<usize, Errno>) -> bool {
+        let Context { channels, clock, stats, .. } = &mut self.context;
+        if let Some(Channel::Connection(slot)) = channels.at_mut(key.index()) {
+            slot.stream.handle_send(sent, quote.of(&*self.read_buffer), clock, stats);
+        }
+        self.drive(key);
+        true
     }
 
     /// Drives the channel that has waited longest, if it is still there.

@@ -70,8 +70,7 @@ impl Stream {
     #[inline(always)]
     pub(crate) fn note_input(&mut self, count: usize, clock: &Clock, stats: &mut Stats) {
         self.heard = clock.tick();
-        stats.reads += 1;
-        stats.bytes_in += count as u64;
+        stats.note_read(count);
     }
 
     #[cold]
