@@ -2,7 +2,6 @@
 
 mod input;
 mod output;
-pub(crate) mod quote;
 
 use std::any::{Any, type_name};
 use std::fmt;
@@ -11,7 +10,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::connection::quote::{Outcome, Quote};
 use crate::context::{Context, Running};
 use crate::handler::Handler;
 use crate::key::{ConnectionKey, Key, ServerKey, TimerKey};
@@ -28,53 +26,57 @@ pub struct Connection<'a> {
     context: &'a mut Context,
     /// Invariant: names a connection that is in `context`.
     key: Key,
-    /// The input at hand, for as long as nothing was asked for but to write a piece of it; otherwise empty.
+    /// The input at hand, if its callback was called on the way of the usual message.
     input: &'a [u8],
-    /// That piece. Invariant: empty when `input` is.
-    quote: Quote,
+    outcome: Outcome,
+}
+
+/// What a callback on the way of the usual message has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It has written its input, and asked for nothing else: that is sent from where it was read, without a copy.
+    Echo,
+    /// It has asked for nothing.
+    Nothing,
+    /// The outbox is open to the connection, or its state must be looked at. So it is in every other callback.
+    Other,
 }
 
 impl<'a> Connection<'a> {
     pub(crate) fn new(context: &'a mut Context, key: Key) -> Self {
-        Self { context, key, input: &[], quote: Quote::NONE }
+        Self { context, key, input: &[], outcome: Outcome::Other }
     }
 
     /// A connection within the callback for `input`, where nothing else is going on. It is no more than the outbox holds.
     #[inline(always)]
     pub(crate) fn with_input(context: &'a mut Context, key: Key, input: &'a [u8]) -> Self {
-        Self { context, key, input, quote: Quote::NONE }
+        Self { context, key, input, outcome: Outcome::Nothing }
     }
 
-    /// What the callback for its input has come to.
     #[inline(always)]
     pub(crate) fn outcome(&self) -> Outcome {
-        if !self.quote.is_empty() {
-            Outcome::Quote(self.quote)
-        } else if self.input.is_empty() {
-            Outcome::Other
-        } else {
-            Outcome::Nothing
-        }
+        self.outcome
     }
 
     /// Leaves the way of the usual message: from here on the outbox is open to the connection instead, and has what was
     /// written so far, where everybody looks for it.
     #[inline]
-    fn leave_input(&mut self) {
-        if !self.input.is_empty() {
+    fn leave_usual_way(&mut self) {
+        if self.outcome != Outcome::Other {
             self.open_outbox();
         }
     }
 
     #[inline(never)]
     fn open_outbox(&mut self) {
-        let input = mem::take(&mut self.input);
         self.context.outbox.open_to(self.key);
-        self.context.outbox.push(self.key, mem::take(&mut self.quote).of(input));
+        if mem::replace(&mut self.outcome, Outcome::Other) == Outcome::Echo {
+            self.context.outbox.push(self.key, self.input);
+        }
     }
 
     fn slot(&mut self) -> &mut ConnectionSlot {
-        self.leave_input();
+        self.leave_usual_way();
         // What is changed here the dispatcher must look at.
         self.context.disturb();
         self.context.connection_slot(self.key).expect("a connection outlives the callbacks it is lent to")
@@ -272,7 +274,7 @@ impl<'a> Connection<'a> {
 
     /// The engine: its timers and its other channels.
     pub fn context(&mut self) -> &mut Context {
-        self.leave_input();
+        self.leave_usual_way();
         self.context
     }
 

@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::IoSlice;
+use std::ptr;
 use std::sync::Arc;
 
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::buffer::write::FilePiece;
 use crate::channel::state::{CloseReason, Flags};
-use crate::connection::Connection;
-use crate::connection::quote::Quote;
+use crate::connection::{Connection, Outcome};
 use crate::context::Context;
 use crate::hand_off::{Detached, LeftBehind};
 use crate::limits;
@@ -25,19 +25,17 @@ impl Connection<'_> {
     /// or the connection's end; nor when it is longer than [`write_cap`](crate::ConnectionOptions::write_cap) or the queue would
     /// be, which ends the connection.
     pub fn write(&mut self, data: &[u8]) -> bool {
-        if self.quote.is_empty()
-            && let Some(quote) = Quote::find(self.input, data)
-        {
-            self.quote = quote;
+        if self.outcome == Outcome::Nothing && ptr::eq(data, self.input) {
+            self.outcome = Outcome::Echo;
             return true;
         }
         self.write_copied(data)
     }
 
-    /// Apart, so that nothing of it weighs on a quote.
+    /// Apart, so that nothing of it weighs on an echo.
     #[inline(never)]
     fn write_copied(&mut self, data: &[u8]) -> bool {
-        self.leave_input();
+        self.leave_usual_way();
         self.context.outbox.push_if_open(self.key, data) || self.write_past_outbox(data)
     }
 
@@ -179,7 +177,7 @@ impl Connection<'_> {
     /// Hands what was written so far to the kernel now, rather than when the callback returns. [Files](Self::write_file), and
     /// what is written behind them, leave after it all the same.
     pub fn flush(&mut self) {
-        self.leave_input();
+        self.leave_usual_way();
         self.context.flush_outbox();
     }
 
@@ -288,6 +286,7 @@ impl Connection<'_> {
     /// Bytes written that the kernel has not taken yet, those of files included.
     pub fn queued_bytes(&self) -> usize {
         // The same width: pants needs a 64-bit target.
-        self.look().stream.queued() as usize + self.context.outbox.len_of(self.key) + self.quote.len()
+        let echoed = if self.outcome == Outcome::Echo { self.input.len() } else { 0 };
+        self.look().stream.queued() as usize + self.context.outbox.len_of(self.key) + echoed
     }
 }

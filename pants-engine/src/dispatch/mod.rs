@@ -17,8 +17,7 @@ use rustix::io::Errno;
 
 use crate::channel::state::{CloseReason, Flags};
 use crate::channel::stream::Received;
-use crate::connection::Connection;
-use crate::connection::quote::{Outcome, Quote};
+use crate::connection::{Connection, Outcome};
 use crate::context::{Context, Running};
 use crate::datagram::handler::DatagramHandler;
 use crate::handler::{AnyAcceptor, Handler, Overflow};
@@ -88,15 +87,19 @@ impl Dispatcher {
         let mut connection = Connection::with_input(context, key, input);
         handler.on_read(&mut connection, input);
         match connection.outcome() {
-            Outcome::Quote(quote) => self.send_quote(key, quote),
+            Outcome::Echo => self.send_echo(key, count),
             Outcome::Nothing => true,
-            Outcome::Other => {
-                if !(self.context.outbox.is_open_to(key) && self.send_open(key)) {
-                    self.drive(key);
-                }
-                true
-            }
+            Outcome::Other => self.finish_message(key),
         }
+    }
+
+    /// Ends the way of a message that was answered otherwise than by itself, or whose handler has asked for more.
+    #[inline(never)]
+    fn finish_message(&mut self, key: Key) -> bool {
+        if !(self.context.outbox.is_open_to(key) && self.send_open(key)) {
+            self.drive(key);
+        }
+        true
     }
 
     /// Acts on an event that is no usual message. One for a channel that is gone, even since this batch was fetched, reaches
@@ -190,42 +193,41 @@ impl Dispatcher {
         true
     }
 
-    /// Ends the way of a message whose whole answer is a piece of it.
+    /// Ends the way of a message that is its own answer, with so many bytes.
     #[inline(always)]
-    fn send_quote(&mut self, key: Key, quote: Quote) -> bool {
+    fn send_echo(&mut self, key: Key, count: usize) -> bool {
         let Self { context, read_buffer, .. } = self;
         // Nobody leaves within a callback: it is the one that was found valid.
         let Some(Channel::Connection(slot)) = context.channels.at_mut(key.index()) else { return true };
-        let bytes = quote.of(&**read_buffer);
-        match slot.stream.transport.send(bytes) {
-            Ok(count) if count == bytes.len() => {
+        match slot.stream.transport.send(&read_buffer[..count]) {
+            Ok(sent) if sent == count => {
                 context.stats.note_write(count);
                 true
             }
-            Ok(count) => self.queue_quote(key, quote, count),
-            Err(errno) => self.handle_quote_error(key, quote, errno),
+            Ok(sent) => self.queue_echo(key, count, sent),
+            Err(errno) => self.handle_echo_error(key, count, errno),
         }
     }
 
-    /// The kernel has taken so many bytes of a quote.
+    /// The kernel has taken so many bytes of an echo, but not all.
     #[cold]
     #[inline(never)]
-    fn queue_quote(&mut self, key: Key, quote: Quote, count: usize) -> bool {
-        self.handle_send(key, quote, Ok(count))
+    fn queue_echo(&mut self, key: Key, count: usize, sent: usize) -> bool {
+        self.handle_send(key, count, Ok(sent))
     }
 
-    /// The kernel has not taken a quote. Apart from what takes the count, so that neither makes the path of a message put both
-    /// in memory.
+    /// The kernel has not taken an echo. Apart from [`queue_echo`](Self::queue_echo), so that the path of a message does not
+    /// put the result of its `send` in memory for either.
     #[cold]
     #[inline(never)]
-    fn handle_quote_error(&mut self, key: Key, quote: Quote, errno: Errno) -> bool {
-        self.handle_send(key, quote, Err(errno))
+    fn handle_echo_error(&mut self, key: Key, count: usize, errno: Errno) -> bool {
+        self.handle_send(key, count, Err(errno))
     }
 
-    fn handle_send(&mut self, key: Key, quote: Quote, sent: Result<usize, Errno>) -> bool {
+    fn handle_send(&mut self, key: Key, count: usize, sent: Result<usize, Errno>) -> bool {
         let Context { channels, clock, stats, .. } = &mut self.context;
         if let Some(Channel::Connection(slot)) = channels.at_mut(key.index()) {
-            slot.stream.handle_send(sent, quote.of(&*self.read_buffer), clock, stats);
+            slot.stream.handle_send(sent, &self.read_buffer[..count], clock, stats);
         }
         self.drive(key);
         true
