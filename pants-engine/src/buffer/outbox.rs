@@ -77,13 +77,13 @@ impl Outbox {
         self.owner.is_none_or(|owner| owner == key) && self.append(key, data)
     }
 
-    /// Whether a connection is on the short way, and has at most written to another one.
+    /// Whether another connection than `key` is on the short way, and has at most written to others.
     #[inline]
-    pub(crate) fn can_relay(&self) -> bool {
-        self.open_to.or(self.relayed_by).is_some()
+    pub(crate) fn can_relay_to(&self, key: Key) -> bool {
+        self.open_to.or(self.relayed_by).is_some_and(|from| from != key)
     }
 
-    /// As [`push`](Self::push), for another connection than the one on the [short way](Self::can_relay), which goes on with it.
+    /// As [`push`](Self::push), where the connection on the short way [writes to another](Self::can_relay_to), and goes on.
     #[inline]
     pub(crate) fn relay(&mut self, key: Key, data: &[u8]) -> bool {
         let taken = self.push(key, data);
@@ -159,15 +159,15 @@ mod tests {
     fn a_connection_that_writes_to_one_other_is_remembered_until_it_is_shut() {
         let [one, two, three] = [0, 1, 2].map(|index| Key::new(index, NonZeroU32::MIN));
         let mut outbox = Outbox::new();
-        assert!(!outbox.can_relay(), "it was open to nobody");
+        assert!(!outbox.can_relay_to(two), "it was open to nobody");
         outbox.open_to(one);
         assert!(!outbox.relay(two, b"") && outbox.is_open_to(one));
         assert!(outbox.relay(two, b"ab") && outbox.relay(two, b"c"));
-        assert!(outbox.is_relayed_by(one) && !outbox.is_open_to(one) && outbox.can_relay());
-        assert!(!outbox.push_if_open(one, b"x") && !outbox.relay(one, b"x") && !outbox.relay(three, b"x"));
+        assert!(outbox.is_relayed_by(one) && !outbox.is_open_to(one) && outbox.can_relay_to(two));
+        assert!(!outbox.push_if_open(one, b"x") && !outbox.can_relay_to(one) && !outbox.relay(three, b"x"));
         assert_eq!((outbox.owner(), outbox.bytes()), (Some(two), b"abc".as_slice()));
         assert_eq!((outbox.shut(), outbox.shut()), (Some(one), None));
-        assert!(!outbox.can_relay(), "it was shut");
+        assert!(!outbox.can_relay_to(two), "it was shut");
     }
 
     #[test]

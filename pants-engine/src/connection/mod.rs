@@ -5,6 +5,7 @@ mod output;
 
 use std::any::{Any, type_name};
 use std::fmt;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,14 +26,57 @@ pub struct Connection<'a> {
     context: &'a mut Context,
     /// Invariant: names a connection that is in `context`.
     key: Key,
+    /// The input at hand, if its callback was called on the way of the usual message.
+    input: &'a [u8],
+    outcome: Outcome,
+}
+
+/// What a callback on the way of the usual message has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It has written its input, and asked for nothing else: that is sent from where it was read, without a copy.
+    Echo,
+    /// It has asked for nothing.
+    Nothing,
+    /// The outbox is open to the connection, or its state must be looked at. So it is in every other callback.
+    Other,
 }
 
 impl<'a> Connection<'a> {
     pub(crate) fn new(context: &'a mut Context, key: Key) -> Self {
-        Self { context, key }
+        Self { context, key, input: &[], outcome: Outcome::Other }
+    }
+
+    /// A connection within the callback for `input`, where nothing else is going on. It is no more than the outbox holds.
+    #[inline(always)]
+    pub(crate) fn with_input(context: &'a mut Context, key: Key, input: &'a [u8]) -> Self {
+        Self { context, key, input, outcome: Outcome::Nothing }
+    }
+
+    #[inline(always)]
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Leaves the way of the usual message: from here on the outbox is open to the connection instead, and has what was
+    /// written so far, where everybody looks for it.
+    #[inline]
+    fn leave_usual_way(&mut self) {
+        if self.outcome != Outcome::Other {
+            self.open_outbox();
+        }
+    }
+
+    #[inline(never)]
+    fn open_outbox(&mut self) {
+        self.context.outbox.open_to(self.key);
+        if mem::replace(&mut self.outcome, Outcome::Other) == Outcome::Echo {
+            self.context.outbox.push(self.key, self.input);
+        }
     }
 
     fn slot(&mut self) -> &mut ConnectionSlot {
+        self.leave_usual_way();
         // What is changed here the dispatcher must look at.
         self.context.disturb();
         self.context.connection_slot(self.key).expect("a connection outlives the callbacks it is lent to")
@@ -260,6 +304,7 @@ impl<'a> Connection<'a> {
 
     /// The engine: its timers and its other channels.
     pub fn context(&mut self) -> &mut Context {
+        self.leave_usual_way();
         self.context
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Stream {
     /// What the kernel would not take. Invariant: `Some`, and not empty, exactly while `QUEUED` is set.
     queue: Option<Box<WriteQueue>>,
     /// How the input is cut into frames, and what is kept of it; `None` while it is passed on as it comes, and while the
-    /// dispatcher has it.
+    /// dispatcher has it. Invariant: while it is `Some`, `FRAMED` is set.
     framing: Option<Box<Framing>>,
     /// When a byte last came.
     heard: Tick,
@@ -90,6 +90,12 @@ impl Stream {
         self.flags.set(Flags::REARM_DUE);
         (self.heard, self.since) = (now, now);
         Some(Ok(()))
+    }
+
+    /// Whether a message can take the usual way: nothing is going on, and its handler wants no more than the bytes.
+    #[inline]
+    pub(crate) fn rests(&self) -> bool {
+        self.flags == Flags::AT_REST
     }
 
     /// Whether input waits, and nothing else is going on.
