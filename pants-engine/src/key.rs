@@ -30,8 +30,21 @@ impl Key {
         (self.0.get() >> 32) as u32
     }
 
+    /// The key of the next tenant of this place; none when the generations are used up.
+    pub(crate) const fn next_tenant(self) -> Option<Self> {
+        match NonZeroU32::MIN.checked_add(self.generation()) {
+            Some(generation) => Some(Self::new(self.index(), generation)),
+            None => None,
+        }
+    }
+
     pub(crate) const fn to_token(self) -> usize {
         self.0.get() as usize
+    }
+
+    /// Where the key in a token points to, whether it is one or not.
+    pub(crate) const fn index_in_token(token: usize) -> usize {
+        token as u32 as usize
     }
 
     /// The key in a token; there is none in 0, which is the doorbell's.

@@ -32,6 +32,10 @@ pub(crate) const EVENTS_MAX: usize = 1024;
 /// Small writes of one callback are gathered up to this many bytes; a larger one goes straight to the socket.
 pub(crate) const OUTBOX_BYTES: usize = 16 * 1024;
 
+/// What a callback writes to another connection is gathered in writes of up to this many bytes. A longer one goes straight to
+/// the socket, since there is seldom a second.
+pub(crate) const RELAYED_COPY_BYTES: usize = 4 * 1024;
+
 /// The grain of a connection's write queue, in bytes: small writes share a chunk.
 pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 
@@ -178,6 +182,7 @@ const _: () = assert!(READ_BUFFER_BYTES <= READ_BUDGET_BYTES);
 // The longest datagram of UDP: 65,535 bytes with its header (RFC 768).
 const _: () = assert!(READ_BUFFER_BYTES >= 65_535);
 const _: () = assert!(GATHER_BYTES <= READ_BUFFER_BYTES);
+const _: () = assert!(RELAYED_COPY_BYTES <= OUTBOX_BYTES);
 const _: () = assert!(OUTBOX_BYTES <= WRITE_LOW_WATER_BYTES);
 const _: () = assert!(WRITE_LOW_WATER_BYTES < WRITE_HIGH_WATER_BYTES && WRITE_HIGH_WATER_BYTES <= WRITE_CAP_BYTES);
 const _: () = assert!(READ_BUDGET_BYTES <= WRITE_CAP_BYTES - WRITE_HIGH_WATER_BYTES);

@@ -38,6 +38,10 @@ pub(crate) struct PollWaker(mio::Waker);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Readiness(u32);
 
+/// One event of the present turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event<'a>(&'a mio::event::Event);
+
 impl Readiness {
     pub(crate) const READABLE: Self = Self(1);
     pub(crate) const WRITABLE: Self = Self(1 << 1);
@@ -48,20 +52,38 @@ impl Readiness {
     pub(crate) const fn bits(self) -> u32 {
         self.0
     }
+}
 
-    #[inline]
-    fn of(event: &mio::event::Event) -> Self {
-        let bits = event.is_readable() as u32 | (event.is_writable() as u32) << 1;
-        let closed = event.is_read_closed();
-        if closed | event.is_error() | event.is_priority() {
-            return Self(bits | Self::of_special(event, closed));
-        }
-        Self(bits)
+impl Event<'_> {
+    /// Whom it is for: a [key](Key::from_token)'s token, or one that is nobody's.
+    #[inline(always)]
+    pub(crate) fn token(self) -> usize {
+        self.0.token().0
     }
 
-    #[cold]
-    fn of_special(event: &mio::event::Event, closed: bool) -> u32 {
-        Self::SPECIAL.0 | (Self::READABLE.0 * closed as u32) | (Self::ERROR.0 * event.is_error() as u32)
+    /// Whether it says that bytes can pass in both directions, and nothing else: so does one that comes with a message. In the
+    /// order in which the compiler makes one comparison of it.
+    #[inline(always)]
+    pub(crate) fn is_usual(self) -> bool {
+        let Self(event) = self;
+        !event.is_priority()
+            && event.is_readable()
+            && event.is_writable()
+            && !event.is_read_closed()
+            && !event.is_error()
+    }
+
+    pub(crate) fn readiness(self) -> Readiness {
+        let Self(event) = self;
+        let closed = event.is_read_closed();
+        let special = closed || event.is_error() || event.is_priority();
+        let when = |holds, Readiness(bits)| if holds { bits } else { 0 };
+        Readiness(
+            when(closed || event.is_readable(), Readiness::READABLE)
+                | when(event.is_writable(), Readiness::WRITABLE)
+                | when(special, Readiness::SPECIAL)
+                | when(event.is_error(), Readiness::ERROR),
+        )
     }
 }
 
@@ -86,14 +108,14 @@ impl Poller {
         self.events.iter().any(|event| event.token() != ALARM)
     }
 
-    /// The events of the present turn from the one at `position` on; one without a key is a wake.
+    /// The events of the present turn from the one at `position` on; one whose token is no key is a wake.
     #[inline]
-    pub(crate) fn events_from(&self, position: usize) -> impl Iterator<Item = (Option<Key>, Readiness)> + '_ {
+    pub(crate) fn events_from(&self, position: usize) -> impl Iterator<Item = Event<'_>> {
         let mut events = self.events.iter();
         if let Some(last) = position.checked_sub(1) {
             events.nth(last);
         }
-        events.map(|event| (Key::from_token(event.token().0), Readiness::of(event)))
+        events.map(Event)
     }
 }
 

@@ -203,6 +203,12 @@ impl Heart {
         self.0.running.store(key.to_token() as u64, Ordering::Relaxed);
     }
 
+    /// The channel that was entered last, if nothing else was since.
+    pub(crate) fn channel(&self) -> Option<Key> {
+        let running = self.0.running.load(Ordering::Relaxed);
+        Key::from_token(running as usize).filter(|key| key.generation() > 0)
+    }
+
     pub(crate) fn enter_timer(&self) {
         self.0.running.store(TIMER, Ordering::Relaxed);
     }

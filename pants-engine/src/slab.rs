@@ -19,8 +19,9 @@ pub(crate) struct Slab<T> {
 
 #[derive(Debug)]
 struct Slot<T> {
-    /// Invariant: grows when a tenant leaves, and never wraps.
-    generation: NonZeroU32,
+    /// The tenant's, or the next one's: whole, so that a look-up is one comparison. Invariant: its generation grows when a
+    /// tenant leaves, and never wraps.
+    key: Key,
     entry: Entry<T>,
 }
 
@@ -49,9 +50,9 @@ impl<T> Slab<T> {
         if self.free == NONE {
             let index = u32::try_from(self.slots.len()).ok().filter(|&index| index != NONE);
             let index = index.expect("a slab holds fewer than 2^32 - 1 values");
-            let generation = NonZeroU32::MIN;
-            self.slots.push(Slot { generation, entry: Entry::Occupied(value) });
-            return Key::new(index, generation);
+            let key = Key::new(index, NonZeroU32::MIN);
+            self.slots.push(Slot { key, entry: Entry::Occupied(value) });
+            return key;
         }
         let index = self.free;
         let slot = &mut self.slots[index as usize];
@@ -59,28 +60,32 @@ impl<T> Slab<T> {
             self.free = next;
         }
         slot.entry = Entry::Occupied(value);
-        Key::new(index, slot.generation)
+        slot.key
     }
 
     #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
         match self.slots.get(key.index() as usize) {
-            Some(Slot { generation, entry: Entry::Occupied(value) }) if generation.get() == key.generation() => {
-                Some(value)
-            }
+            Some(Slot { key: known, entry: Entry::Occupied(value) }) if *known == key => Some(value),
             _ => None,
         }
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let slot = self.slots.get_mut(key.index() as usize)?;
-        if slot.generation.get() != key.generation() {
+        self.find(key.to_token()).map(|(_, value)| value)
+    }
+
+    /// The value that an event's token names, with its key; none if the token is no key, or a stale one.
+    #[inline(always)]
+    pub(crate) fn find(&mut self, token: usize) -> Option<(Key, &mut T)> {
+        let slot = self.slots.get_mut(Key::index_in_token(token))?;
+        if slot.key.to_token() != token {
             return None;
         }
         // Last, so that it is one comparison with what the caller asks of the value.
         match &mut slot.entry {
-            Entry::Occupied(value) => Some(value),
+            Entry::Occupied(value) => Some((slot.key, value)),
             Entry::Vacant { .. } => None,
         }
     }
@@ -88,8 +93,8 @@ impl<T> Slab<T> {
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         let slot = &mut self.slots[key.index() as usize];
-        let entry = if let Some(next) = slot.generation.checked_add(1) {
-            slot.generation = next;
+        let entry = if let Some(next) = key.next_tenant() {
+            slot.key = next;
             let entry = std::mem::replace(&mut slot.entry, Entry::Vacant { next: self.free });
             self.free = key.index();
             entry
@@ -115,14 +120,14 @@ impl<T> Slab<T> {
     /// The present key of the value at `index`.
     pub(crate) fn key_at(&self, index: u32) -> Option<Key> {
         match self.slots.get(index as usize) {
-            Some(Slot { generation, entry: Entry::Occupied(_) }) => Some(Key::new(index, *generation)),
+            Some(Slot { key, entry: Entry::Occupied(_) }) => Some(*key),
             _ => None,
         }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| match &slot.entry {
-            Entry::Occupied(value) => Some((Key::new(index as u32, slot.generation), value)),
+        self.slots.iter().filter_map(|slot| match &slot.entry {
+            Entry::Occupied(value) => Some((slot.key, value)),
             Entry::Vacant { .. } => None,
         })
     }
@@ -150,8 +155,8 @@ mod tests {
     fn a_slot_whose_generations_are_used_up_retires() {
         let mut slab = Slab::new();
         let key = slab.insert(1);
-        slab.slots[0].generation = NonZeroU32::MAX;
         let last = Key::new(key.index(), NonZeroU32::MAX);
+        slab.slots[0].key = last;
         assert_eq!(slab.remove(last), Some(1));
         assert_eq!(slab.insert(2).index(), 1);
         assert_eq!(slab.get(last), None);

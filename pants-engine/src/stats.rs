@@ -155,6 +155,20 @@ impl Closings {
 }
 
 impl Stats {
+    /// Counts a `recv` that has brought so many bytes.
+    #[inline(always)]
+    pub(crate) fn note_read(&mut self, bytes: usize) {
+        self.reads += 1;
+        self.bytes_in += bytes as u64;
+    }
+
+    /// Counts a `send` that has taken so many bytes.
+    #[inline(always)]
+    pub(crate) fn note_write(&mut self, bytes: usize) {
+        self.writes += 1;
+        self.bytes_out += bytes as u64;
+    }
+
     /// A connection has closed; one that was never made has no reason.
     pub(crate) fn note_close(&mut self, reason: Option<CloseReason>) {
         self.connections_closed += 1;

@@ -2,6 +2,7 @@
 //! what the kernel would not take.
 
 pub(crate) mod datagrams;
+pub(crate) mod input;
 pub(crate) mod outbox;
 pub(crate) mod read;
 pub(crate) mod write;

@@ -18,11 +18,14 @@ pub(crate) struct Outbox {
     /// The connection that may write here without a look at its state: its callback runs, and has asked for nothing else.
     /// Invariant: while it is `Some`, `owner` is the same or `None`.
     open_to: Option<Key>,
+    /// The connection to which it was open until that wrote to another one, which owns the bytes if there are any; nothing else
+    /// was asked for since. Invariant: `None` while `open_to` is `Some`.
+    relayed_by: Option<Key>,
 }
 
 impl Outbox {
     pub(crate) fn new() -> Self {
-        Self { owner: None, bytes: vec![0; limits::OUTBOX_BYTES].into(), len: 0, open_to: None }
+        Self { owner: None, bytes: vec![0; limits::OUTBOX_BYTES].into(), len: 0, open_to: None, relayed_by: None }
     }
 
     /// Whose bytes it holds; `None` when there are none.
@@ -47,10 +50,19 @@ impl Outbox {
         self.open_to == Some(key)
     }
 
+    /// Whether `key`, to which it was open, has done nothing but write to one other connection.
+    #[inline]
+    pub(crate) fn is_relayed_by(&self, key: Key) -> bool {
+        self.relayed_by == Some(key)
+    }
+
     /// Ends what [`open_to`](Self::open_to) began; gives whom it was open to.
     #[inline]
     pub(crate) fn shut(&mut self) -> Option<Key> {
-        self.open_to.take()
+        match self.open_to.take() {
+            None => self.relayed_by.take(),
+            open_to => open_to,
+        }
     }
 
     /// Adds `data` if the outbox is open to `key`, and it fits.
@@ -63,6 +75,28 @@ impl Outbox {
     /// to add.
     pub(crate) fn push(&mut self, key: Key, data: &[u8]) -> bool {
         self.owner.is_none_or(|owner| owner == key) && self.append(key, data)
+    }
+
+    /// Whether another connection than `key` is on the short way, and has at most written to others.
+    #[inline]
+    pub(crate) fn can_relay_to(&self, key: Key) -> bool {
+        self.open_to.or(self.relayed_by).is_some_and(|from| from != key)
+    }
+
+    /// As [`push`](Self::push), where the connection on the short way [writes to another](Self::can_relay_to), and goes on.
+    #[inline]
+    pub(crate) fn relay(&mut self, key: Key, data: &[u8]) -> bool {
+        let taken = self.push(key, data);
+        if taken {
+            self.note_relay();
+        }
+        taken
+    }
+
+    /// The connection on the short way has written to another one.
+    #[inline]
+    pub(crate) fn note_relay(&mut self) {
+        self.relayed_by = self.open_to.take().or(self.relayed_by);
     }
 
     /// As [`push`](Self::push), for `slices` that are `len` bytes in all: they are added together or not at all.
@@ -119,6 +153,21 @@ mod tests {
         assert_eq!(outbox.owner(), None);
         assert!(!outbox.push(two, b""));
         assert!(outbox.push(two, b"x"));
+    }
+
+    #[test]
+    fn a_connection_that_writes_to_one_other_is_remembered_until_it_is_shut() {
+        let [one, two, three] = [0, 1, 2].map(|index| Key::new(index, NonZeroU32::MIN));
+        let mut outbox = Outbox::new();
+        assert!(!outbox.can_relay_to(two), "it was open to nobody");
+        outbox.open_to(one);
+        assert!(!outbox.relay(two, b"") && outbox.is_open_to(one));
+        assert!(outbox.relay(two, b"ab") && outbox.relay(two, b"c"));
+        assert!(outbox.is_relayed_by(one) && !outbox.is_open_to(one) && outbox.can_relay_to(two));
+        assert!(!outbox.push_if_open(one, b"x") && !outbox.can_relay_to(one) && !outbox.relay(three, b"x"));
+        assert_eq!((outbox.owner(), outbox.bytes()), (Some(two), b"abc".as_slice()));
+        assert_eq!((outbox.shut(), outbox.shut()), (Some(one), None));
+        assert!(!outbox.can_relay_to(two), "it was shut");
     }
 
     #[test]

@@ -125,8 +125,13 @@ impl Flags {
     /// It has come from another engine, and the handler has not been told.
     pub(crate) const ARRIVED: Self = Self(1 << 24);
 
+    /// Input is cut into frames.
+    pub(crate) const FRAMED: Self = Self(1 << 25);
+
     /// What says of a connection at rest that something is going on.
-    pub(crate) const STIR: Self = Self(!(Self::WRITABLE.0 | Self::ON_WRITE_UNHEARD.0));
+    pub(crate) const STIR: Self = Self(!(Self::WRITABLE.0 | Self::ON_WRITE_UNHEARD.0 | Self::FRAMED.0));
+    /// A connection between two messages, if its handler has no `on_write` and has its input as it comes.
+    pub(crate) const AT_REST: Self = Self::WRITABLE.or(Self::ON_WRITE_UNHEARD);
 
     pub(crate) const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -5,6 +5,7 @@ mod output;
 
 use std::any::{Any, type_name};
 use std::fmt;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,14 +26,57 @@ pub struct Connection<'a> {
     context: &'a mut Context,
     /// Invariant: names a connection that is in `context`.
     key: Key,
+    /// The input at hand, if its callback was called on the way of the usual message.
+    input: &'a [u8],
+    outcome: Outcome,
+}
+
+/// What a callback on the way of the usual message has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It has written its input, and asked for nothing else: that is sent from where it was read, without a copy.
+    Echo,
+    /// It has asked for nothing.
+    Nothing,
+    /// The outbox is open to the connection, or its state must be looked at. So it is in every other callback.
+    Other,
 }
 
 impl<'a> Connection<'a> {
     pub(crate) fn new(context: &'a mut Context, key: Key) -> Self {
-        Self { context, key }
+        Self { context, key, input: &[], outcome: Outcome::Other }
+    }
+
+    /// A connection within the callback for `input`, where nothing else is going on. It is no more than the outbox holds.
+    #[inline(always)]
+    pub(crate) fn with_input(context: &'a mut Context, key: Key, input: &'a [u8]) -> Self {
+        Self { context, key, input, outcome: Outcome::Nothing }
+    }
+
+    #[inline(always)]
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Leaves the way of the usual message: from here on the outbox is open to the connection instead, and has what was
+    /// written so far, where everybody looks for it.
+    #[inline]
+    fn leave_usual_way(&mut self) {
+        if self.outcome != Outcome::Other {
+            self.open_outbox();
+        }
+    }
+
+    #[inline(never)]
+    fn open_outbox(&mut self) {
+        self.context.outbox.open_to(self.key);
+        if mem::replace(&mut self.outcome, Outcome::Other) == Outcome::Echo {
+            self.context.outbox.push(self.key, self.input);
+        }
     }
 
     fn slot(&mut self) -> &mut ConnectionSlot {
+        self.leave_usual_way();
         // What is changed here the dispatcher must look at.
         self.context.disturb();
         self.context.connection_slot(self.key).expect("a connection outlives the callbacks it is lent to")
@@ -91,6 +135,36 @@ impl<'a> Connection<'a> {
     /// The server that accepted this connection; `None` for a client's.
     pub fn server(&self) -> Option<ServerKey> {
         self.look().server
+    }
+
+    /// How long no byte has come or left, as far as the [idle timeout](crate::ConnectionOptions::idle_timeout) counts it: to the
+    /// millisecond, and never more than it was. For whoever judges several connections together, as a proxy does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pants_engine::{Connection, ConnectionOptions, Engine, Handler};
+    /// use std::time::Duration;
+    ///
+    /// struct Quiet;
+    ///
+    /// impl Handler for Quiet {
+    ///     fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
+    /// }
+    ///
+    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// let mut engine = Engine::new()?;
+    /// let key = engine.context().adopt_connection(ours.into(), ConnectionOptions::default(), Quiet)?;
+    /// engine.context().defer(Duration::from_millis(10), move |context| {
+    ///     let idle = context.connection(key).map(|connection| connection.idle_time());
+    ///     assert!(idle >= Some(Duration::from_millis(9)));
+    ///     context.stop();
+    /// });
+    /// engine.start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn idle_time(&self) -> Duration {
+        self.look().stream.idle_time(self.context.clock.tick())
     }
 
     /// Changes the idle timeout of this connection alone, from its last byte on; `None`, or zero, turns it off.
@@ -230,6 +304,7 @@ impl<'a> Connection<'a> {
 
     /// The engine: its timers and its other channels.
     pub fn context(&mut self) -> &mut Context {
+        self.leave_usual_way();
         self.context
     }
 

@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::IoSlice;
+use std::ptr;
 use std::sync::Arc;
 
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::buffer::write::FilePiece;
 use crate::channel::state::{CloseReason, Flags};
-use crate::connection::Connection;
+use crate::connection::{Connection, Outcome};
 use crate::context::Context;
 use crate::hand_off::{Detached, LeftBehind};
 use crate::limits;
@@ -24,10 +25,48 @@ impl Connection<'_> {
     /// or the connection's end; nor when it is longer than [`write_cap`](crate::ConnectionOptions::write_cap) or the queue would
     /// be, which ends the connection.
     pub fn write(&mut self, data: &[u8]) -> bool {
-        self.context.outbox.push_if_open(self.key, data) || self.write_past_outbox(data)
+        if self.outcome == Outcome::Nothing && ptr::eq(data, self.input) {
+            self.outcome = Outcome::Echo;
+            return true;
+        }
+        self.write_copied(data)
     }
 
-    /// The outbox is full or another's, or the connection must be looked at before it may be written to.
+    /// Apart, so that nothing of it weighs on an echo.
+    #[inline(never)]
+    fn write_copied(&mut self, data: &[u8]) -> bool {
+        self.leave_usual_way();
+        self.context.outbox.push_if_open(self.key, data) || self.relay(data)
+    }
+
+    /// The outbox may be open to another connection, whose callback writes to this one.
+    #[inline(never)]
+    fn relay(&mut self, data: &[u8]) -> bool {
+        let takes_output = self.context.outbox.can_relay_to(self.key) && self.look().stream.takes_output_at_once();
+        if takes_output && data.len() > limits::RELAYED_COPY_BYTES && self.context.outbox.owner().is_none() {
+            return self.relay_uncopied(data);
+        }
+        (takes_output && self.context.outbox.relay(self.key, data)) || self.write_past_outbox(data)
+    }
+
+    /// As [`relay`](Self::relay), for much: it goes straight to the kernel, from where it is.
+    #[inline(never)]
+    fn relay_uncopied(&mut self, data: &[u8]) -> bool {
+        let Context { channels, outbox, clock, stats, .. } = &mut *self.context;
+        let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
+        if slot.stream.exceeds_cap(data.len()) {
+            return self.write_past_outbox(data);
+        }
+        outbox.note_relay();
+        let all_done = slot.stream.send_unasked(data, clock, stats);
+        let taken = !slot.stream.flags.any(Flags::DOOMED);
+        if !all_done {
+            self.context.schedule(self.key);
+        }
+        taken
+    }
+
+    /// The outbox is full or a third one's, or the connection must be looked at before it may be written to.
     #[inline(never)]
     fn write_past_outbox(&mut self, data: &[u8]) -> bool {
         let stream = &mut self.slot().stream;
@@ -144,7 +183,7 @@ impl Connection<'_> {
     /// ```
     pub fn write_file(&mut self, file: impl Into<Arc<File>>, offset: u64, length: u64) -> bool {
         // What was written before goes first.
-        self.context.flush_outbox();
+        self.flush();
         let now = self.context.clock.tick();
         let stream = &mut self.slot().stream;
         let possible = offset.checked_add(length).is_some_and(|end| i64::try_from(end).is_ok());
@@ -165,6 +204,7 @@ impl Connection<'_> {
     /// Hands what was written so far to the kernel now, rather than when the callback returns. [Files](Self::write_file), and
     /// what is written behind them, leave after it all the same.
     pub fn flush(&mut self) {
+        self.leave_usual_way();
         self.context.flush_outbox();
     }
 
@@ -273,6 +313,7 @@ impl Connection<'_> {
     /// Bytes written that the kernel has not taken yet, those of files included.
     pub fn queued_bytes(&self) -> usize {
         // The same width: pants needs a 64-bit target.
-        self.look().stream.queued() as usize + self.context.outbox.len_of(self.key)
+        let echoed = if self.outcome == Outcome::Echo { self.input.len() } else { 0 };
+        self.look().stream.queued() as usize + self.context.outbox.len_of(self.key) + echoed
     }
 }

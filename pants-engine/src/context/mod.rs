@@ -54,7 +54,8 @@ pub struct Context {
     pub(crate) departures: HashMap<Key, Departure>,
     /// Why connections are back, until their handlers have heard of it.
     pub(crate) hand_off_errors: HashMap<Key, HandOffError>,
-    /// Whose callback runs, unless the outbox is open to a connection: then it is that.
+    /// Whose callback runs. On the way of the usual message it is `Nobody`: then it is whose channel the heart has entered, and
+    /// whom the outbox is open to once the callback has asked for more than an echo.
     pub(crate) running: Running,
     /// Shows other threads what runs.
     pub(crate) heart: Heart,

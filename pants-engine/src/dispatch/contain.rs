@@ -15,7 +15,12 @@ impl Dispatcher {
         let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         self.context.stats.panics += 1;
         self.context.disturb();
-        match mem::replace(&mut self.context.running, Running::Nobody) {
+        let running = match mem::replace(&mut self.context.running, Running::Nobody) {
+            // The message at hand has not left the usual way.
+            Running::Nobody => self.context.heart.channel().map_or(Running::Nobody, Running::Connection),
+            running => running,
+        };
+        match running {
             Running::Connection(key) => self.contain_in_connection(key, message),
             Running::Datagram(key) => self.contain_in_datagrams(key, message),
             Running::Server(key) => {

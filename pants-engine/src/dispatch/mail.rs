@@ -66,7 +66,7 @@ impl Dispatcher {
             if bytes == 0 {
                 break;
             }
-            if let Delivery::Datagram(length, from) = slot.mailbox.recv(read_buffer, &mut context.stats)
+            if let Delivery::Datagram(length, from) = slot.mailbox.recv(&mut ***read_buffer, &mut context.stats)
                 && let Some(handler) = datagram_handlers.get(key)
             {
                 bytes = bytes.saturating_sub(length);

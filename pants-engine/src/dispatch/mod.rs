@@ -13,23 +13,26 @@ mod mail;
 
 use std::fmt;
 
+use rustix::io::Errno;
+
+use crate::buffer::input::ReadBuffer;
 use crate::channel::state::{CloseReason, Flags};
 use crate::channel::stream::Received;
-use crate::connection::Connection;
+use crate::connection::{Connection, Outcome};
 use crate::context::{Context, Running};
 use crate::datagram::handler::DatagramHandler;
 use crate::handler::{AnyAcceptor, Handler, Overflow};
 use crate::handlers::Handlers;
 use crate::key::Key;
 use crate::limits;
-use crate::poll::Readiness;
+use crate::poll::{Event, Readiness};
 use crate::pulse::Activity;
 use crate::slots::Channel;
 
 pub(crate) struct Dispatcher {
     pub(crate) context: Context,
     /// What every channel reads into.
-    pub(crate) read_buffer: Box<[u8]>,
+    pub(crate) read_buffer: Box<ReadBuffer>,
     pub(crate) handlers: Handlers<dyn Handler>,
     pub(crate) datagram_handlers: Handlers<dyn DatagramHandler>,
     /// The acceptor whose callback runs, out of its slot for as long.
@@ -38,13 +41,21 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     pub(crate) fn new(context: Context) -> Self {
-        let read_buffer = vec![0; limits::READ_BUFFER_BYTES].into();
+        let read_buffer = ReadBuffer::new();
         let (handlers, datagram_handlers) = (Handlers::new(), Handlers::new());
         Self { context, read_buffer, handlers, datagram_handlers, acceptor: None }
     }
 
     /// Takes over the handlers of channels that callbacks have begun. Needed before their channels are driven.
+    #[inline]
     pub(crate) fn take_new_handlers(&mut self) {
+        if !(self.context.new_handlers.is_empty() && self.context.new_datagram_handlers.is_empty()) {
+            self.take_all_new_handlers();
+        }
+    }
+
+    #[cold]
+    fn take_all_new_handlers(&mut self) {
         for (key, handler) in self.context.new_handlers.drain(..) {
             self.context.heart.name(key, Activity::Handler((*handler).type_name()));
             self.handlers.insert(key, handler);
@@ -55,36 +66,61 @@ impl Dispatcher {
         }
     }
 
-    /// Acts on an event. One for a channel that is gone, even since this batch was fetched, reaches nobody.
-    #[inline]
-    pub(crate) fn handle_event(&mut self, key: Key, readiness: Readiness) {
-        let Context { channels, clock, stats, outbox, heart, .. } = &mut self.context;
-        heart.enter_channel(key);
-        let Some(Channel::Connection(slot)) = channels.get_mut(key) else {
-            return self.handle_other_event(key, readiness);
-        };
-        slot.stream.flags.set_readiness(readiness);
-        if slot.stream.has_only_input() {
-            match slot.stream.recv(&mut self.read_buffer, clock, stats) {
-                Received::Bytes(count) if slot.stream.is_framed() => return self.handle_framed_input(key, count),
-                Received::Bytes(count) => {
-                    outbox.open_to(key);
-                    let alone = slot.stream.is_at_rest();
-                    if self.pass_message(key, count) && alone {
-                        return;
-                    }
-                }
-                Received::End => self.end_input(key),
-                Received::Nothing => {}
-            }
+    /// The path of the usual event, in one pass: a message on a connection that has rested. Returns whether it was one; if
+    /// not, nothing was done.
+    #[inline(always)]
+    pub(crate) fn pass_message(&mut self, event: Event<'_>) -> bool {
+        let Self { context, read_buffer, handlers, .. } = self;
+        let Context { channels, clock, stats, heart, .. } = context;
+        let Some((key, Channel::Connection(slot))) = channels.find(event.token()) else { return false };
+        if !event.is_usual() || !slot.stream.rests() {
+            return false;
         }
-        self.drive(key);
+        heart.enter_channel(key);
+        let count = match slot.stream.transport.recv(&mut ***read_buffer) {
+            Ok(count @ 1..=limits::OUTBOX_BYTES) => count,
+            Ok(count) => return self.handle_unusual_input(key, Ok(count)),
+            Err(errno) => return self.handle_unusual_input(key, Err(errno)),
+        };
+        slot.stream.note_input(count, clock, stats);
+        let Some(handler) = handlers.get(key) else { return true };
+        let input = &read_buffer[..count];
+        let mut connection = Connection::with_input(context, key, input);
+        handler.on_read(&mut connection, input);
+        match connection.outcome() {
+            Outcome::Echo => self.send_echo(key, count),
+            Outcome::Nothing => true,
+            Outcome::Other => self.finish_message(key),
+        }
     }
 
-    /// An event of a channel that is no connection. Out of the way, so that the path of a message keeps its registers.
+    /// Ends the way of a message that was answered otherwise than by itself, or whose handler has asked for more.
     #[inline(never)]
-    fn handle_other_event(&mut self, key: Key, readiness: Readiness) {
-        match self.context.channels.get_mut(key) {
+    fn finish_message(&mut self, key: Key) -> bool {
+        if self.context.outbox.is_relayed_by(key) {
+            return self.send_relayed();
+        }
+        if !(self.context.outbox.is_open_to(key) && self.send_open(key)) {
+            self.drive(key);
+        }
+        true
+    }
+
+    /// Acts on an event that is no usual message. One for a channel that is gone, even since this batch was fetched, reaches
+    /// nobody.
+    #[inline(never)]
+    pub(crate) fn handle_event(&mut self, key: Key, readiness: Readiness) {
+        let Context { channels, clock, stats, heart, .. } = &mut self.context;
+        heart.enter_channel(key);
+        match channels.get_mut(key) {
+            Some(Channel::Connection(slot)) => {
+                slot.stream.flags.set_readiness(readiness);
+                if slot.stream.has_only_input() {
+                    let received = slot.stream.recv(&mut **self.read_buffer, clock, stats);
+                    return self.handle_input(key, received);
+                }
+                self.drive(key);
+            }
             Some(Channel::Server(slot)) => {
                 slot.server.ready = true;
                 self.accept(key);
@@ -94,18 +130,68 @@ impl Dispatcher {
                 self.drive_datagrams(key);
             }
             Some(Channel::Attempt(_)) => self.context.handle_attempt(key),
-            Some(Channel::Connection(_)) | None => {}
+            None => {}
         }
     }
 
-    /// The path of the usual event, in one pass: a message on a connection where nothing else is going on. Returns whether
-    /// it stayed at that; if not, the connection's flags say what is left to do.
-    #[inline(always)]
-    fn pass_message(&mut self, key: Key, count: usize) -> bool {
+    /// What a `recv` has brought on the path of the usual message, but for one.
+    #[inline(never)]
+    fn handle_unusual_input(&mut self, key: Key, received: Result<usize, Errno>) -> bool {
+        let Context { channels, clock, stats, .. } = &mut self.context;
+        let Some(Channel::Connection(slot)) = channels.get_mut(key) else { return true };
+        slot.stream.flags.set(Flags::READABLE);
+        let received = slot.stream.handle_recv(received, self.read_buffer.len(), clock, stats);
+        self.handle_input(key, received);
+        true
+    }
+
+    /// What a `recv` has brought on a connection where nothing else was going on.
+    fn handle_input(&mut self, key: Key, received: Received) {
+        let Some(Channel::Connection(slot)) = self.context.channels.get_mut(key) else { return };
+        match received {
+            Received::Bytes(count) if slot.stream.is_framed() => return self.handle_framed_input(key, count),
+            Received::Bytes(count) => {
+                let alone = slot.stream.is_at_rest();
+                if self.pass_input(key, count) && alone {
+                    return;
+                }
+            }
+            Received::End => self.end_input(key),
+            Received::Nothing => {}
+        }
+        self.drive(key);
+    }
+
+    /// The short way of input that is no usual message: the handler has a connection of its own, or more has come. Returns
+    /// whether it stayed at reading and writing; if not, the connection's flags say what is left to do.
+    fn pass_input(&mut self, key: Key, count: usize) -> bool {
         let Self { context, read_buffer, handlers, .. } = self;
         let Some(handler) = handlers.get(key) else { return false };
+        context.outbox.open_to(key);
         handler.on_read(&mut Connection::new(context, key), &read_buffer[..count]);
-        context.outbox.is_open_to(key) && self.send_open(key)
+        if self.context.outbox.is_relayed_by(key) {
+            return self.send_relayed();
+        }
+        self.context.outbox.is_open_to(key) && self.send_open(key)
+    }
+
+    /// Ends the short way of a connection that has written to another one: sends that one's bytes. What becomes of them is for
+    /// its own next drive; nothing is left to do for the first.
+    #[inline(never)]
+    fn send_relayed(&mut self) -> bool {
+        let Context { channels, clock, stats, outbox, .. } = &mut self.context;
+        if let Some(owner) = outbox.owner()
+            // Nobody leaves within a callback, and since it was found fit to send nothing has been asked of it.
+            && let Some(Channel::Connection(slot)) = channels.at_mut(owner.index())
+        {
+            let all_done = slot.stream.send_unasked(outbox.bytes(), clock, stats);
+            outbox.clear();
+            if !all_done {
+                self.context.schedule(owner);
+            }
+        }
+        self.context.outbox.shut();
+        true
     }
 
     /// Ends the short way: sends what was written on it, and shuts the outbox. Returns whether nothing is left to do.
@@ -130,6 +216,46 @@ impl Dispatcher {
             }
         }
         context.outbox.shut();
+        true
+    }
+
+    /// Ends the way of a message that is its own answer, with so many bytes.
+    #[inline(always)]
+    fn send_echo(&mut self, key: Key, count: usize) -> bool {
+        let Self { context, read_buffer, .. } = self;
+        // Nobody leaves within a callback: it is the one that was found valid.
+        let Some(Channel::Connection(slot)) = context.channels.at_mut(key.index()) else { return true };
+        match slot.stream.transport.send(&read_buffer[..count]) {
+            Ok(sent) if sent == count => {
+                context.stats.note_write(count);
+                true
+            }
+            Ok(sent) => self.queue_echo(key, count, sent),
+            Err(errno) => self.handle_echo_error(key, count, errno),
+        }
+    }
+
+    /// The kernel has taken so many bytes of an echo, but not all.
+    #[cold]
+    #[inline(never)]
+    fn queue_echo(&mut self, key: Key, count: usize, sent: usize) -> bool {
+        self.handle_send(key, count, Ok(sent))
+    }
+
+    /// The kernel has not taken an echo. Apart from [`queue_echo`](Self::queue_echo), so that the path of a message does not
+    /// put the result of its `send` in memory for either.
+    #[cold]
+    #[inline(never)]
+    fn handle_echo_error(&mut self, key: Key, count: usize, errno: Errno) -> bool {
+        self.handle_send(key, count, Err(errno))
+    }
+
+    fn handle_send(&mut self, key: Key, count: usize, sent: Result<usize, Errno>) -> bool {
+        let Context { channels, clock, stats, .. } = &mut self.context;
+        if let Some(Channel::Connection(slot)) = channels.at_mut(key.index()) {
+            slot.stream.handle_send(sent, &self.read_buffer[..count], clock, stats);
+        }
+        self.drive(key);
         true
     }
 
@@ -237,7 +363,7 @@ impl Dispatcher {
                 return true;
             }
             let discard = slot.stream.flags.any(Flags::CLOSING);
-            let received = slot.stream.recv(&mut self.read_buffer, clock, stats);
+            let received = slot.stream.recv(&mut **self.read_buffer, clock, stats);
             if let Received::Bytes(count) = received {
                 budget = budget.saturating_sub(count.max(limits::READ_COST_MIN_BYTES));
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::key::Key;
 use crate::limits;
 
 /// How far the present turn has come, so that it goes on behind a callback that panicked.
@@ -99,10 +100,13 @@ impl Engine {
     /// Not inlined, so that the path of a message has the registers to itself.
     #[inline(never)]
     fn handle_events(&mut self) {
-        for (key, readiness) in self.poller.events_from(self.turn.event) {
+        for event in self.poller.events_from(self.turn.event) {
             self.turn.event += 1;
-            match key {
-                Some(key) => self.dispatcher.handle_event(key, readiness),
+            if self.dispatcher.pass_message(event) {
+                continue;
+            }
+            match Key::from_token(event.token()) {
+                Some(key) => self.dispatcher.handle_event(key, event.readiness()),
                 None => self.turn.sources_due = true,
             }
         }

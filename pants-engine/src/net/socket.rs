@@ -249,7 +249,7 @@ impl Socket {
 
     #[inline]
     pub(crate) fn recv(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        net::recv(&self.0, buffer, RecvFlags::empty()).map(|(received, _)| received)
+        net::recv(&self.0, buffer, RecvFlags::empty()).map(|(_, received)| received)
     }
 
     #[inline]

@@ -30,7 +30,7 @@ struct Pair {
     keys: [Cell<Option<ConnectionKey>>; 2],
     /// Bytes that have come, by side.
     received: [Cell<u64>; 2],
-    /// When something last came, or was under way.
+    /// When it last went a step on, or something was under way. What passes the connections know.
     active: Cell<Instant>,
     /// When to look whether the pair is idle. Invariant: `None` before the upstream's connection is made, and when the pair is
     /// over.
@@ -83,7 +83,6 @@ impl Handler for End {
     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
         let received = &self.pair.received[self.side as usize];
         received.set(received.get() + data.len() as u64);
-        self.pair.active.set(connection.context().now());
         if let Some(mut other) = self.other(connection) {
             other.write(data);
         }
@@ -205,11 +204,12 @@ impl Pair {
     fn check_idle(self: Rc<Self>, context: &mut Context) {
         self.timer.set(None);
         let now = context.now();
-        // Bytes on their way out are the write-stall timeout's.
-        let queued = [Side::Client, Side::Upstream]
-            .map(|side| self.connection(context, side).map_or(0, |connection| connection.queued_bytes()));
-        if queued != [0, 0] {
-            self.active.set(now);
+        for side in [Side::Client, Side::Upstream] {
+            let Some(connection) = self.connection(context, side) else { continue };
+            // Bytes on their way out are the write-stall timeout's.
+            let idle = if connection.queued_bytes() > 0 { Duration::ZERO } else { connection.idle_time() };
+            let last = now.checked_sub(idle).unwrap_or(now);
+            self.active.set(self.active.get().max(last));
         }
         if self.timeout().is_some_and(|timeout| now < self.active.get() + timeout) {
             return self.watch(context);

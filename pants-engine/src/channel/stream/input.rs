@@ -27,8 +27,21 @@ impl Stream {
     /// One `recv`.
     #[inline(always)]
     pub(crate) fn recv(&mut self, buffer: &mut [u8], clock: &Clock, stats: &mut Stats) -> Received {
+        let received = self.transport.recv(buffer);
+        self.handle_recv(received, buffer.len(), clock, stats)
+    }
+
+    /// Takes note of what a `recv` of at most `most` bytes has brought.
+    #[inline(always)]
+    pub(crate) fn handle_recv(
+        &mut self,
+        received: Result<usize, Errno>,
+        most: usize,
+        clock: &Clock,
+        stats: &mut Stats,
+    ) -> Received {
         let flags = self.flags;
-        match self.transport.recv(buffer) {
+        match received {
             // After a reset that another call has seen, 0 is no end.
             Ok(0) if flags.any(Flags::OUTPUT_LOST) => {
                 self.fail(Errno::CONNRESET);
@@ -40,12 +53,10 @@ impl Stream {
             }
             Ok(count) => {
                 // A read that does not fill the buffer has emptied the socket (epoll(7)), with the exceptions noted above.
-                if count < buffer.len() && !flags.any(Flags::READ_UNTIL_BLOCKED) {
+                if count < most && !flags.any(Flags::READ_UNTIL_BLOCKED) {
                     self.flags = flags.without(Flags::READABLE);
                 }
-                self.heard = clock.tick();
-                stats.reads += 1;
-                stats.bytes_in += count as u64;
+                self.note_input(count, clock, stats);
                 Received::Bytes(count)
             }
             Err(errno) => {
@@ -53,6 +64,13 @@ impl Stream {
                 Received::Nothing
             }
         }
+    }
+
+    /// Takes note of bytes that have come.
+    #[inline(always)]
+    pub(crate) fn note_input(&mut self, count: usize, clock: &Clock, stats: &mut Stats) {
+        self.heard = clock.tick();
+        stats.note_read(count);
     }
 
     #[cold]
@@ -77,6 +95,7 @@ impl Stream {
             Some(framing) => framing.set_delimiter(delimiter),
             None => self.framing = Some(Box::new(Framing::new(delimiter, self.options.buffer_limit))),
         }
+        self.flags.set(Flags::FRAMED);
         // Of what is kept, something may be a frame now.
         self.flags.set(Flags::FRAMES_KEPT.when(!self.buffered().is_empty()));
     }
@@ -109,7 +128,11 @@ impl Stream {
     #[inline]
     pub(crate) fn put_back_framing(&mut self, mut framing: Box<Framing>) {
         self.take_over_delimiter(&mut framing);
-        self.framing = (!framing.is_idle()).then_some(framing);
+        if framing.is_idle() {
+            self.flags.clear(Flags::FRAMED);
+        } else {
+            self.framing = Some(framing);
+        }
     }
 
     /// What the handler has set while the framing was taken.

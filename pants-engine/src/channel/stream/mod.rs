@@ -8,6 +8,7 @@ mod travel;
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -31,7 +32,7 @@ pub(crate) struct Stream {
     /// What the kernel would not take. Invariant: `Some`, and not empty, exactly while `QUEUED` is set.
     queue: Option<Box<WriteQueue>>,
     /// How the input is cut into frames, and what is kept of it; `None` while it is passed on as it comes, and while the
-    /// dispatcher has it.
+    /// dispatcher has it. Invariant: while it is `Some`, `FRAMED` is set.
     framing: Option<Box<Framing>>,
     /// When a byte last came.
     heard: Tick,
@@ -89,6 +90,12 @@ impl Stream {
         self.flags.set(Flags::REARM_DUE);
         (self.heard, self.since) = (now, now);
         Some(Ok(()))
+    }
+
+    /// Whether a message can take the usual way: nothing is going on, and its handler wants no more than the bytes.
+    #[inline]
+    pub(crate) fn rests(&self) -> bool {
+        self.flags == Flags::AT_REST
     }
 
     /// Whether input waits, and nothing else is going on.
@@ -240,6 +247,12 @@ impl Stream {
         }
     }
 
+    /// For how long surely no byte has come or left.
+    pub(crate) fn idle_time(&self, now: Tick) -> Duration {
+        // The last one may have passed at the end of its tick.
+        Duration::from_millis(now.0.saturating_sub(self.heard.max(self.spoke).0).saturating_sub(1))
+    }
+
     /// The wait that ends first, and when.
     pub(crate) fn next_deadline(&self) -> Option<(Tick, Expiry)> {
         let options = &self.options;
@@ -285,7 +298,6 @@ mod tests {
     use crate::poll::Readiness;
     use crate::stats::Stats;
     use std::io::{Read, Write};
-    use std::time::Duration;
 
     fn pair(options: ConnectionOptions) -> (Stream, std::net::TcpStream) {
         let listening = Socket::bind(&"127.0.0.1:0".parse().unwrap(), &ServerOptions::default()).unwrap();

@@ -45,6 +45,13 @@ impl Stream {
         self.flags.of(NEVER.or(Flags::WRITABLE)) == Flags::WRITABLE
     }
 
+    /// Whether bytes may be written, and can go straight to the kernel.
+    #[inline]
+    pub(crate) fn takes_output_at_once(&self) -> bool {
+        const NEVER: Flags = MUTE.or(Flags::QUEUED).or(Flags::CONNECTING);
+        self.flags.of(NEVER.or(Flags::WRITABLE)) == Flags::WRITABLE
+    }
+
     /// Sends `bytes`, or queues them behind others.
     pub(crate) fn send(&mut self, bytes: &[u8], clock: &Clock, stats: &mut Stats) {
         self.spoke = clock.tick();
@@ -53,6 +60,13 @@ impl Stream {
         } else if !self.takes_nothing() {
             self.enqueue(bytes, self.spoke);
         }
+    }
+
+    /// Sends `bytes` that are no immediate answer, of a stream that [can](Self::can_send); as [`send_now`](Self::send_now).
+    #[inline(always)]
+    pub(crate) fn send_unasked(&mut self, bytes: &[u8], clock: &Clock, stats: &mut Stats) -> bool {
+        self.spoke = clock.tick();
+        self.send_now(bytes, clock, stats)
     }
 
     /// Whether what is written is dropped: it would reach nobody.
@@ -69,8 +83,7 @@ impl Stream {
             let offered: usize = batch.iter().map(|slice| slice.len()).sum();
             match self.transport.send_vectored(batch) {
                 Ok(count) => {
-                    stats.writes += 1;
-                    stats.bytes_out += count as u64;
+                    stats.note_write(count);
                     if count < offered {
                         self.flags.clear(Flags::WRITABLE);
                         sent = count;
@@ -112,12 +125,24 @@ impl Stream {
     /// and nobody wants to be told.
     #[inline(always)]
     pub(crate) fn send_now(&mut self, bytes: &[u8], clock: &Clock, stats: &mut Stats) -> bool {
-        let count = match self.transport.send(bytes) {
+        let sent = self.transport.send(bytes);
+        self.handle_send(sent, bytes, clock, stats)
+    }
+
+    /// Takes note of what a `send` of `bytes` has come to.
+    #[inline(always)]
+    pub(crate) fn handle_send(
+        &mut self,
+        sent: Result<usize, Errno>,
+        bytes: &[u8],
+        clock: &Clock,
+        stats: &mut Stats,
+    ) -> bool {
+        let count = match sent {
             Ok(count) => count,
             Err(errno) => return self.handle_send_error(errno, bytes, clock.tick()),
         };
-        stats.writes += 1;
-        stats.bytes_out += count as u64;
+        stats.note_write(count);
         if count < bytes.len() {
             self.flags.clear(Flags::WRITABLE);
             self.enqueue(&bytes[count..], clock.tick());
@@ -207,8 +232,7 @@ impl Stream {
             match sent {
                 Ok(count) => {
                     queue.consume(count);
-                    stats.writes += 1;
-                    stats.bytes_out += count as u64;
+                    stats.note_write(count);
                     (self.spoke, self.since) = (now, now);
                     if !all {
                         self.flags.clear(Flags::WRITABLE);
