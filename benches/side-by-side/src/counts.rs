@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::builds::CLIENT;
 use crate::client::Client;
-use crate::contestant::{Contestant, Program};
+use crate::contestant::{Contestant, Poller, Program};
 use crate::point::{Point, Work};
 use crate::process::Line;
 use crate::record::{Count, Record};
@@ -106,12 +106,20 @@ fn count(
     cpus: Cpus,
     tool: Tool,
 ) -> Result<BTreeMap<String, f64>, String> {
-    if tool == Tool::Callgrind && contestant.program == Program::Nginx {
-        return Err("its worker is a process of its own, into which callgrind does not follow".to_owned());
+    if let (Tool::Callgrind, Some(reason)) = (tool, cannot_run_under_callgrind(contestant)) {
+        return Err(reason.to_owned());
     }
     let few = count_once(contestant, point, setting, cpus, tool, FEW)?;
     let many = count_once(contestant, point, setting, cpus, tool, MANY)?;
     difference(&few, &many).ok_or_else(|| "the longer count had no more messages than the shorter one".to_owned())
+}
+
+fn cannot_run_under_callgrind(contestant: &Contestant) -> Option<&'static str> {
+    match (contestant.program, contestant.poller) {
+        (Program::Nginx, _) => Some("its worker is a process of its own, into which callgrind does not follow"),
+        (_, Poller::IoUring) => Some("valgrind does not hear that it is to end while a program waits in io_uring"),
+        _ => None,
+    }
 }
 
 fn count_once(
@@ -135,7 +143,7 @@ fn count_once(
         // strace takes the signal for itself, and would leave the server running.
         Tool::Strace => server.process.tell_child_to_end(),
     }
-    // A server may wait for its clients to leave; and one that waits in io_uring hears of the signal only then, under valgrind.
+    // A server may wait for its clients to leave.
     drop(client);
     server.process.wait_for_end();
     let text = std::fs::read_to_string(&file).unwrap_or_default();
