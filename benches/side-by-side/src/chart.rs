@@ -173,7 +173,9 @@ fn rows(record: &Record) -> Vec<Row> {
             instructions: counts.and_then(|count| count.instructions),
         })
     };
-    standings.into_iter().filter_map(row).collect()
+    let mut rows: Vec<Row> = standings.into_iter().filter_map(row).collect();
+    rows.sort_by(|one, other| one.cpu.median.total_cmp(&other.cpu.median));
+    rows
 }
 
 fn colour(contestant: &Contestant) -> RGBColor {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::builds::CLIENT;
 use crate::client::Client;
-use crate::contestant::{Contestant, Program};
+use crate::contestant::{Contestant, Poller, Program};
 use crate::point::{Point, Work};
 use crate::process::Line;
 use crate::record::{Count, Record};
@@ -106,9 +106,20 @@ fn count(
     cpus: Cpus,
     tool: Tool,
 ) -> Result<BTreeMap<String, f64>, String> {
+    if let (Tool::Callgrind, Some(reason)) = (tool, cannot_run_under_callgrind(contestant)) {
+        return Err(reason.to_owned());
+    }
     let few = count_once(contestant, point, setting, cpus, tool, FEW)?;
     let many = count_once(contestant, point, setting, cpus, tool, MANY)?;
     difference(&few, &many).ok_or_else(|| "the longer count had no more messages than the shorter one".to_owned())
+}
+
+fn cannot_run_under_callgrind(contestant: &Contestant) -> Option<&'static str> {
+    match (contestant.program, contestant.poller) {
+        (Program::Nginx, _) => Some("its worker is a process of its own, into which callgrind does not follow"),
+        (_, Poller::IoUring) => Some("valgrind does not hear that it is to end while a program waits in io_uring"),
+        _ => None,
+    }
 }
 
 fn count_once(
@@ -128,15 +139,13 @@ fn count_once(
     // A broadcast's messages are what each connection gets: as many as there are connections, for each that is sent.
     let said = client.count(if point.work == Work::Broadcast { messages * 10 } else { messages })?;
     match tool {
-        Tool::Callgrind => {
-            server.process.tell_to_end();
-            // valgrind hears of a signal when a system call returns; one that waits in io_uring returns when the client leaves.
-            drop(client);
-            server.process.end();
-        }
+        Tool::Callgrind => server.process.tell_to_end(),
         // strace takes the signal for itself, and would leave the server running.
-        Tool::Strace => server.process.end_through_child(),
+        Tool::Strace => server.process.tell_child_to_end(),
     }
+    // A server may wait for its clients to leave.
+    drop(client);
+    server.process.wait_for_end();
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     if text.is_empty() {
         return Err(format!("{} left no count", tool.program()));

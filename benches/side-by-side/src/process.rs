@@ -177,34 +177,31 @@ impl Process {
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
     }
 
-    /// Tells it to end, and waits for that.
-    pub(crate) fn end(&mut self) {
-        let own = Pid::from_child(&self.child);
-        self.end_by(Some(own));
+    /// Tells its only child to end, upon which it ends itself, and does not wait for that.
+    pub(crate) fn tell_child_to_end(&self) {
+        let child = self.only_child().and_then(|child| Pid::from_raw(child as i32));
+        let _ = child.map(|child| kill_process(child, Signal::TERM));
     }
 
-    /// Tells its only child to end, upon which it ends itself, and waits for that.
-    pub(crate) fn end_through_child(&mut self) {
-        let target = self.only_child().and_then(|child| Pid::from_raw(child as i32));
-        self.end_by(target);
-    }
-
-    fn end_by(&mut self, target: Option<Pid>) {
+    /// Waits until it has ended, which it was told to do; kills it if it does not.
+    pub(crate) fn wait_for_end(&mut self) {
         self.input = None;
         let limit = Instant::now() + PATIENCE;
-        let has_ended = |child: &mut Child| !matches!(child.try_wait(), Ok(None));
-        if has_ended(&mut self.child) {
-            return;
-        }
-        // It may have ended by itself meanwhile.
-        let _ = target.map(|pid| kill_process(pid, Signal::TERM));
-        while !has_ended(&mut self.child) {
+        while matches!(self.child.try_wait(), Ok(None)) {
             if Instant::now() > limit {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
                 return;
             }
             thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Tells it to end, and waits for that.
+    pub(crate) fn end(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.tell_to_end();
+            self.wait_for_end();
         }
     }
 
