@@ -112,16 +112,19 @@ impl Connection<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn write_shared(&mut self, data: &Arc<[u8]>) -> bool {
-        let Context { outbox, .. } = &*self.context;
-        let has_written = outbox.owner() == Some(self.key);
-        let joins = has_written && data.len() <= limits::OUTBOX_BYTES
-            || outbox.is_open_to(self.key) && data.len() < limits::SHARED_BYTES_MIN;
-        if joins {
-            return self.write(data);
-        }
-        if has_written {
+        let outbox = &self.context.outbox;
+        let has_written = outbox.owner().is_some_and(|owner| owner == self.key);
+        if has_written || outbox.is_open_to(self.key) {
+            let most = if has_written { limits::OUTBOX_BYTES } else { limits::SHARED_BYTES_MIN - 1 };
+            if data.len() <= most {
+                return self.write(data);
+            }
             self.context.flush_outbox();
         }
+        self.send_shared(data)
+    }
+
+    fn send_shared(&mut self, data: &Arc<[u8]>) -> bool {
         let Context { channels, clock, stats, .. } = &mut *self.context;
         let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
         let stream = &mut slot.stream;
@@ -133,7 +136,7 @@ impl Connection<'_> {
         } else {
             stream.send_shared(data, clock, stats);
         }
-        self.note_written()
+        !stream.needs_settling() || self.note_written()
     }
 
     /// Writes the contents of `slices` in their order, as one write: it is taken whole or not at all, and what does not fit
