@@ -30,13 +30,31 @@ pub(crate) struct Server {
     pub(crate) passive: bool,
     /// The acceptor has been told that it listens.
     pub(crate) announced: bool,
-    /// The kernel may hold connections: an edge has come, and `accept` has not run dry since.
+    /// The kernel may hold connections, and no event need tell of them: one has, and `accept` has neither run dry since nor
+    /// taken as many as it was to.
     pub(crate) ready: bool,
+    /// Registered for events. Invariant: of an open server that accepts, the opposite of `ready` between its drives, or the event
+    /// of those that have to wait would come in every turn.
+    watched: bool,
     /// Descriptors have run out; a timer ends the pause.
     pub(crate) paused: bool,
     /// Closes when what is queued has been accepted.
     pub(crate) retiring: bool,
+    intake: Intake,
     shortage: Shortage,
+}
+
+/// How many connections are taken at an event.
+///
+/// The kernel says that some wait, but not how many. To ask for one more than there are costs as much as to accept one, and to
+/// leave some costs another event. So as many are taken as there lately were; and now and then all, to see how many there are.
+#[derive(Debug)]
+struct Intake {
+    /// At this event so far.
+    taken: usize,
+    most: usize,
+    /// Events until all are taken.
+    until_all: u32,
 }
 
 /// What a server remembers of a shortage of descriptors.
@@ -78,10 +96,27 @@ impl Server {
             passive: false,
             announced: false,
             ready: false,
+            watched: true,
             paused: false,
             retiring: false,
+            intake: Intake { taken: 0, most: 1, until_all: limits::INTAKE_EVENTS },
             shortage,
         }
+    }
+
+    /// The kernel says that connections wait.
+    pub(crate) fn handle_event(&mut self) {
+        self.ready = true;
+        self.intake.taken = 0;
+    }
+
+    /// Between drives: whether events are wanted, if that has changed.
+    pub(crate) fn take_watch(&mut self) -> Option<bool> {
+        let changes = self.open && !self.passive && self.watched == self.ready;
+        changes.then(|| {
+            self.watched = !self.ready;
+            self.watched
+        })
     }
 
     /// Whether another connection could be accepted now.
@@ -94,9 +129,11 @@ impl Server {
         self.options.max_connections.is_some_and(|max| self.connections >= max)
     }
 
-    pub(crate) fn accept(&mut self) -> Accepted {
+    /// Takes a connection off the kernel's queue. `all` are taken where no event will tell of those that are left.
+    pub(crate) fn accept(&mut self, all: bool) -> Accepted {
         match self.socket.accept() {
             Ok((socket, peer)) => {
+                self.ready = self.intake.handle_taken() || all;
                 if self.shortage.since.take().is_some() && self.shortage.spare.is_none() {
                     self.shortage.spare = open_spare();
                 }
@@ -104,6 +141,7 @@ impl Server {
             }
             Err(Errno::AGAIN) => {
                 self.ready = false;
+                self.intake.handle_empty();
                 Accepted::Nothing
             }
             Err(errno) if is_passing(errno) => Accepted::Lost(errno),
@@ -151,6 +189,24 @@ impl Server {
             self.shortage.logged = Some(now);
         }
         may
+    }
+}
+
+impl Intake {
+    /// One more is taken. Returns whether to go on.
+    fn handle_taken(&mut self) -> bool {
+        self.taken += 1;
+        if self.until_all > 0 && self.taken >= self.most {
+            self.until_all -= 1;
+            return false;
+        }
+        true
+    }
+
+    /// There are no more.
+    fn handle_empty(&mut self) {
+        self.most = self.taken.max(1);
+        self.until_all = limits::INTAKE_EVENTS;
     }
 }
 

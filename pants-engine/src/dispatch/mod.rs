@@ -86,7 +86,7 @@ impl Dispatcher {
     fn handle_other_event(&mut self, key: Key, readiness: Readiness) {
         match self.context.channels.get_mut(key) {
             Some(Channel::Server(slot)) => {
-                slot.server.ready = true;
+                slot.server.handle_event();
                 self.accept(key);
             }
             Some(Channel::Datagram(slot)) => {
