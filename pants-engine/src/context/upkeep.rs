@@ -137,8 +137,15 @@ impl Context {
     }
 
     /// Sends what the outbox holds. What becomes of it is for the owner's next drive, unless that is running anyway.
+    #[inline]
     pub(crate) fn flush_outbox(&mut self) {
-        let Some(owner) = self.outbox.owner() else { return };
+        if let Some(owner) = self.outbox.owner() {
+            self.flush_outbox_of(owner);
+        }
+    }
+
+    #[inline(never)]
+    fn flush_outbox_of(&mut self, owner: Key) {
         self.disturb();
         if let Some(Channel::Connection(slot)) = self.channels.get_mut(owner) {
             slot.stream.send(self.outbox.bytes(), &self.clock, &mut self.stats);

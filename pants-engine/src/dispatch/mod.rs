@@ -44,7 +44,15 @@ impl Dispatcher {
     }
 
     /// Takes over the handlers of channels that callbacks have begun. Needed before their channels are driven.
+    #[inline]
     pub(crate) fn take_new_handlers(&mut self) {
+        if !(self.context.new_handlers.is_empty() && self.context.new_datagram_handlers.is_empty()) {
+            self.take_all_new_handlers();
+        }
+    }
+
+    #[inline(never)]
+    fn take_all_new_handlers(&mut self) {
         for (key, handler) in self.context.new_handlers.drain(..) {
             self.context.heart.name(key, Activity::Handler((*handler).type_name()));
             self.handlers.insert(key, handler);
