@@ -20,9 +20,6 @@ pub(crate) const ON_WRITE_ROUNDS_MAX: usize = 16;
 /// Connections one server accepts in a turn.
 pub(crate) const ACCEPT_BUDGET: usize = 64;
 
-/// Events of a server at which it accepts as many connections as it lately found, before one at which it accepts all.
-pub(crate) const INTAKE_EVENTS: u32 = 16;
-
 /// Messages each source (inbox, lanes) delivers in a turn.
 pub(crate) const SOURCE_BUDGET: usize = 256;
 

@@ -30,8 +30,7 @@ pub(crate) struct Server {
     pub(crate) passive: bool,
     /// The acceptor has been told that it listens.
     pub(crate) announced: bool,
-    /// The kernel may hold connections, and no event need tell of them: one has, and `accept` has neither run dry since nor
-    /// taken as many as it was to.
+    /// The kernel may hold connections, and no event need tell of them: one has, and `accept` has not done since what it was to.
     pub(crate) ready: bool,
     /// Registered for events. Invariant: of an open server that accepts, the opposite of `ready` between its drives, or the event
     /// of those that have to wait would come in every turn.
@@ -40,21 +39,11 @@ pub(crate) struct Server {
     pub(crate) paused: bool,
     /// Closes when what is queued has been accepted.
     pub(crate) retiring: bool,
-    intake: Intake,
+    /// The turn in which the kernel last said that connections wait.
+    told: u64,
+    /// It has said so in two turns on end.
+    insists: bool,
     shortage: Shortage,
-}
-
-/// How many connections are taken at an event.
-///
-/// The kernel says that some wait, but not how many. To ask for one more than there are costs as much as to accept one, and to
-/// leave some costs another event. So as many are taken as there lately were; and now and then all, to see how many there are.
-#[derive(Debug)]
-struct Intake {
-    /// At this event so far.
-    taken: usize,
-    most: usize,
-    /// Events until all are taken.
-    until_all: u32,
 }
 
 /// What a server remembers of a shortage of descriptors.
@@ -99,15 +88,20 @@ impl Server {
             watched: true,
             paused: false,
             retiring: false,
-            intake: Intake { taken: 0, most: 1, until_all: limits::INTAKE_EVENTS },
+            told: 0,
+            insists: false,
             shortage,
         }
     }
 
-    /// The kernel says that connections wait.
-    pub(crate) fn handle_event(&mut self) {
+    /// The kernel says that connections wait, though not how many.
+    ///
+    /// An `accept` in vain costs as much as one that succeeds. So one connection is taken; and all of them if the kernel says the
+    /// same again in the next turn.
+    pub(crate) fn handle_event(&mut self, turn: u64) {
         self.ready = true;
-        self.intake.taken = 0;
+        self.insists = turn - self.told == 1;
+        self.told = turn;
     }
 
     /// Between drives: whether events are wanted, if that has changed.
@@ -133,7 +127,7 @@ impl Server {
     pub(crate) fn accept(&mut self, all: bool) -> Accepted {
         match self.socket.accept() {
             Ok((socket, peer)) => {
-                self.ready = self.intake.handle_taken() || all;
+                self.ready = all || self.insists;
                 if self.shortage.since.take().is_some() && self.shortage.spare.is_none() {
                     self.shortage.spare = open_spare();
                 }
@@ -141,7 +135,6 @@ impl Server {
             }
             Err(Errno::AGAIN) => {
                 self.ready = false;
-                self.intake.handle_empty();
                 Accepted::Nothing
             }
             Err(errno) if is_passing(errno) => Accepted::Lost(errno),
@@ -189,24 +182,6 @@ impl Server {
             self.shortage.logged = Some(now);
         }
         may
-    }
-}
-
-impl Intake {
-    /// One more is taken. Returns whether to go on.
-    fn handle_taken(&mut self) -> bool {
-        self.taken += 1;
-        if self.until_all > 0 && self.taken >= self.most {
-            self.until_all -= 1;
-            return false;
-        }
-        true
-    }
-
-    /// There are no more.
-    fn handle_empty(&mut self) {
-        self.most = self.taken.max(1);
-        self.until_all = limits::INTAKE_EVENTS;
     }
 }
 

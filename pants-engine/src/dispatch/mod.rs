@@ -94,7 +94,7 @@ impl Dispatcher {
     fn handle_other_event(&mut self, key: Key, readiness: Readiness) {
         match self.context.channels.get_mut(key) {
             Some(Channel::Server(slot)) => {
-                slot.server.handle_event();
+                slot.server.handle_event(self.context.stats.turns);
                 self.accept(key);
             }
             Some(Channel::Datagram(slot)) => {
