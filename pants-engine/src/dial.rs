@@ -142,7 +142,9 @@ impl Context {
         let attempt = Attempt { socket, address, connection };
         let key = self.channels.insert(Channel::Attempt(Box::new(attempt)));
         let Some(Channel::Attempt(attempt)) = self.channels.get(key) else { unreachable!("it was just inserted") };
-        self.registrar.register_stream(attempt.socket.as_fd(), key).inspect_err(|_| drop(self.channels.remove(key)))?;
+        self.registrar
+            .register_stream(attempt.socket.as_fd(), key, true)
+            .inspect_err(|_| drop(self.channels.remove(key)))?;
         Ok(key)
     }
 

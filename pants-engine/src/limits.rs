@@ -42,6 +42,10 @@ pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 /// The first chunk behind a piece of a file in a write queue, in bytes: room for the header of the next one.
 pub(crate) const HEADER_CHUNK_BYTES: usize = 256;
 
+/// Fewer bytes than this that are shared with other connections are copied into a write queue all the same: a reference to them
+/// takes 32 bytes and a slice of a `sendmsg`, and its count is written by all who share it.
+pub(crate) const SHARED_BYTES_MIN: usize = 256;
+
 /// What a queued piece of a file counts for at the water marks and the cap, in bytes: its descriptor is dear, not its memory.
 pub(crate) const FILE_PIECE_BYTES: usize = 4 * 1024;
 

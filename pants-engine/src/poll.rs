@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
+use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::doorbell::Wake;
 use crate::key::Key;
@@ -16,6 +17,9 @@ const WAKER: Token = Token(0);
 
 /// The alarm's token. As a key it has generation 0, which no channel has: its event wakes the engine and reaches nobody.
 const ALARM: Token = Token(1);
+
+/// What a stream is always watched for.
+const STREAM_INPUT: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
 /// The engine's epoll instance and the events of the present turn.
 #[derive(Debug)]
@@ -61,16 +65,14 @@ impl Event<'_> {
         self.0.token().0
     }
 
-    /// Whether it says that bytes can pass in both directions, and nothing else: so does one that comes with a message. In the
-    /// order in which the compiler makes one comparison of it.
+    /// Whether it says that there is input, and nothing that is not known of a connection that [rests]: so does one that comes
+    /// with a message. In the order in which the compiler makes one comparison of it.
+    ///
+    /// [rests]: crate::channel::stream::Stream::rests
     #[inline(always)]
     pub(crate) fn is_usual(self) -> bool {
         let Self(event) = self;
-        !event.is_priority()
-            && event.is_readable()
-            && event.is_writable()
-            && !event.is_read_closed()
-            && !event.is_error()
+        !event.is_priority() && event.is_readable() && !event.is_read_closed() && !event.is_error()
     }
 
     pub(crate) fn readiness(self) -> Readiness {
@@ -126,20 +128,41 @@ impl AsFd for Poller {
 }
 
 impl Registrar {
-    /// Registers a stream once and for all: edge-triggered, both directions, urgent data too.
-    pub(crate) fn register_stream(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
-        self.register(fd, key, Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY)
+    /// Registers a stream, edge-triggered, for input, urgent data and perhaps output. One that can be written to now need not be
+    /// watched for that before it [can not](Self::watch_stream_output): it would bring an event that says what is known.
+    pub(crate) fn register_stream(&self, fd: BorrowedFd<'_>, key: Key, output: bool) -> io::Result<()> {
+        self.register(fd, key, if output { STREAM_INPUT | Interest::WRITABLE } else { STREAM_INPUT })
     }
 
-    /// Registers a listening socket, edge-triggered.
-    pub(crate) fn register_listener(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
-        self.register(fd, key, Interest::READABLE)
-    }
-
-    /// From now on a registered stream's events are for `key`; those that it is ready for now come again.
+    /// From now on a registered stream is watched in both directions and its events are for `key`; those that it is ready for
+    /// now come again.
     pub(crate) fn move_stream(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        let interest = STREAM_INPUT | Interest::WRITABLE;
         self.0.reregister(&mut SourceFd(&fd.as_raw_fd()), Token(key.to_token()), interest)
+    }
+
+    /// From now on a registered stream is watched for output too. If it can be written to by now, an event comes.
+    pub(crate) fn watch_stream_output(&self, fd: BorrowedFd<'_>, key: Key) {
+        // A change of what is registered needs no memory, and so has no way to fail (epoll_ctl(2)).
+        if let Err(error) = self.move_stream(fd, key) {
+            tracing::error!(%error, "a connection could not be watched");
+        }
+    }
+
+    /// Registers a listening socket, level-triggered: its event comes for as long as a connection waits, so that nobody need ask
+    /// whether there is another one. (mio's own registrations are all edge-triggered.)
+    pub(crate) fn register_listener(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
+        Ok(epoll::add(&self.0, fd, EventData::new_u64(key.to_token() as u64), EventFlags::IN)?)
+    }
+
+    /// Says whether a registered listening socket is watched. If connections wait when that begins, an event comes.
+    pub(crate) fn watch_listener(&self, fd: BorrowedFd<'_>, key: Key, watch: bool) {
+        // Edge-triggered in between, since errors are told of unasked.
+        let flags = if watch { EventFlags::IN } else { EventFlags::ET };
+        // A change of what is registered needs no memory, and so has no way to fail (epoll_ctl(2)).
+        if let Err(error) = epoll::modify(&self.0, fd, EventData::new_u64(key.to_token() as u64), flags) {
+            tracing::error!(%error, "a listening socket could not be watched");
+        }
     }
 
     /// Registers a datagram socket for input, edge-triggered.

@@ -45,6 +45,8 @@ pub(crate) struct ConnectionSlot {
     pub(crate) ended: bool,
     /// It belongs to a server that stands beside the service.
     pub(crate) attendant: bool,
+    /// Its socket is watched for output: it could not be written to at some time.
+    pub(crate) watches_output: bool,
 }
 
 pub(crate) struct ServerSlot {
@@ -138,7 +140,16 @@ impl Task {
 
 impl ConnectionSlot {
     pub(crate) fn new(stream: Stream, server: Option<ServerKey>) -> Self {
-        Self { stream, server, deadline_timer: None, timers: None, scheduled: false, ended: false, attendant: false }
+        Self {
+            stream,
+            server,
+            deadline_timer: None,
+            timers: None,
+            scheduled: false,
+            ended: false,
+            attendant: false,
+            watches_output: false,
+        }
     }
 }
 

@@ -373,3 +373,24 @@ fn a_server_that_has_closed_is_not_woken_by_a_socket_that_lives_on_elsewhere() {
     assert!(before.elapsed() >= Duration::from_millis(50), "the connection has woken it");
     listener.accept().unwrap();
 }
+
+#[test]
+fn connections_that_wait_for_room_do_not_keep_the_engine_awake() {
+    let options = ServerOptions { max_connections: Some(1), ..ServerOptions::default() };
+    let (running, address) = Running::serve_with(options, || Echo);
+    let mut first = client(address);
+    assert_echoes(&mut first, b"first");
+    let waiting = [(); 3].map(|()| client(address));
+    // Each answer is a turn, which meets the event of those that wait.
+    let before = [(); 10].map(|()| running.stats().turns)[9];
+    let (tell, told) = channel();
+    running.ask(move |context| {
+        context.defer(Duration::from_millis(50), move |context| tell.send(context.stats().turns).unwrap());
+    });
+    let turns = next(&told) - before;
+    assert!(turns < 10, "{turns} turns in which there was nothing to do");
+    drop(first);
+    for mut client in waiting {
+        assert_echoes(&mut client, b"next");
+    }
+}

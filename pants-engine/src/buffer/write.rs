@@ -1,11 +1,12 @@
-//! The write queue: what the kernel would not take yet, bytes and pieces of files, with partial writes. Pure.
+//! The write queue: what the kernel would not take yet, bytes of its own or shared with other queues and pieces of files, with
+//! partial writes. Pure.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use crate::limits::{CHUNK_BYTES, FILE_PIECE_BYTES, HEADER_CHUNK_BYTES, SLICES_MAX};
+use crate::limits::{CHUNK_BYTES, FILE_PIECE_BYTES, HEADER_CHUNK_BYTES, SHARED_BYTES_MIN, SLICES_MAX};
 
 /// Bytes and pieces of files in the order of their writing.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub(crate) struct WriteQueue {
 #[derive(Debug)]
 enum Piece {
     Bytes(Vec<u8>),
+    /// Bytes that other queues may hold too, from so many on.
+    Shared(Arc<[u8]>, usize),
     File(FilePiece),
 }
 
@@ -64,13 +67,23 @@ impl WriteQueue {
             data = &data[room..];
         }
         if !data.is_empty() {
-            // Between files there is little: a header each. What goes on behind a full chunk is more than that.
-            let behind_file = matches!(self.pieces.back(), Some(Piece::File(_)));
-            let least = if behind_file { HEADER_CHUNK_BYTES } else { CHUNK_BYTES };
+            // Between pieces of other kinds there is little: a header each. What goes on behind a full chunk is more than that.
+            let behind_other = matches!(self.pieces.back(), Some(Piece::Shared(..) | Piece::File(_)));
+            let least = if behind_other { HEADER_CHUNK_BYTES } else { CHUNK_BYTES };
             let mut chunk = Vec::with_capacity(data.len().max(least));
             chunk.extend_from_slice(data);
             self.pieces.push_back(Piece::Bytes(chunk));
         }
+    }
+
+    /// Appends the bytes of `data` from `from` on, without a copy of them unless they are few.
+    pub(crate) fn push_shared(&mut self, data: &Arc<[u8]>, from: usize) {
+        let rest = &data[from..];
+        if rest.len() < SHARED_BYTES_MIN {
+            return self.push(rest);
+        }
+        self.in_memory += rest.len();
+        self.pieces.push_back(Piece::Shared(Arc::clone(data), from));
     }
 
     /// Whether so much more of files can be counted.
@@ -94,9 +107,9 @@ impl WriteQueue {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut filled = 0;
         for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-            let Piece::Bytes(chunk) = piece else { break };
+            let Some(bytes) = piece.bytes() else { break };
             let from = if filled == 0 { self.head } else { 0 };
-            *slice = IoSlice::new(&chunk[from..]);
+            *slice = IoSlice::new(&bytes[from..]);
             filled += 1;
         }
         Front::Bytes(slices, filled)
@@ -123,7 +136,7 @@ impl WriteQueue {
         assert!(count <= self.in_memory, "more was consumed than was queued");
         self.in_memory -= count;
         self.head += count;
-        while let Some(Piece::Bytes(first)) = self.pieces.front() {
+        while let Some(first) = self.pieces.front().and_then(Piece::bytes) {
             if self.head < first.len() {
                 break;
             }
@@ -132,6 +145,19 @@ impl WriteQueue {
         }
     }
 }
+
+impl Piece {
+    /// Those in memory; `None` of a file.
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Shared(data, from) => Some(&data[*from..]),
+            Self::File(_) => None,
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Piece>() <= SHARED_BYTES_MIN / 8, "a reference is little beside what it stands for");
 
 #[cfg(test)]
 mod tests {
@@ -205,23 +231,58 @@ mod tests {
         assert_eq!(left, [b"head".to_vec(), vec![3, 4, 5, 6, 7], b"tail".to_vec()]);
     }
 
+    #[test]
+    fn shared_bytes_are_queued_without_a_copy_unless_they_are_few() {
+        let data: Arc<[u8]> = (0..SHARED_BYTES_MIN + 9).map(|byte| byte as u8).collect();
+        let mut queue = WriteQueue::default();
+        queue.push_shared(&data, 0);
+        queue.push_shared(&data, 9);
+        assert_eq!((Arc::strong_count(&data), queue.pieces.len()), (3, 2));
+        queue.push_shared(&data, 10);
+        assert_eq!((Arc::strong_count(&data), queue.pieces.len()), (3, 3));
+        assert_eq!(queue.held(), 3 * data.len() - 19);
+        let Front::Bytes(slices, 3) = queue.front() else { panic!("there are three pieces") };
+        assert_eq!(slices[0].as_ptr(), data.as_ptr());
+        assert_eq!(offered(&queue), [&data[..], &data[9..], &data[10..]].concat());
+        queue.consume(data.len() + 1);
+        assert_eq!(Arc::strong_count(&data), 2, "what has left is let go");
+        assert_eq!(offered(&queue), [&data[10..], &data[10..]].concat());
+    }
+
+    #[test]
+    fn small_writes_behind_shared_bytes_take_little_memory() {
+        let data: Arc<[u8]> = vec![1; SHARED_BYTES_MIN].into();
+        let mut queue = WriteQueue::default();
+        for _ in 0..100 {
+            queue.push_shared(&data, 0);
+            queue.push(b"x");
+        }
+        let capacity = |piece: &Piece| if let Piece::Bytes(bytes) = piece { bytes.capacity() } else { 0 };
+        assert_eq!(queue.pieces.iter().map(capacity).sum::<usize>(), 100 * HEADER_CHUNK_BYTES);
+    }
+
     proptest! {
         #[test]
         fn it_behaves_like_a_string_of_bytes(
-            steps in proptest::collection::vec((0_usize..40_000, any::<bool>(), any::<u16>()), 0..STEPS)
+            steps in proptest::collection::vec((0_usize..40_000, 0_u8..4, any::<u16>()), 0..STEPS)
         ) {
             let file = Arc::new(File::open("/dev/null").unwrap());
             let mut queue = WriteQueue::default();
             let mut model = VecDeque::new();
             let mut byte = 0_u8;
-            for (size, is_file, take) in steps {
-                if is_file {
+            for (size, kind, take) in steps {
+                if kind == 0 {
                     queue.push_file(FilePiece { file: Arc::clone(&file), offset: size as u64, left: size as u64 / 8 });
                     model.extend((size..size + size / 8).map(|offset| offset as u8));
                 } else {
                     let data: Vec<u8> = (0..size).map(|_| { byte = byte.wrapping_add(31); byte }).collect();
-                    queue.push(&data);
-                    model.extend(data);
+                    let from = if kind == 1 { size / 3 } else { 0 };
+                    match kind {
+                        1 => queue.push_shared(&data[..].into(), from),
+                        2 => queue.push_shared(&data[..size % 1000].into(), 0),
+                        _ => queue.push(&data),
+                    }
+                    model.extend(if kind == 2 { &data[..size % 1000] } else { &data[from..] });
                 }
                 let offered = offered(&queue);
                 prop_assert!(model.iter().take(offered.len()).eq(&offered));

@@ -30,12 +30,19 @@ pub(crate) struct Server {
     pub(crate) passive: bool,
     /// The acceptor has been told that it listens.
     pub(crate) announced: bool,
-    /// The kernel may hold connections: an edge has come, and `accept` has not run dry since.
+    /// The kernel may hold connections, and no event need tell of them: one has, and `accept` has not done since what it was to.
     pub(crate) ready: bool,
+    /// Registered for events. Invariant: of an open server that accepts, the opposite of `ready` between its drives, or the event
+    /// of those that have to wait would come in every turn.
+    watched: bool,
     /// Descriptors have run out; a timer ends the pause.
     pub(crate) paused: bool,
     /// Closes when what is queued has been accepted.
     pub(crate) retiring: bool,
+    /// The turn in which the kernel last said that connections wait.
+    told: u64,
+    /// It has said so in two turns on end.
+    insists: bool,
     shortage: Shortage,
 }
 
@@ -78,10 +85,32 @@ impl Server {
             passive: false,
             announced: false,
             ready: false,
+            watched: true,
             paused: false,
             retiring: false,
+            told: 0,
+            insists: false,
             shortage,
         }
+    }
+
+    /// The kernel says that connections wait, though not how many.
+    ///
+    /// An `accept` in vain costs as much as one that succeeds. So one connection is taken; and all of them if the kernel says the
+    /// same again in the next turn.
+    pub(crate) fn handle_event(&mut self, turn: u64) {
+        self.ready = true;
+        self.insists = turn - self.told == 1;
+        self.told = turn;
+    }
+
+    /// Between drives: whether events are wanted, if that has changed.
+    pub(crate) fn take_watch(&mut self) -> Option<bool> {
+        let changes = self.open && !self.passive && self.watched == self.ready;
+        changes.then(|| {
+            self.watched = !self.ready;
+            self.watched
+        })
     }
 
     /// Whether another connection could be accepted now.
@@ -94,9 +123,11 @@ impl Server {
         self.options.max_connections.is_some_and(|max| self.connections >= max)
     }
 
-    pub(crate) fn accept(&mut self) -> Accepted {
+    /// Takes a connection off the kernel's queue. `all` are taken where no event will tell of those that are left.
+    pub(crate) fn accept(&mut self, all: bool) -> Accepted {
         match self.socket.accept() {
             Ok((socket, peer)) => {
+                self.ready = all || self.insists;
                 if self.shortage.since.take().is_some() && self.shortage.spare.is_none() {
                     self.shortage.spare = open_spare();
                 }

@@ -116,7 +116,8 @@ impl<'a> Connection<'a> {
     /// The socket, to set options that pants does not offer, or to ask what the kernel knows of it. `None` while a host's
     /// name is resolved and its addresses are tried.
     ///
-    /// Reading from it or writing to it gets between the engine and the peer; so does making it block.
+    /// Reading from it or writing to it gets between the engine and the peer; so does making it block. A copy of the descriptor
+    /// keeps the connection open when this end closes, until it is closed too.
     pub fn socket(&self) -> Option<BorrowedFd<'_>> {
         Some(self.made_socket()?.as_fd())
     }

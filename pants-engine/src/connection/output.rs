@@ -78,7 +78,6 @@ impl Connection<'_> {
         }
         // Its own bytes before these, and another's out of the way.
         self.context.flush_outbox();
-        self.touch();
         let Context { channels, outbox, clock, stats, .. } = &mut *self.context;
         let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
         let stream = &mut slot.stream;
@@ -87,7 +86,96 @@ impl Connection<'_> {
         } else if !stream.can_send() || !outbox.push(self.key, data) {
             stream.send(data, clock, stats);
         }
-        !stream.flags.any(Flags::OVERFLOWED.or(Flags::DOOMED))
+        self.note_written()
+    }
+
+    /// After a write: has the connection driven if that has left something to be done. Returns whether it was taken.
+    fn note_written(&mut self) -> bool {
+        let stream = &self.look().stream;
+        let taken = !stream.flags.any(Flags::OVERFLOWED.or(Flags::DOOMED));
+        if stream.needs_settling() {
+            self.context.disturb();
+            self.touch();
+        }
+        taken
+    }
+
+    /// Writes bytes that other connections are sent too, behind everything written before: a line of a chat, a price. They go
+    /// to the socket from where they are, and what the kernel will not take is queued by reference, so that a slow
+    /// connection costs no copy of them. (Fewer than 256 bytes are copied then: a reference costs as much.)
+    ///
+    /// For the water marks and [`write_cap`](crate::ConnectionOptions::write_cap) they count as if they were copied. In the
+    /// connection's own callback they leave together with what was written there before, if both are small.
+    ///
+    /// Returns whether they were taken, as [`write`](Self::write).
+    ///
+    /// # Examples
+    ///
+    /// Everybody hears what anybody says, for the price of one `send` each:
+    ///
+    /// ```
+    /// use pants_engine::{Connection, Handler};
+    /// use std::sync::Arc;
+    ///
+    /// struct Member;
+    ///
+    /// impl Handler for Member {
+    ///     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+    ///         let data: Arc<[u8]> = data.into();
+    ///         let Some(server) = connection.server() else { return };
+    ///         let context = connection.context();
+    ///         for key in context.connections(server) {
+    ///             if let Some(mut member) = context.connection(key) {
+    ///                 member.write_shared(&data);
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// # use std::io::{Read, Write};
+    /// # let mut engine = pants_engine::Engine::new()?;
+    /// # let server = engine.listen("127.0.0.1:0", |_peer| Member)?;
+    /// # let address = engine.context().server_address(server).and_then(|address| address.socket_address()).unwrap();
+    /// # let mut clients = [(); 3].map(|()| std::net::TcpStream::connect(address).unwrap());
+    /// # while engine.context().connections_open(server) < 3 {
+    /// #     engine.poll(None)?;
+    /// # }
+    /// # clients[0].write_all(b"hello")?;
+    /// # while engine.context().stats().writes < 3 {
+    /// #     engine.poll(None)?;
+    /// # }
+    /// # for client in &mut clients {
+    /// #     let mut heard = [0; 5];
+    /// #     client.read_exact(&mut heard)?;
+    /// #     assert_eq!(&heard, b"hello");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn write_shared(&mut self, data: &Arc<[u8]>) -> bool {
+        let outbox = &self.context.outbox;
+        let has_written = outbox.owner().is_some_and(|owner| owner == self.key);
+        if has_written || outbox.is_open_to(self.key) {
+            let most = if has_written { limits::OUTBOX_BYTES } else { limits::SHARED_BYTES_MIN - 1 };
+            if data.len() <= most {
+                return self.write(data);
+            }
+            self.context.flush_outbox();
+        }
+        self.send_shared(data)
+    }
+
+    fn send_shared(&mut self, data: &Arc<[u8]>) -> bool {
+        let Context { channels, clock, stats, .. } = &mut *self.context;
+        let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
+        let stream = &mut slot.stream;
+        if data.is_empty() || !stream.accepts_output() {
+            return stream.accepts_output();
+        }
+        if stream.exceeds_cap(data.len()) {
+            stream.flags.set(Flags::OVERFLOWED);
+        } else {
+            stream.send_shared(data, clock, stats);
+        }
+        !stream.needs_settling() || self.note_written()
     }
 
     /// Writes the contents of `slices` in their order, as one write: it is taken whole or not at all, and what does not fit
@@ -105,7 +193,6 @@ impl Connection<'_> {
         }
         // What was written before goes first.
         self.context.flush_outbox();
-        self.touch();
         let Context { channels, outbox, clock, stats, .. } = &mut *self.context;
         let Some(Channel::Connection(slot)) = channels.get_mut(self.key) else { return false };
         let stream = &mut slot.stream;
@@ -114,7 +201,7 @@ impl Connection<'_> {
         } else if !stream.can_send() || !outbox.push_vectored(self.key, slices, len) {
             stream.send_vectored(slices, clock, stats);
         }
-        !stream.flags.any(Flags::OVERFLOWED.or(Flags::DOOMED))
+        self.note_written()
     }
 
     /// Writes the bytes of a value of fixed layout, as [`write`](Self::write) does: a struct of

@@ -45,7 +45,8 @@ impl Context {
         let drains = self.drain.is_some() && !attendant;
         slot.stream.flags.set(Flags::SHUTDOWN_DUE.or(Flags::READABLE).when(drains));
         let fd = slot.stream.transport.socket().as_fd();
-        if let Err(error) = self.registrar.register_stream(fd, key) {
+        slot.watches_output = !slot.stream.can_send();
+        if let Err(error) = self.registrar.register_stream(fd, key, slot.watches_output) {
             let Some(Channel::Connection(slot)) = self.remove_channel(key) else { unreachable!("it is still there") };
             return Err((Box::new(slot), error));
         }
@@ -155,10 +156,15 @@ impl Context {
         self.outbox.clear();
     }
 
-    /// Sets a connection's one timer to its nearest deadline.
+    /// Sets a connection's one timer to its nearest deadline. Bytes that have begun to wait are such a deadline's beginning;
+    /// from then on the socket is watched for output.
     pub(crate) fn rearm(&mut self, key: Key) {
         let Some(Channel::Connection(slot)) = self.channels.get_mut(key) else { return };
         slot.stream.flags.clear(Flags::REARM_DUE);
+        if slot.stream.flags.any(Flags::QUEUED) && !slot.watches_output {
+            slot.watches_output = true;
+            self.registrar.watch_stream_output(slot.stream.transport.socket().as_fd(), key);
+        }
         match (slot.stream.next_deadline(), slot.deadline_timer) {
             // Deadlines that move back, as with every byte, wait until the timer fires.
             (Some((tick, _)), Some(timer)) if self.timers.deadline(timer).is_some_and(|armed| armed <= tick) => {}

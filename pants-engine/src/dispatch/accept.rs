@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::balance::{Balancer, Newcomer};
 use crate::channel::server::Accepted;
 use crate::channel::stream::Stream;
-use crate::context::Running;
+use crate::context::{Context, Running};
 use crate::dispatch::Dispatcher;
 use crate::error::Error;
 use crate::handler::AnyAcceptor;
@@ -25,6 +25,12 @@ impl Dispatcher {
     /// balancer what came of it.
     pub(crate) fn accept(&mut self, key: Key) {
         self.accept_queued(key);
+        let Context { channels, registrar, .. } = &mut self.context;
+        if let Some(Channel::Server(slot)) = channels.get_mut(key)
+            && let Some(watch) = slot.server.take_watch()
+        {
+            registrar.watch_listener(slot.server.socket.as_fd(), key, watch);
+        }
         if self.context.server_slot(key).is_some_and(|slot| slot.change_due) {
             self.tell_of_change(key);
         }
@@ -51,7 +57,8 @@ impl Dispatcher {
                 }
                 return;
             }
-            match slot.server.accept() {
+            let all = slot.server.retiring || draining;
+            match slot.server.accept(all) {
                 Accepted::Connection(socket, peer) => self.place(key, Newcomer { socket, peer }),
                 Accepted::Nothing => {}
                 Accepted::Lost(errno) => self.complain(key, errno),

@@ -54,7 +54,7 @@ impl Dispatcher {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn take_all_new_handlers(&mut self) {
         for (key, handler) in self.context.new_handlers.drain(..) {
             self.context.heart.name(key, Activity::Handler((*handler).type_name()));
@@ -122,7 +122,7 @@ impl Dispatcher {
                 self.drive(key);
             }
             Some(Channel::Server(slot)) => {
-                slot.server.ready = true;
+                slot.server.handle_event(self.context.stats.turns);
                 self.accept(key);
             }
             Some(Channel::Datagram(slot)) => {

@@ -237,35 +237,40 @@ impl Hall {
     }
 
     /// Writes a line to the members of a room on this shard.
-    pub(super) fn deliver(&self, context: &mut Context, room: &Name, line: &[u8], except: Option<ConnectionKey>) {
+    pub(super) fn deliver(&self, context: &mut Context, room: &Name, line: &Arc<[u8]>, except: Option<ConnectionKey>) {
         self.table.borrow_mut().for_each_in(room, |key, member| {
             if Some(key) != except
                 && let Some(mut connection) = context.connection(key)
+                && self.is_to_hear(&mut connection, member, line.len())
             {
-                self.write(&mut connection, member, line);
+                connection.write_shared(line);
             }
         });
     }
 
     /// Tells a member something.
     pub(super) fn reply(&self, connection: &mut Connection<'_>, text: &str) {
-        if let Some(member) = self.table.borrow_mut().get_mut(connection.key()) {
-            self.write(connection, member, text.as_bytes());
+        if let Some(member) = self.table.borrow_mut().get_mut(connection.key())
+            && self.is_to_hear(connection, member, text.len())
+        {
+            connection.write(text.as_bytes());
         }
     }
 
-    /// Writes to a member, unless it is behind.
-    fn write(&self, connection: &mut Connection<'_>, member: &mut Member, line: &[u8]) {
+    /// Whether so much is written to a member. If it is behind, it misses it, and is told once it has taken what it was sent.
+    fn is_to_hear(&self, connection: &mut Connection<'_>, member: &mut Member, length: usize) -> bool {
         let queued = connection.queued_bytes();
-        if member.missed > 0 || queued > 0 && queued + line.len() > self.queue_max {
+        let is_behind = member.missed > 0 || queued > 0 && queued + length > self.queue_max;
+        if is_behind {
             member.missed += 1;
-        } else {
-            connection.write(line);
+            connection.ignore_on_write(false);
         }
+        !is_behind
     }
 
     /// A member has taken all that was written to it: if it has missed something, it learns how much.
     pub(super) fn catch_up(&self, connection: &mut Connection<'_>) {
+        connection.ignore_on_write(true);
         let mut table = self.table.borrow_mut();
         let Some(member) = table.get_mut(connection.key()) else { return };
         let told = match std::mem::take(&mut member.missed) {

@@ -180,7 +180,10 @@ impl Stream {
     /// Takes closing a step further: FIN when the queue is empty, and the end when the peer's FIN is in too.
     pub(crate) fn handle_close(&mut self, now: Tick) {
         const WAIT: Flags = Flags::QUEUED.or(Flags::CONNECTING).or(Flags::DOOMED);
-        if self.flags.any(Flags::FIN_WANTED) && !self.flags.any(WAIT) {
+        let fin_due = self.flags.any(Flags::FIN_WANTED) && !self.flags.any(WAIT);
+        // Where the peer's is in, closing the descriptor is what sends FIN: everything has been read, so it sends no RST.
+        let closes = self.flags.any(Flags::PEER_ENDED) && (fin_due || self.flags.any(Flags::FIN_SENT));
+        if fin_due && !closes {
             match self.transport.shutdown_write() {
                 Ok(()) => {
                     self.flags.clear(Flags::FIN_WANTED);
@@ -196,8 +199,7 @@ impl Stream {
         if self.flags.of(UNREAD) == UNREAD {
             self.doom(CloseReason::Reset);
         }
-        const BOTH: Flags = Flags::FIN_SENT.or(Flags::PEER_ENDED);
-        if self.flags.of(BOTH) == BOTH {
+        if closes {
             self.doom(CloseReason::Finished);
         }
     }

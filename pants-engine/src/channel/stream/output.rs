@@ -1,6 +1,7 @@
 //! A stream's output: sending, queueing, and the water marks.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
@@ -108,6 +109,33 @@ impl Stream {
         }
         if slices.is_empty() {
             self.note_all_left();
+        }
+    }
+
+    /// As [`send`](Self::send), for bytes that other connections are sent too: they are not copied to be queued.
+    pub(crate) fn send_shared(&mut self, data: &Arc<[u8]>, clock: &Clock, stats: &mut Stats) {
+        self.spoke = clock.tick();
+        let mut sent = 0;
+        if self.can_send() {
+            match self.transport.send(data) {
+                Ok(count) => {
+                    stats.writes += 1;
+                    stats.bytes_out += count as u64;
+                    if count == data.len() {
+                        self.note_all_left();
+                        return;
+                    }
+                    self.flags.clear(Flags::WRITABLE);
+                    sent = count;
+                }
+                Err(Errno::AGAIN) => self.flags.clear(Flags::WRITABLE),
+                Err(Errno::INTR) => {}
+                Err(errno) => self.fail_to_send(errno),
+            }
+        }
+        if !self.takes_nothing() {
+            self.open_queue(self.spoke).push_shared(data, sent);
+            self.note_congestion();
         }
     }
 

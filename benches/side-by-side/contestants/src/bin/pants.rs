@@ -1,0 +1,92 @@
+//! Pants, where the work is not what one of its own programs does: lines and broadcast.
+
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use clap::Parser;
+use contestants::{Arguments, Work};
+use pants_shard::{Bus, Config, Connection, ConnectionKey, Context, Handler, Result, Runtime, Shard, ShardId, Shards};
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    match (arguments.work, arguments.variant.as_deref()) {
+        (Work::Lines, None) => serve(1, lines),
+        (Work::Broadcast, None) => serve(1, broadcast),
+        (Work::Broadcast, Some("two-shards")) => serve(2, broadcast),
+        _ => contestants::refuse("pants", &arguments),
+    }
+}
+
+/// Runs this many shards, unpinned: where the process runs is for the driver to say.
+fn serve(shards: usize, set_up: impl Fn(&mut Shard<'_>) -> Result<()> + Send + Sync + 'static) -> Result<()> {
+    let shards = NonZeroUsize::new(shards).expect("one at least");
+    let config = Config::builder().shards(Shards::Count(shards)).pin(false).listen("127.0.0.1:0").build()?;
+    let running = Runtime::new(config)?.start(set_up)?;
+    contestants::announce(running.addresses()[0].socket_address().expect("a TCP address"));
+    running.join().map(drop)
+}
+
+/// Sends back every line.
+struct LineEcho;
+
+impl Handler for LineEcho {
+    fn on_connect(&mut self, connection: &mut Connection<'_>) {
+        connection.set_delimiter("\n");
+    }
+
+    fn on_read(&mut self, connection: &mut Connection<'_>, line: &[u8]) {
+        connection.write(line);
+        connection.write(b"\n");
+    }
+}
+
+fn lines(shard: &mut Shard<'_>) -> Result<()> {
+    let address = shard.config().listen()[0].clone();
+    shard.listen(address, |_peer| LineEcho).map(drop)
+}
+
+/// The connections of a shard.
+type Members = RefCell<Vec<ConnectionKey>>;
+
+/// Has all connections hear what one says.
+struct Member {
+    bus: Bus,
+    members: Rc<Members>,
+}
+
+impl Handler for Member {
+    fn on_connect(&mut self, connection: &mut Connection<'_>) {
+        self.members.borrow_mut().push(connection.key());
+    }
+
+    fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+        let data: Arc<[u8]> = data.into();
+        tell(connection.context(), &self.members, &data);
+        let own = self.bus.shard();
+        for other in (0..self.bus.shards()).map(ShardId::new).filter(|&shard| shard != own) {
+            let data = Arc::clone(&data);
+            let sent = self.bus.send(other, move |shard| {
+                let members = shard.state::<Members>();
+                tell(shard.context(), &members, &data);
+            });
+            assert!(sent.is_ok(), "more is said than the lane between two shards holds");
+        }
+    }
+}
+
+/// Has the connections of one shard hear this.
+fn tell(context: &mut Context, members: &Members, data: &Arc<[u8]>) {
+    members.borrow_mut().retain(|&key| {
+        let member = context.connection(key);
+        member.map(|mut member| member.write_shared(data)).is_some()
+    });
+}
+
+fn broadcast(shard: &mut Shard<'_>) -> Result<()> {
+    let (address, bus, members) = (shard.config().listen()[0].clone(), shard.bus(), shard.state::<Members>());
+    shard.listen(address, move |_peer| Member { bus: bus.clone(), members: Rc::clone(&members) }).map(drop)
+}
