@@ -14,7 +14,7 @@ use crate::support::*;
 const CALLS_PER_CONNECTION: usize = 10;
 
 /// The bound, per message and direction.
-const INSTRUCTIONS_MAX: f64 = 520.0;
+const INSTRUCTIONS_MAX: f64 = 360.0;
 
 /// A proxy that a tool runs, before a pants-echo that it does not see.
 fn before_echo(tool: &mut Command) -> (Proxy, Server) {
