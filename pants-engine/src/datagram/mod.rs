@@ -4,7 +4,6 @@ pub(crate) mod handler;
 pub(crate) mod options;
 
 use std::fmt;
-use std::os::fd::AsFd;
 
 use crate::channel::mailbox::Mailbox;
 use crate::channel::state::{CloseReason, Flags};
@@ -66,14 +65,16 @@ impl<'a> Datagram<'a> {
     }
 
     fn post(&mut self, data: &[u8], to: Option<&Endpoint>) -> bool {
-        let Context { channels, registrar, stats, .. } = &mut *self.context;
+        let Context { channels, registrar, stats, trains, .. } = &mut *self.context;
         let Some(Channel::Datagram(slot)) = channels.get_mut(self.key) else { return false };
         let mailbox = &mut slot.mailbox;
         let was_queued = mailbox.queued_bytes().is_some();
+        if trains.takes_from(self.key) && mailbox.gather(data, to, trains, stats) {
+            return true;
+        }
         let accepted = mailbox.send(data, to, stats);
-        if mailbox.queued_bytes().is_some() && !was_queued {
-            // Only now, since every datagram that leaves a socket is an edge to whoever waits to write.
-            registrar.watch_output(mailbox.as_fd(), self.key, true);
+        if !was_queued {
+            mailbox.watch_output(registrar, self.key);
         }
         if mailbox.needs_settling() {
             self.touch();

@@ -29,6 +29,13 @@ pub struct DatagramOptions {
     pub send_buffer: Option<usize>,
     /// Whether datagrams may be sent to broadcast addresses (`SO_BROADCAST`, socket(7)). Default: `false`.
     pub broadcast: bool,
+    /// Whether UDP datagrams of one length to or from one peer that follow each other may pass the kernel as one
+    /// (`UDP_SEGMENT` and `UDP_GRO`, udp(7)), which costs a fraction of what they cost one by one. On the wire they are the
+    /// same, and so they are to the handler. Where the kernel or the device cannot do it, datagrams leave one by one.
+    ///
+    /// A socket that is [adopted](crate::Context::adopt_datagram) keeps its own `UDP_GRO`, for with it whoever else reads from
+    /// that socket must be able to tell such a train from a datagram. Default: `true`.
+    pub segmentation: bool,
 }
 
 impl Default for DatagramOptions {
@@ -39,6 +46,7 @@ impl Default for DatagramOptions {
             receive_buffer: None,
             send_buffer: None,
             broadcast: false,
+            segmentation: true,
         }
     }
 }

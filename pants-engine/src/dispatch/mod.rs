@@ -22,6 +22,7 @@ use crate::handler::{AnyAcceptor, Handler, Overflow};
 use crate::handlers::Handlers;
 use crate::key::Key;
 use crate::limits;
+use crate::net::batch::Batch;
 use crate::poll::Readiness;
 use crate::pulse::Activity;
 use crate::slots::Channel;
@@ -30,6 +31,8 @@ pub(crate) struct Dispatcher {
     pub(crate) context: Context,
     /// What every channel reads into.
     pub(crate) read_buffer: Box<[u8]>,
+    /// What UDP channels read into, from the first such read on.
+    pub(crate) batch: Option<Box<Batch>>,
     pub(crate) handlers: Handlers<dyn Handler>,
     pub(crate) datagram_handlers: Handlers<dyn DatagramHandler>,
     /// The acceptor whose callback runs, out of its slot for as long.
@@ -40,7 +43,7 @@ impl Dispatcher {
     pub(crate) fn new(context: Context) -> Self {
         let read_buffer = vec![0; limits::READ_BUFFER_BYTES].into();
         let (handlers, datagram_handlers) = (Handlers::new(), Handlers::new());
-        Self { context, read_buffer, handlers, datagram_handlers, acceptor: None }
+        Self { context, read_buffer, batch: None, handlers, datagram_handlers, acceptor: None }
     }
 
     /// Takes over the handlers of channels that callbacks have begun. Needed before their channels are driven.

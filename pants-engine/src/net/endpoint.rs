@@ -59,6 +59,12 @@ impl Endpoint {
         self.socket_address().map(|address| address.port())
     }
 
+    /// What the kernel calls a peer over UDP.
+    #[inline]
+    pub(crate) fn from_udp(address: SocketAddr) -> Self {
+        Self::Ip(without_mapping(address))
+    }
+
     /// What the kernel calls it.
     pub(crate) fn from_kernel(address: &SocketAddrAny) -> Self {
         if let Ok(address) = SocketAddr::try_from(address.clone()) {
