@@ -113,6 +113,9 @@ pub(crate) const DATAGRAM_BATCH: usize = 32;
 /// Datagrams that are read by one `recvfrom` each before more are asked for at a time.
 pub(crate) const DATAGRAM_SINGLES: usize = 2;
 
+/// Up to so many messages a batch is a small one, for which less is prepared.
+pub(crate) const DATAGRAM_BATCH_SMALL: usize = 4;
+
 /// What lies from one message of a batch to the next, in bytes. The line on top has them share no place in the caches.
 pub(crate) const DATAGRAM_SLOT_BYTES: usize = READ_BUFFER_BYTES + 64;
 
@@ -204,7 +207,8 @@ pub(crate) const SOCKET_FILE_ATTEMPTS: u32 = 3;
 const _: () = assert!(READ_BUFFER_BYTES <= READ_BUDGET_BYTES);
 // The longest datagram of UDP: 65,535 bytes with its header (RFC 768).
 const _: () = assert!(READ_BUFFER_BYTES >= 65_535);
-const _: () = assert!(DATAGRAM_SLOT_BYTES >= 65_535 && 2 * DATAGRAM_SINGLES <= DATAGRAM_BATCH);
+const _: () = assert!(DATAGRAM_SLOT_BYTES >= 65_535 && 2 * DATAGRAM_SINGLES <= DATAGRAM_BATCH_SMALL);
+const _: () = assert!(DATAGRAM_BATCH_SMALL < DATAGRAM_BATCH && DATAGRAM_BATCH_SMALL < DATAGRAM_OUTBOX_MAX);
 const _: () = assert!(DATAGRAM_GATHERED_BYTES_MAX <= DATAGRAM_OUTBOX_BYTES && TRAIN_BYTES_MAX <= DATAGRAM_OUTBOX_BYTES);
 const _: () = assert!(GATHER_BYTES <= READ_BUFFER_BYTES);
 const _: () = assert!(OUTBOX_BYTES <= WRITE_LOW_WATER_BYTES);

@@ -16,7 +16,9 @@ pub(crate) struct Trains {
     /// Its next datagram need not wait for others.
     straight: bool,
     /// The trains' datagrams, one behind the other. Its memory is taken when it is first needed.
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
+    /// How many of `bytes` are filled.
+    len: usize,
     trains: Vec<Train>,
 }
 
@@ -56,24 +58,22 @@ impl Trains {
 
     /// Adds a datagram, to the last train if it may be `joined`; `false` if there is no room.
     pub(crate) fn push(&mut self, data: &[u8], to: Option<SocketAddr>, joined: bool) -> bool {
-        let start = self.bytes.len();
-        let end = start + data.len();
-        if end > limits::DATAGRAM_OUTBOX_BYTES {
-            return false;
+        if self.bytes.is_empty() {
+            self.bytes = vec![0; limits::DATAGRAM_OUTBOX_BYTES].into();
+            self.trains.reserve_exact(limits::DATAGRAM_OUTBOX_MAX);
         }
+        let (start, end) = (self.len, self.len + data.len());
+        let Some(room) = self.bytes.get_mut(start..end) else { return false };
         if let Some(last) = self.trains.last_mut().filter(|last| joined && last.takes(data.len(), to)) {
             (last.count, last.end) = (last.count + 1, end);
         } else {
             if self.trains.len() == limits::DATAGRAM_OUTBOX_MAX {
                 return false;
             }
-            if self.bytes.capacity() == 0 {
-                self.bytes.reserve_exact(limits::DATAGRAM_OUTBOX_BYTES);
-                self.trains.reserve_exact(limits::DATAGRAM_OUTBOX_MAX);
-            }
             self.trains.push(Train { to, segment: data.len(), count: 1, start, end });
         }
-        self.bytes.extend_from_slice(data);
+        room.copy_from_slice(data);
+        self.len = end;
         true
     }
 
@@ -94,7 +94,7 @@ impl Trains {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
+        self.len = 0;
         self.trains.clear();
     }
 }

@@ -131,7 +131,7 @@ impl Mailbox {
     /// Keeps what is left of a batch until reading is resumed.
     pub(crate) fn keep(&mut self, batch: &mut Batch) {
         while let Some((data, from)) = batch.next() {
-            self.kept.push(data, Some(&Endpoint::from_udp(from)), usize::MAX);
+            self.kept.push(data, Some(&Endpoint::from_ip(from)), usize::MAX);
             self.flags.set(Flags::READABLE);
         }
     }
@@ -369,4 +369,40 @@ impl AsFd for Mailbox {
 fn note_sent(datagrams: usize, bytes: usize, stats: &mut Stats) {
     stats.datagrams_out += datagrams as u64;
     stats.bytes_out += bytes as u64;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+    use crate::datagram::options::DatagramOptions;
+
+    #[test]
+    fn what_the_kernel_does_not_take_of_what_was_gathered_is_queued_and_leaves_in_order() {
+        // Unix sockets, since their queues have a length that is soon reached (`net.unix.max_dgram_qlen`).
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let socket = DatagramSocket::adopt(ours.into(), &DatagramOptions::default()).unwrap();
+        let mut mailbox = Mailbox::new(socket, 1 << 20).unwrap();
+        let (mut gathered, mut stats, mut count) = (Trains::default(), Stats::default(), 0_u32);
+        while mailbox.queued_bytes().is_none() {
+            for _ in 0..limits::DATAGRAM_OUTBOX_MAX {
+                assert!(mailbox.gather(&count.to_le_bytes(), None, &mut gathered, &mut stats));
+                count += 1;
+            }
+            mailbox.send_gathered(&mut gathered, &mut stats);
+            assert!(gathered.is_empty() && count < 1_000_000, "the kernel takes everything");
+        }
+        // Behind what is queued nothing is gathered.
+        assert!(!mailbox.gather(b"last", None, &mut gathered, &mut stats) && gathered.is_empty());
+        for number in 0..count {
+            let mut data = [0; 5];
+            assert_eq!(theirs.recv(&mut data).unwrap(), 4);
+            assert_eq!(data[..4], number.to_le_bytes());
+            mailbox.flags.set(Flags::WRITABLE);
+            mailbox.flush_one(&mut stats);
+        }
+        assert_eq!((stats.datagrams_out, stats.bytes_out), (u64::from(count), 4 * u64::from(count)));
+        assert_eq!((stats.datagrams_dropped, mailbox.queued_bytes()), (0, None));
+    }
 }

@@ -94,7 +94,7 @@ impl Dispatcher {
         while let Some((data, from)) = batch.next() {
             budget.take(data.len());
             context.stats.note_datagram_in(data.len());
-            handler.on_read(&mut Datagram::new(context, key), data, &Endpoint::from_udp(from));
+            handler.on_read(&mut Datagram::new(context, key), data, &Endpoint::from_ip(from));
             if !context.mailbox(key).is_some_and(|mailbox| mailbox.may_read()) {
                 break;
             }

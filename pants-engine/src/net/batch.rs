@@ -1,9 +1,10 @@
 //! Many UDP datagrams in one system call: `recvmmsg`, each of whose messages may be a train of datagrams (GRO, udp(7)).
 
+use std::array;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 
 use quinn_udp::{RecvMeta, UdpSocketState};
@@ -71,12 +72,23 @@ impl Batch {
     /// Takes up to `width` messages from a socket. Fewer show that no more are there.
     pub(crate) fn recv(&mut self, receiver: &UdpSocketState, socket: impl AsFd, width: usize) -> io::Result<usize> {
         (self.count, self.message, self.offset) = (0, 0, 0);
-        let mut slots = self.bytes.chunks_mut(limits::DATAGRAM_SLOT_BYTES).take(width);
-        let mut buffers: [_; limits::DATAGRAM_BATCH] =
-            std::array::from_fn(|_| IoSliceMut::new(slots.next().unwrap_or_default()));
-        let width = width.min(buffers.len());
-        self.count = receiver.recv((&socket).into(), &mut buffers[..width], &mut self.messages)?;
+        self.count = if width <= limits::DATAGRAM_BATCH_SMALL {
+            self.recv_at_most::<{ limits::DATAGRAM_BATCH_SMALL }>(receiver, socket.as_fd(), width)?
+        } else {
+            self.recv_at_most::<{ limits::DATAGRAM_BATCH }>(receiver, socket.as_fd(), width)?
+        };
         Ok(self.count)
+    }
+
+    fn recv_at_most<const MAX: usize>(
+        &mut self,
+        receiver: &UdpSocketState,
+        socket: BorrowedFd<'_>,
+        width: usize,
+    ) -> io::Result<usize> {
+        let mut slots = self.bytes.chunks_exact_mut(limits::DATAGRAM_SLOT_BYTES);
+        let mut buffers: [_; MAX] = array::from_fn(|_| IoSliceMut::new(slots.next().unwrap_or_default()));
+        receiver.recv((&socket).into(), &mut buffers[..width.min(MAX)], &mut self.messages)
     }
 
     /// The next datagram, and where it is from.
@@ -145,7 +157,9 @@ impl Appetite {
         *self = Self { width, ..Self::new() };
         for message in messages {
             self.longest = self.longest.max(message.len);
-            self.datagrams = self.datagrams.max(message.len.div_ceil(message.stride.max(1)));
+            if message.stride < message.len {
+                self.datagrams = self.datagrams.max(message.len.div_ceil(message.stride.max(1)));
+            }
         }
         let alike = |pair: &&[RecvMeta]| pair[0].len == pair[1].len && pair[0].addr == pair[1].addr;
         self.alike = messages.windows(2).filter(alike).count();

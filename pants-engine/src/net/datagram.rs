@@ -151,7 +151,14 @@ impl DatagramSocket {
     /// Sends the first of `trains`, each of which is one datagram, in one call. Returns how many the kernel has taken: not all
     /// if it refuses one. Then the next call says why.
     pub(crate) fn send_batch(&self, gathered: &Trains, trains: &[Train]) -> Result<usize, Errno> {
-        const MAX: usize = limits::DATAGRAM_OUTBOX_MAX;
+        if trains.len() <= limits::DATAGRAM_BATCH_SMALL {
+            self.send_at_most::<{ limits::DATAGRAM_BATCH_SMALL }>(gathered, trains)
+        } else {
+            self.send_at_most::<{ limits::DATAGRAM_OUTBOX_MAX }>(gathered, trains)
+        }
+    }
+
+    fn send_at_most<const MAX: usize>(&self, gathered: &Trains, trains: &[Train]) -> Result<usize, Errno> {
         let names: [_; MAX] = array::from_fn(|i| trains.get(i)?.to.map(|to| self.in_family(to).as_any()));
         let slices: [_; MAX] =
             array::from_fn(|i| [IoSlice::new(trains.get(i).map_or(&[], |train| gathered.bytes_of(train)))]);
