@@ -33,8 +33,9 @@ pub struct DatagramOptions {
     /// (`UDP_SEGMENT` and `UDP_GRO`, udp(7)), which costs a fraction of what they cost one by one. On the wire they are the
     /// same, and so they are to the handler. Where the kernel or the device cannot do it, datagrams leave one by one.
     ///
-    /// A socket that is [adopted](crate::Context::adopt_datagram) keeps its own `UDP_GRO`, for with it whoever else reads from
-    /// that socket must be able to tell such a train from a datagram. Default: `true`.
+    /// `UDP_GRO` is set as soon as many that were alike have come together, and stays: another program that takes over the
+    /// socket must know trains from datagrams, as pants does. One that is [adopted](crate::Context::adopt_datagram) keeps its
+    /// own setting. Default: `true`.
     pub segmentation: bool,
 }
 
