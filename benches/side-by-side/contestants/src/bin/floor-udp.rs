@@ -64,7 +64,8 @@ fn batched(trains: bool) {
     }
     let mut bytes = vec![0_u8; BATCH * SLOT];
     // SAFETY: these are plain C structures, for which zeros are valid.
-    let (mut names, mut headers): ([libc::sockaddr_in; BATCH], [libc::mmsghdr; BATCH]) = unsafe { (zeroed(), zeroed()) };
+    let (mut names, mut headers): ([libc::sockaddr_in; BATCH], [libc::mmsghdr; BATCH]) =
+        unsafe { (zeroed(), zeroed()) };
     let slots = bytes.chunks_mut(SLOT).map(|slot| libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: SLOT });
     let mut slices: Vec<libc::iovec> = slots.collect();
     let mut controls = [Control([0; CONTROL]); BATCH];

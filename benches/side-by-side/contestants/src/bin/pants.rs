@@ -6,9 +6,7 @@ use std::num::NonZeroUsize;
 
 use clap::Parser;
 use contestants::{Arguments, Work};
-use pants_shard::{
-    Config, Datagram, DatagramHandler, DatagramOptions, Endpoint, Result, Runtime, Shard, Shards,
-};
+use pants_shard::{Config, Datagram, DatagramHandler, DatagramOptions, Endpoint, Result, Runtime, Shard, Shards};
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
