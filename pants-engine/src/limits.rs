@@ -115,6 +115,36 @@ pub(crate) const DATAGRAM_QUEUE_BYTES: usize = 1024 * 1024;
 /// What a queued datagram takes beside its bytes.
 pub(crate) const DATAGRAM_OVERHEAD_BYTES: usize = 64;
 
+/// Messages that one `recvmmsg` may bring. With GRO each may be a train of datagrams.
+pub(crate) const DATAGRAM_BATCH: usize = 32;
+
+/// Datagrams that are read by one `recvfrom` each before more are asked for at a time.
+pub(crate) const DATAGRAM_SINGLES: usize = 2;
+
+/// Up to so many messages a batch is a small one, for which less is prepared.
+pub(crate) const DATAGRAM_BATCH_SMALL: usize = 4;
+
+/// What lies from one message of a batch to the next, in bytes. The line on top has them share no place in the caches.
+pub(crate) const DATAGRAM_SLOT_BYTES: usize = READ_BUFFER_BYTES + 64;
+
+/// What a handler sends while it reads is gathered up to this many bytes.
+pub(crate) const DATAGRAM_OUTBOX_BYTES: usize = 64 * 1024;
+
+/// Datagrams, or trains of them, that are gathered, and leave in one `sendmmsg`.
+pub(crate) const DATAGRAM_OUTBOX_MAX: usize = 32;
+
+/// A longer datagram goes straight to the socket: to copy it would cost more than its system call.
+pub(crate) const DATAGRAM_GATHERED_BYTES_MAX: usize = 16 * 1024;
+
+/// Datagrams in one train (`UDP_MAX_SEGMENTS` in the kernel's `linux/udp.h`, which newer ones have doubled).
+pub(crate) const TRAIN_DATAGRAMS_MAX: usize = 64;
+
+/// The longest train, in bytes: what an IPv4 packet holds beside its header and UDP's (RFC 791, RFC 768).
+pub(crate) const TRAIN_BYTES_MAX: usize = 65_507;
+
+/// Datagrams a channel could not send of which its handler is told one by one.
+pub(crate) const DATAGRAM_FAILURES_MAX: usize = 64;
+
 /// How long a closed connection waits for its peer's FIN, discarding input, before its descriptor is freed.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
@@ -185,6 +215,9 @@ pub(crate) const SOCKET_FILE_ATTEMPTS: u32 = 3;
 const _: () = assert!(READ_BUFFER_BYTES <= READ_BUDGET_BYTES);
 // The longest datagram of UDP: 65,535 bytes with its header (RFC 768).
 const _: () = assert!(READ_BUFFER_BYTES >= 65_535);
+const _: () = assert!(DATAGRAM_SLOT_BYTES >= 65_535 && 2 * DATAGRAM_SINGLES <= DATAGRAM_BATCH_SMALL);
+const _: () = assert!(DATAGRAM_BATCH_SMALL < DATAGRAM_BATCH && DATAGRAM_BATCH_SMALL < DATAGRAM_OUTBOX_MAX);
+const _: () = assert!(DATAGRAM_GATHERED_BYTES_MAX <= DATAGRAM_OUTBOX_BYTES && TRAIN_BYTES_MAX <= DATAGRAM_OUTBOX_BYTES);
 const _: () = assert!(GATHER_BYTES <= READ_BUFFER_BYTES);
 const _: () = assert!(RELAYED_COPY_BYTES <= OUTBOX_BYTES);
 const _: () = assert!(OUTBOX_BYTES <= WRITE_LOW_WATER_BYTES);

@@ -61,8 +61,8 @@ pub struct Stats {
     pub datagrams_in: u64,
     /// Datagrams the kernel took for sending.
     pub datagrams_out: u64,
-    /// Datagrams that were not sent because the queue was full, the kernel refused them or their channel closed, and those
-    /// that were too long to be received.
+    /// Datagrams that were not sent because the queue was full, the kernel refused them or their channel closed; those that were
+    /// read with others and not passed on, because the channel closed meanwhile; and those that were too long to be received.
     pub datagrams_dropped: u64,
     /// Bytes received.
     pub bytes_in: u64,
@@ -173,6 +173,12 @@ impl Stats {
     pub(crate) fn note_close(&mut self, reason: Option<CloseReason>) {
         self.connections_closed += 1;
         *self.closed.of(reason) += 1;
+    }
+
+    #[inline]
+    pub(crate) fn note_datagram_in(&mut self, length: usize) {
+        self.datagrams_in += 1;
+        self.bytes_in += length as u64;
     }
 
     pub(crate) fn note_lateness(&mut self, lateness: Duration) {

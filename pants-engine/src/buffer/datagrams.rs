@@ -1,4 +1,4 @@
-//! A queue of whole datagrams that wait to be sent, bounded.
+//! A queue of whole datagrams that wait, bounded.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ pub(crate) struct DatagramQueue {
 
 #[derive(Debug)]
 struct Queued {
-    /// `None` for the peer of a connected socket.
+    /// Whom it is for, or from; `None` for the peer of a connected socket.
     to: Option<Endpoint>,
     data: Box<[u8]>,
 }
@@ -37,14 +37,14 @@ impl DatagramQueue {
         self.datagrams.front().map(|queued| (&*queued.data, queued.to.as_ref()))
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Option<Endpoint>> {
+    pub(crate) fn pop(&mut self) -> Option<(Box<[u8]>, Option<Endpoint>)> {
         let queued = self.datagrams.pop_front()?;
         self.bytes -= queued.data.len();
         if self.datagrams.is_empty() {
             // A burst's memory is not kept.
             self.datagrams = VecDeque::new();
         }
-        Some(queued.to)
+        Some((queued.data, queued.to))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -73,11 +73,11 @@ mod tests {
         assert!(queue.push(b"three", None, 1000));
         assert_eq!((queue.bytes(), queue.len()), (Some(8), 3));
         assert_eq!(queue.front(), Some((b"one".as_slice(), Some(&to))));
-        assert_eq!(queue.pop(), Some(Some(to)));
+        assert_eq!(queue.pop(), Some((b"one".as_slice().into(), Some(to))));
         assert_eq!(queue.front(), Some((b"".as_slice(), None)));
-        assert_eq!(queue.pop(), Some(None));
+        assert_eq!(queue.pop(), Some((b"".as_slice().into(), None)));
         assert_eq!(queue.front(), Some((b"three".as_slice(), None)));
-        assert_eq!((queue.pop(), queue.pop()), (Some(None), None));
+        assert_eq!((queue.pop(), queue.pop()), (Some((b"three".as_slice().into(), None)), None));
         assert_eq!(queue.bytes(), None);
     }
 

@@ -5,4 +5,5 @@ pub(crate) mod datagrams;
 pub(crate) mod input;
 pub(crate) mod outbox;
 pub(crate) mod read;
+pub(crate) mod trains;
 pub(crate) mod write;

@@ -12,6 +12,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::buffer::outbox::Outbox;
+use crate::buffer::trains::Trains;
 use crate::channel::state::Flags;
 use crate::clock::{Clock, Tick};
 use crate::connection::Connection;
@@ -42,6 +43,8 @@ pub struct Context {
     pub(crate) clock: Clock,
     pub(crate) stats: Stats,
     pub(crate) outbox: Outbox,
+    /// The outbox of datagrams.
+    pub(crate) trains: Trains,
     /// Channels that have work left though no event will say so. Each is here at most once.
     pub(crate) ready: VecDeque<Key>,
     /// The handlers of connections that callbacks have begun, on their way to the dispatcher.
@@ -89,6 +92,7 @@ impl Context {
             clock: Clock::new(),
             stats: Stats::default(),
             outbox: Outbox::new(),
+            trains: Trains::default(),
             ready: VecDeque::new(),
             new_handlers: Vec::new(),
             new_datagram_handlers: Vec::new(),

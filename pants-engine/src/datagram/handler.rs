@@ -30,6 +30,12 @@ pub trait DatagramHandler: Any {
     /// A datagram has come: the whole of one, and nothing else; it may be empty. The slice is the engine's read buffer;
     /// what is to be kept must be copied.
     ///
+    /// UDP datagrams that wait together are read together, up to 32 of them or as many trains (see
+    /// [`segmentation`](crate::DatagramOptions::segmentation)), and what this sends meanwhile leaves together when it has had
+    /// them all. If it [pauses reading](Datagram::pause_reading), the rest of them is kept; if it closes the channel or panics,
+    /// the rest is lost, and counted in [`Stats::datagrams_dropped`](crate::Stats::datagrams_dropped), while what it had sent
+    /// leaves all the same.
+    ///
     /// A Unix sender without a name is [`Endpoint::Unnamed`], and cannot be answered. The name of one that has one is
     /// allocated for each datagram; an IP address is not.
     fn on_read(&mut self, datagram: &mut Datagram<'_>, data: &[u8], from: &Endpoint);
@@ -47,7 +53,7 @@ pub trait DatagramHandler: Any {
     }
 
     /// A datagram was lost, and why is known; the channel goes on. Of several that one callback could not send, the first
-    /// is told.
+    /// is told; of those that [`on_read`](Self::on_read) has sent of several at once, each, up to 64.
     ///
     /// * [`Error::Send`]: the kernel refused one, because it is too long (`EMSGSIZE`), its network cannot be reached, or
     ///   nobody is there.

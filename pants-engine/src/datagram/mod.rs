@@ -4,7 +4,6 @@ pub(crate) mod handler;
 pub(crate) mod options;
 
 use std::fmt;
-use std::os::fd::AsFd;
 
 use crate::channel::mailbox::Mailbox;
 use crate::channel::state::{CloseReason, Flags};
@@ -44,9 +43,11 @@ impl<'a> Datagram<'a> {
     }
 
     /// Sends `data` as one datagram to `to`. It goes straight to the kernel; when that takes no more, it is copied to a
-    /// queue, which leaves in order as soon as the kernel will take it.
+    /// queue, which leaves in order as soon as the kernel will take it. Within [`on_read`](crate::DatagramHandler::on_read) of a
+    /// UDP channel it may be gathered, to leave in order and in one system call with others when the callback, or the last of
+    /// those for what was read together, has returned.
     ///
-    /// Returns whether it was sent or queued. It is dropped, and counted in
+    /// Returns whether it was sent, gathered or queued. It is dropped, and counted in
     /// [`Stats::datagrams_dropped`](crate::Stats::datagrams_dropped), if the queue would pass
     /// [`send_queue_cap`](crate::DatagramOptions::send_queue_cap); or if the kernel refuses it, which
     /// [`on_error`](crate::DatagramHandler::on_error) is told and which closes nothing; and after [`close`](Self::close). As
@@ -66,14 +67,16 @@ impl<'a> Datagram<'a> {
     }
 
     fn post(&mut self, data: &[u8], to: Option<&Endpoint>) -> bool {
-        let Context { channels, registrar, stats, .. } = &mut *self.context;
+        let Context { channels, registrar, stats, trains, .. } = &mut *self.context;
         let Some(Channel::Datagram(slot)) = channels.get_mut(self.key) else { return false };
         let mailbox = &mut slot.mailbox;
         let was_queued = mailbox.queued_bytes().is_some();
+        if trains.takes_from(self.key) && mailbox.gather(data, to, trains, stats) {
+            return true;
+        }
         let accepted = mailbox.send(data, to, stats);
-        if mailbox.queued_bytes().is_some() && !was_queued {
-            // Only now, since every datagram that leaves a socket is an edge to whoever waits to write.
-            registrar.watch_output(mailbox.as_fd(), self.key, true);
+        if !was_queued {
+            mailbox.watch_output(registrar, self.key);
         }
         if mailbox.needs_settling() {
             self.touch();
@@ -88,7 +91,8 @@ impl<'a> Datagram<'a> {
         self.touch();
     }
 
-    /// Stops reading: not even the datagrams at hand are followed by more. Those that arrive fill the kernel's buffer, and
+    /// Stops reading: not even the datagrams at hand are followed by more. Those that were read with the present one are kept
+    /// for [`resume_reading`](Self::resume_reading); those that arrive fill the kernel's buffer, and
     /// when that is full the kernel drops them (UDP) or has their senders wait (Unix).
     pub fn pause_reading(&mut self) {
         self.mailbox().flags.set(Flags::PAUSED_BY_USER);
@@ -100,7 +104,7 @@ impl<'a> Datagram<'a> {
         self.touch();
     }
 
-    /// Bytes in the queue of what the kernel has not taken yet.
+    /// Bytes in the queue of what the kernel has not taken yet, without what is [gathered](Self::send_to).
     pub fn queued_bytes(&self) -> usize {
         self.look().queued_bytes().unwrap_or(0)
     }

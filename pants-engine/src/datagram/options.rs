@@ -29,6 +29,14 @@ pub struct DatagramOptions {
     pub send_buffer: Option<usize>,
     /// Whether datagrams may be sent to broadcast addresses (`SO_BROADCAST`, socket(7)). Default: `false`.
     pub broadcast: bool,
+    /// Whether UDP datagrams of one length to or from one peer that follow each other may pass the kernel as one
+    /// (`UDP_SEGMENT` and `UDP_GRO`, udp(7)), which costs a fraction of what they cost one by one. On the wire they are the
+    /// same, and so they are to the handler. Where the kernel or the device cannot do it, datagrams leave one by one.
+    ///
+    /// `UDP_GRO` is set as soon as many that were alike have come together, and stays: another program that takes over the
+    /// socket must know trains from datagrams, as pants does. One that is [adopted](crate::Context::adopt_datagram) keeps its
+    /// own setting. Default: `true`.
+    pub segmentation: bool,
 }
 
 impl Default for DatagramOptions {
@@ -39,6 +47,7 @@ impl Default for DatagramOptions {
             receive_buffer: None,
             send_buffer: None,
             broadcast: false,
+            segmentation: true,
         }
     }
 }

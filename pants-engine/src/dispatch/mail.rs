@@ -10,6 +10,8 @@ use crate::datagram::handler::DatagramHandler;
 use crate::dispatch::Dispatcher;
 use crate::key::Key;
 use crate::limits;
+use crate::net::batch::{Batch, ReadBudget};
+use crate::net::endpoint::Endpoint;
 use crate::slots::Channel;
 
 impl Dispatcher {
@@ -56,29 +58,73 @@ impl Dispatcher {
 
     /// Reads until the kernel has no more, reading is paused, or the budget is used up.
     fn read_datagrams(&mut self, key: Key) -> bool {
-        let mut bytes = limits::READ_BUDGET_BYTES;
-        for _ in 0..limits::DATAGRAM_BUDGET {
-            let Self { context, read_buffer, datagram_handlers, .. } = self;
-            let Some(Channel::Datagram(slot)) = context.channels.get_mut(key) else { return false };
-            if !slot.mailbox.wants_read() {
+        let mut budget = ReadBudget { datagrams: limits::DATAGRAM_BUDGET, bytes: limits::READ_BUDGET_BYTES };
+        while budget.datagrams > 0 && budget.bytes > 0 {
+            let Some(mailbox) = self.context.mailbox(key) else { return false };
+            if !mailbox.wants_read() {
                 return true;
             }
-            if bytes == 0 {
-                break;
-            }
-            if let Delivery::Datagram(length, from) = slot.mailbox.recv(&mut ***read_buffer, &mut context.stats)
-                && let Some(handler) = datagram_handlers.get(key)
-            {
-                bytes = bytes.saturating_sub(length);
-                handler.on_read(&mut Datagram::new(context, key), &read_buffer[..length], &from);
+            if mailbox.has_kept() {
+                self.read_kept(key, &mut budget);
+            } else if mailbox.wants_batch() {
+                self.read_batch(key, &mut budget);
+            } else {
+                self.read_one(key, &mut budget);
             }
             if !self.settle_datagrams(key) {
                 return false;
             }
         }
         // No edge will tell of what is left.
-        self.context.schedule(key);
+        if self.context.mailbox(key).is_some_and(|mailbox| mailbox.wants_read()) {
+            self.context.schedule(key);
+        }
         true
+    }
+
+    /// The datagrams of one `recvmmsg`. What the handler sends meanwhile leaves when it has had them all.
+    fn read_batch(&mut self, key: Key, budget: &mut ReadBudget) {
+        let Self { context, batch, datagram_handlers, .. } = self;
+        let (Some(mailbox), Some(handler)) = (context.mailbox(key), datagram_handlers.get(key)) else { return };
+        let batch = batch.get_or_insert_with(Batch::new);
+        if !mailbox.recv_batch(batch, *budget) {
+            return budget.take(0);
+        }
+        context.trains.open_to(key, false);
+        while let Some((data, from)) = batch.next() {
+            budget.take(data.len());
+            context.stats.note_datagram_in(data.len());
+            handler.on_read(&mut Datagram::new(context, key), data, &Endpoint::from_ip(from));
+            if !context.mailbox(key).is_some_and(|mailbox| mailbox.may_read()) {
+                break;
+            }
+        }
+        context.finish_batch(key, batch);
+    }
+
+    fn read_one(&mut self, key: Key, budget: &mut ReadBudget) {
+        let Self { context, read_buffer, datagram_handlers, .. } = self;
+        let Context { channels, stats, .. } = &mut *context;
+        let Some(Channel::Datagram(slot)) = channels.get_mut(key) else { return };
+        let Delivery::Datagram(length, from) = slot.mailbox.recv(&mut ***read_buffer, stats) else { return budget.take(0) };
+        budget.take(length);
+        stats.note_datagram_in(length);
+        if slot.mailbox.has_batches() {
+            // Most often one answer is all there is, which need not be copied.
+            context.trains.open_to(key, true);
+        }
+        if let Some(handler) = datagram_handlers.get(key) {
+            handler.on_read(&mut Datagram::new(context, key), &read_buffer[..length], &from);
+        }
+        context.send_trains(key);
+    }
+
+    /// A datagram that was read before reading was paused.
+    fn read_kept(&mut self, key: Key, budget: &mut ReadBudget) {
+        let Some((data, from)) = self.context.mailbox(key).and_then(Mailbox::take_kept) else { return };
+        budget.take(data.len());
+        self.context.stats.note_datagram_in(data.len());
+        self.call_datagrams(key, |handler, datagram| handler.on_read(datagram, &data, &from));
     }
 
     fn tell_datagrams_of_shutdown(&mut self, key: Key) {
@@ -143,6 +189,11 @@ impl Dispatcher {
         if !slot.ended {
             slot.mailbox.doom_panicked();
         }
+        // The answers to those that came before it leave.
+        match &mut self.batch {
+            Some(batch) => self.context.finish_batch(key, batch),
+            None => self.context.send_trains(key),
+        }
         self.context.schedule(key);
     }
 
@@ -154,6 +205,31 @@ impl Dispatcher {
 }
 
 impl Context {
+    /// Ends the reading of a batch: what is left of it is kept, or lost with its channel.
+    fn finish_batch(&mut self, key: Key, batch: &mut Batch) {
+        let Some(mailbox) = self.mailbox(key) else { return };
+        if mailbox.doomed().is_none() {
+            mailbox.keep(batch);
+        }
+        self.stats.datagrams_dropped += batch.abandon();
+        self.send_trains(key);
+    }
+
+    /// Sends what was gathered while the handler read.
+    fn send_trains(&mut self, key: Key) {
+        self.trains.shut();
+        if self.trains.is_empty() {
+            return;
+        }
+        let Some(Channel::Datagram(slot)) = self.channels.get_mut(key) else { return };
+        let was_queued = slot.mailbox.queued_bytes().is_some();
+        slot.mailbox.send_gathered(&mut self.trains, &mut self.stats);
+        if !was_queued {
+            slot.mailbox.watch_output(&self.registrar, key);
+        }
+    }
+
+    #[inline]
     fn mailbox(&mut self, key: Key) -> Option<&mut Mailbox> {
         match self.channels.get_mut(key) {
             Some(Channel::Datagram(slot)) => Some(&mut slot.mailbox),

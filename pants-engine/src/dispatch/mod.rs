@@ -25,6 +25,7 @@ use crate::handler::{AnyAcceptor, Handler, Overflow};
 use crate::handlers::Handlers;
 use crate::key::Key;
 use crate::limits;
+use crate::net::batch::Batch;
 use crate::poll::{Event, Readiness};
 use crate::pulse::Activity;
 use crate::slots::Channel;
@@ -33,6 +34,8 @@ pub(crate) struct Dispatcher {
     pub(crate) context: Context,
     /// What every channel reads into.
     pub(crate) read_buffer: Box<ReadBuffer>,
+    /// What UDP channels read into, from the first such read on.
+    pub(crate) batch: Option<Box<Batch>>,
     pub(crate) handlers: Handlers<dyn Handler>,
     pub(crate) datagram_handlers: Handlers<dyn DatagramHandler>,
     /// The acceptor whose callback runs, out of its slot for as long.
@@ -43,7 +46,7 @@ impl Dispatcher {
     pub(crate) fn new(context: Context) -> Self {
         let read_buffer = ReadBuffer::new();
         let (handlers, datagram_handlers) = (Handlers::new(), Handlers::new());
-        Self { context, read_buffer, handlers, datagram_handlers, acceptor: None }
+        Self { context, read_buffer, batch: None, handlers, datagram_handlers, acceptor: None }
     }
 
     /// Takes over the handlers of channels that callbacks have begun. Needed before their channels are driven.
@@ -122,7 +125,7 @@ impl Dispatcher {
                 self.drive(key);
             }
             Some(Channel::Server(slot)) => {
-                slot.server.handle_event(self.context.stats.turns);
+                slot.server.handle_event(stats.turns);
                 self.accept(key);
             }
             Some(Channel::Datagram(slot)) => {

@@ -1,15 +1,24 @@
 //! Non-blocking datagram sockets, UDP and Unix: the system calls on them.
 
-use std::io;
+use std::array;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::sys::socket::sockopt::UdpGroSegment;
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType};
-use socket2::SockRef;
+use rustix::net::addr::SocketAddrArg;
+use rustix::net::{
+    self, AddressFamily, MMsgHdr, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketType,
+};
+use socket2::{MsgHdr, SockAddr, SockRef};
+use zerocopy::{Immutable, IntoBytes};
 
+use crate::buffer::trains::{Train, Trains};
 use crate::datagram::options::DatagramOptions;
+use crate::limits;
 use crate::net::address::Address;
+use crate::net::batch::{self, Batch};
 use crate::net::endpoint::Endpoint;
 use crate::net::socket::{Binding, Socket};
 use crate::net::unix::SocketFile;
@@ -21,6 +30,23 @@ pub(crate) struct DatagramSocket {
     _file: Option<SocketFile>,
     socket: Socket,
     family: AddressFamily,
+    /// Whether the kernel cuts trains for this socket, as far as is known.
+    segmentation: bool,
+    /// Whether trains may be received whole as soon as that pays.
+    trains_on_demand: bool,
+    /// Whether they may come whole now, so that only [`recv_batch`](Self::recv_batch) can tell them from a datagram.
+    receives_trains: bool,
+}
+
+/// The control message that has the kernel cut a train (`UDP_SEGMENT`, udp(7)), as cmsg(3) lays it out.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct SegmentLength {
+    length: usize,
+    level: i32,
+    kind: i32,
+    segment: u16,
+    padding: [u8; size_of::<usize>() - size_of::<u16>()],
 }
 
 impl DatagramSocket {
@@ -53,7 +79,9 @@ impl DatagramSocket {
         if !known || net::sockopt::socket_type(&fd)? != SocketType::DGRAM {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a UDP or Unix datagram socket"));
         }
-        Self::new(Socket::from_any(fd)?, None, options)
+        let socket = Self::new(Socket::from_any(fd)?, None, options)?;
+        // Whoever has it too may not know trains from datagrams, or may have them come whole at any time.
+        Ok(Self { trains_on_demand: false, receives_trains: true, ..socket })
     }
 
     fn new(socket: Socket, file: Option<SocketFile>, options: &DatagramOptions) -> io::Result<Self> {
@@ -64,7 +92,84 @@ impl DatagramSocket {
         }
         options.receive_buffer.map_or(Ok(()), |size| settings.set_recv_buffer_size(size))?;
         options.send_buffer.map_or(Ok(()), |size| settings.set_send_buffer_size(size))?;
-        Ok(Self { _file: file, socket, family })
+        let trains_are_known = || batch::receiver().is_some_and(|receiver| receiver.max_gso_segments() > 1);
+        let segmentation = options.segmentation && family != AddressFamily::UNIX && trains_are_known();
+        Ok(Self { _file: file, socket, family, segmentation, trains_on_demand: segmentation, receives_trains: false })
+    }
+
+    /// Has the kernel pass on as one what has come as a train (`UDP_GRO`, udp(7)), if it may.
+    #[cold]
+    pub(crate) fn have_trains_received(&mut self) {
+        if std::mem::take(&mut self.trains_on_demand) {
+            // Without it datagrams come one by one.
+            self.receives_trains = nix::sys::socket::setsockopt(&self.socket, UdpGroSegment, &true).is_ok();
+        }
+    }
+
+    pub(crate) fn receives_trains(&self) -> bool {
+        self.receives_trains
+    }
+
+    /// Whether many datagrams can be read in one call, and gathered for another.
+    pub(crate) fn has_batches(&self) -> bool {
+        self.family != AddressFamily::UNIX && batch::receiver().is_some()
+    }
+
+    /// Takes up to `width` messages. Fewer show that no more are there.
+    #[inline]
+    pub(crate) fn recv_batch(&self, batch: &mut Batch, width: usize) -> io::Result<usize> {
+        batch::receiver().map_or(Ok(0), |receiver| batch.recv(receiver, &self.socket, width))
+    }
+
+    /// Whether datagrams may leave as trains.
+    pub(crate) fn sends_trains(&self) -> bool {
+        self.segmentation
+    }
+
+    /// Sends a train as one message. `Ok(None)` if it has to leave in pieces: the kernel has taken none of it, for a reason
+    /// that may not hold for a single datagram.
+    pub(crate) fn send_train(&mut self, bytes: &[u8], train: &Train) -> Result<Option<usize>, Errno> {
+        let control = SegmentLength::new(train.segment);
+        let to = train.to.map(|to| SockAddr::from(self.in_family(to)));
+        let slices = [IoSlice::new(bytes)];
+        let mut message = MsgHdr::new().with_buffers(&slices).with_control(control.as_bytes());
+        if let Some(to) = &to {
+            message = message.with_addr(to);
+        }
+        let sent = SockRef::from(&self.socket).sendmsg(&message, SendFlags::NOSIGNAL.bits() as i32);
+        let Err(error) = sent else { return Ok(Some(1)) };
+        match Errno::from_io_error(&error) {
+            // The device, or something on the way to it, cannot cut trains.
+            Some(Errno::IO | Errno::INVAL | Errno::OPNOTSUPP) | None => self.segmentation = false,
+            // Its datagrams need to be fragmented, or there is room only for some.
+            Some(Errno::MSGSIZE | Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => {}
+            Some(errno) => return Err(errno),
+        }
+        Ok(None)
+    }
+
+    /// Sends the first of `trains`, each of which is one datagram, in one call. Returns how many the kernel has taken: not all
+    /// if it refuses one. Then the next call says why.
+    pub(crate) fn send_batch(&self, gathered: &Trains, trains: &[Train]) -> Result<usize, Errno> {
+        if trains.len() <= limits::DATAGRAM_BATCH_SMALL {
+            self.send_at_most::<{ limits::DATAGRAM_BATCH_SMALL }>(gathered, trains)
+        } else {
+            self.send_at_most::<{ limits::DATAGRAM_OUTBOX_MAX }>(gathered, trains)
+        }
+    }
+
+    fn send_at_most<const MAX: usize>(&self, gathered: &Trains, trains: &[Train]) -> Result<usize, Errno> {
+        let names: [_; MAX] = array::from_fn(|i| trains.get(i)?.to.map(|to| self.in_family(to).as_any()));
+        let slices: [_; MAX] =
+            array::from_fn(|i| [IoSlice::new(trains.get(i).map_or(&[], |train| gathered.bytes_of(train)))]);
+        let mut controls: [_; MAX] = array::from_fn(|_| SendAncillaryBuffer::default());
+        let mut parts = names.iter().zip(&slices).zip(&mut controls);
+        let mut messages: [MMsgHdr<'_>; MAX] = array::from_fn(|_| match parts.next() {
+            Some(((Some(name), slices), control)) => MMsgHdr::new_with_addr(name, slices, control),
+            Some(((None, slices), control)) => MMsgHdr::new(slices, control),
+            None => unreachable!("there are as many"),
+        });
+        net::sendmmsg(&self.socket, &mut messages[..trains.len().min(MAX)], SendFlags::NOSIGNAL)
     }
 
     /// Takes one datagram: its length, which is more than the buffer's if its end was cut off, and where it is from.
@@ -109,6 +214,15 @@ impl DatagramSocket {
 
     pub(crate) fn peer_address(&self) -> Option<Endpoint> {
         self.socket.peer_address()
+    }
+}
+
+impl SegmentLength {
+    fn new(segment: usize) -> Self {
+        let length = size_of::<usize>() + 2 * size_of::<i32>() + size_of::<u16>();
+        // `SOL_UDP` and `UDP_SEGMENT` (the kernel's `linux/socket.h` and `linux/udp.h`).
+        let (level, kind) = (17, 103);
+        Self { length, level, kind, segment: segment as u16, padding: Default::default() }
     }
 }
 

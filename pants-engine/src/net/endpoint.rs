@@ -59,10 +59,16 @@ impl Endpoint {
         self.socket_address().map(|address| address.port())
     }
 
+    /// What the kernel calls it if that is an IP address.
+    #[inline]
+    pub(crate) fn from_ip(address: SocketAddr) -> Self {
+        Self::Ip(without_mapping(address))
+    }
+
     /// What the kernel calls it.
     pub(crate) fn from_kernel(address: &SocketAddrAny) -> Self {
         if let Ok(address) = SocketAddr::try_from(address.clone()) {
-            return Self::Ip(without_mapping(address));
+            return Self::from_ip(address);
         }
         match SocketAddrUnix::try_from(address.clone()) {
             Ok(unix) => match (unix.path_bytes(), unix.abstract_name()) {
@@ -91,10 +97,14 @@ impl Endpoint {
 
 /// An IPv4 address in IPv6's clothes (`::ffff:`) as what it is. Any other stays whole: the scope of a link-local one is a
 /// part of it, without which nothing can be sent there (RFC 4007).
+#[inline]
 fn without_mapping(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
-        IpAddr::V6(_) => address,
+    match address {
+        SocketAddr::V6(mapped) => match mapped.ip().to_ipv4_mapped() {
+            Some(ip) => SocketAddr::new(ip.into(), mapped.port()),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
     }
 }
 

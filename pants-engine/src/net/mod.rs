@@ -1,6 +1,7 @@
 //! Addresses, and sockets.
 
 pub(crate) mod address;
+pub(crate) mod batch;
 pub(crate) mod credentials;
 pub(crate) mod datagram;
 pub(crate) mod endpoint;

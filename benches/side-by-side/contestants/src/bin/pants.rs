@@ -1,4 +1,4 @@
-//! Pants, where the work is not what one of its own programs does: lines and broadcast.
+//! Pants, where the work is not what one of its own programs does: lines, broadcast and datagrams.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use clap::Parser;
 use contestants::{Arguments, Work};
-use pants_shard::{Bus, Config, Connection, ConnectionKey, Context, Handler, Result, Runtime, Shard, ShardId, Shards};
+use pants_shard::{
+    Bus, Config, Connection, ConnectionKey, Context, Datagram, DatagramHandler, DatagramOptions, Endpoint, Handler, Result,
+    Runtime, Shard, ShardId, Shards,
+};
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
@@ -17,6 +20,8 @@ fn main() -> Result<()> {
         (Work::Lines, None) => serve(1, lines),
         (Work::Broadcast, None) => serve(1, broadcast),
         (Work::Broadcast, Some("two-shards")) => serve(2, broadcast),
+        (Work::Udp, None) => serve(1, |shard| udp(shard, true)),
+        (Work::Udp, Some("no-segmentation")) => serve(1, |shard| udp(shard, false)),
         _ => contestants::refuse("pants", &arguments),
     }
 }
@@ -26,7 +31,8 @@ fn serve(shards: usize, set_up: impl Fn(&mut Shard<'_>) -> Result<()> + Send + S
     let shards = NonZeroUsize::new(shards).expect("one at least");
     let config = Config::builder().shards(Shards::Count(shards)).pin(false).listen("127.0.0.1:0").build()?;
     let running = Runtime::new(config)?.start(set_up)?;
-    contestants::announce(running.addresses()[0].socket_address().expect("a TCP address"));
+    let addresses = [running.addresses(), running.datagram_addresses()].concat();
+    contestants::announce(addresses[0].socket_address().expect("an address of the Internet"));
     running.join().map(drop)
 }
 
@@ -89,4 +95,19 @@ fn tell(context: &mut Context, members: &Members, data: &Arc<[u8]>) {
 fn broadcast(shard: &mut Shard<'_>) -> Result<()> {
     let (address, bus, members) = (shard.config().listen()[0].clone(), shard.bus(), shard.state::<Members>());
     shard.listen(address, move |_peer| Member { bus: bus.clone(), members: Rc::clone(&members) }).map(drop)
+}
+
+/// Sends back every datagram.
+struct DatagramEcho;
+
+impl DatagramHandler for DatagramEcho {
+    fn on_read(&mut self, datagram: &mut Datagram<'_>, data: &[u8], from: &Endpoint) {
+        datagram.send_to(data, from);
+    }
+}
+
+fn udp(shard: &mut Shard<'_>, segmentation: bool) -> Result<()> {
+    let address = shard.config().listen()[0].clone();
+    let options = DatagramOptions { segmentation, ..DatagramOptions::default() };
+    shard.open_datagram_with(address, options, DatagramEcho).map(drop)
 }
