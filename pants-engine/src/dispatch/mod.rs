@@ -88,15 +88,15 @@ impl Dispatcher {
         handler.on_read(&mut connection, input);
         match connection.outcome() {
             Outcome::Echo => self.send_echo(key, count),
-            Outcome::Nothing => true,
-            Outcome::Other => self.finish_message(key),
+            outcome => self.finish_message(key, outcome),
         }
     }
 
-    /// Ends the way of a message that was answered otherwise than by itself, or whose handler has asked for more.
+    /// Ends the way of a message that was not answered by itself: with another answer, with none, or because its handler has
+    /// asked for more.
     #[inline(never)]
-    fn finish_message(&mut self, key: Key) -> bool {
-        if !(self.context.outbox.is_open_to(key) && self.send_open(key)) {
+    fn finish_message(&mut self, key: Key, outcome: Outcome) -> bool {
+        if outcome != Outcome::Nothing && !(self.context.outbox.is_open_to(key) && self.send_open(key)) {
             self.drive(key);
         }
         true
