@@ -99,6 +99,12 @@ impl Stream {
         self.flags == Flags::AT_REST
     }
 
+    /// The same where input is cut into frames.
+    #[inline]
+    pub(crate) fn rests_framed(&self) -> bool {
+        self.flags == Flags::AT_REST.or(Flags::FRAMED)
+    }
+
     /// Whether input waits, and nothing else is going on.
     #[inline]
     pub(crate) fn has_only_input(&self) -> bool {
