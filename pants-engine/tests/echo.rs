@@ -19,7 +19,10 @@ impl Handler for Obeys {
         match data {
             b"nothing" => {}
             b"part" => assert!(connection.write(&data[1..])),
-            b"copy" => assert!(connection.write(&data.to_vec())),
+            b"copy" => {
+                let elsewhere = data.to_vec();
+                assert!(connection.write(&elsewhere));
+            }
             b"empty" => assert!(connection.write(&data[..0]) && connection.write(data)),
             b"behind" => assert!(connection.write(b"!") && connection.write(data)),
             b"count" => {
