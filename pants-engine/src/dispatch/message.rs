@@ -98,7 +98,7 @@ impl Dispatcher {
         self.drive(key);
     }
 
-    /// The short way of input that is no usual message: the handler has a connection of its own, or more has come. Returns
+    /// The short way of input that is no usual message: the handler has an `on_write` of its own, or much has come. Returns
     /// whether it stayed at reading and writing; if not, the connection's flags say what is left to do.
     fn pass_input(&mut self, key: Key, count: usize) -> bool {
         let Self { context, read_buffer, handlers, .. } = self;
