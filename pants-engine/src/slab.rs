@@ -17,7 +17,9 @@ pub(crate) struct Slab<T> {
     len: usize,
 }
 
+/// In this order, so that the key is on the cache line of what its value begins with.
 #[derive(Debug)]
+#[repr(C)]
 struct Slot<T> {
     /// The tenant's, or the next one's: whole, so that a look-up is one comparison. Invariant: its generation grows when a
     /// tenant leaves, and never wraps.

@@ -29,7 +29,9 @@ pub(crate) enum Channel {
     Attempt(Box<Attempt>),
 }
 
+/// In this order, so that the stream's beginning is the slot's.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct ConnectionSlot {
     pub(crate) stream: Stream,
     /// Whose connection it is; `None` for a client's.

@@ -67,12 +67,17 @@ impl<'a> Connection<'a> {
         }
     }
 
-    #[inline(never)]
+    #[inline]
     fn open_outbox(&mut self) {
         self.context.outbox.open_to(self.key);
         if mem::replace(&mut self.outcome, Outcome::Other) == Outcome::Echo {
-            self.context.outbox.push(self.key, self.input);
+            self.copy_echo();
         }
+    }
+
+    #[cold]
+    fn copy_echo(&mut self) {
+        self.context.outbox.push(self.key, self.input);
     }
 
     fn slot(&mut self) -> &mut ConnectionSlot {

@@ -29,13 +29,16 @@ impl Connection<'_> {
             self.outcome = Outcome::Echo;
             return true;
         }
-        self.write_copied(data)
+        if self.outcome != Outcome::Other {
+            return self.write_beside_echo(data);
+        }
+        self.context.outbox.push_if_open(self.key, data) || self.relay(data)
     }
 
-    /// Apart, so that nothing of it weighs on an echo.
+    /// The first thing written that is no echo. Apart, so that nothing of it weighs on one.
     #[inline(never)]
-    fn write_copied(&mut self, data: &[u8]) -> bool {
-        self.leave_usual_way();
+    fn write_beside_echo(&mut self, data: &[u8]) -> bool {
+        self.open_outbox();
         self.context.outbox.push_if_open(self.key, data) || self.relay(data)
     }
 

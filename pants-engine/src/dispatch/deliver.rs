@@ -26,7 +26,7 @@ enum End {
 impl Dispatcher {
     /// The path of the usual event, as [`pass_message`](Self::pass_message), where input is cut into frames. What is
     /// written on all of a read's frames leaves together.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn handle_framed_input(&mut self, key: Key, count: usize) {
         let Self { context, read_buffer, handlers, .. } = self;
         let Some(handler) = handlers.get(key) else { return };

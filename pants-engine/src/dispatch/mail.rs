@@ -106,7 +106,9 @@ impl Dispatcher {
         let Self { context, read_buffer, datagram_handlers, .. } = self;
         let Context { channels, stats, .. } = &mut *context;
         let Some(Channel::Datagram(slot)) = channels.get_mut(key) else { return };
-        let Delivery::Datagram(length, from) = slot.mailbox.recv(&mut ***read_buffer, stats) else { return budget.take(0) };
+        let Delivery::Datagram(length, from) = slot.mailbox.recv(&mut ***read_buffer, stats) else {
+            return budget.take(0);
+        };
         budget.take(length);
         stats.note_datagram_in(length);
         if slot.mailbox.has_batches() {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::key::Key;
 use crate::limits;
 
 /// How far the present turn has come, so that it goes on behind a callback that panicked.
@@ -102,13 +101,11 @@ impl Engine {
     fn handle_events(&mut self) {
         for event in self.poller.events_from(self.turn.event) {
             self.turn.event += 1;
-            if self.dispatcher.pass_message(event) {
+            if self.dispatcher.pass_message(event) || self.dispatcher.handle_event(event) {
                 continue;
             }
-            match Key::from_token(event.token()) {
-                Some(key) => self.dispatcher.handle_event(key, event.readiness()),
-                None => self.turn.sources_due = true,
-            }
+            // A wake: it names no channel.
+            self.turn.sources_due = true;
         }
     }
 
