@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use pants_engine::fuzzing::{self, End};
+use pants_engine::internals::{self, End};
 use pants_engine::{Delimiter, Frame, FrameError, Framer};
 use pants_fuzz::{Course, Expected, longest, stretch};
 
@@ -157,7 +157,7 @@ fn check_wild(course: &Course, limit: usize, input: &[u8], answers: Vec<Answer>)
         come.fetch_add(piece.len(), Ordering::Relaxed);
     });
     let mut pauses = course.pauses();
-    let cut = fuzzing::cut(Delimiter::framer(framer), limit, pieces, |frame| {
+    let cut = internals::cut(Delimiter::framer(framer), limit, pieces, |frame| {
         let range = record.lock().unwrap().frames.pop_front().expect("a frame that the framer gave");
         assert_eq!(frame.data(), &input[range]);
         pauses()

@@ -5,7 +5,7 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use pants_engine::Delimiter;
-use pants_engine::fuzzing::{self, End};
+use pants_engine::internals::{self, End};
 use pants_fuzz::{Course, Expected, stretch};
 
 #[derive(Arbitrary, Debug)]
@@ -51,7 +51,7 @@ fn check_none(input: &[u8], case: &Case<'_>) {
     let pieces = case.course.split(input);
     let mut expected = pieces.iter().filter(|piece| !piece.is_empty());
     let mut pauses = case.course.pauses();
-    let cut = fuzzing::cut(Delimiter::from(""), usize::from(case.limit), pieces.iter().copied(), |frame| {
+    let cut = internals::cut(Delimiter::from(""), usize::from(case.limit), pieces.iter().copied(), |frame| {
         assert_eq!(Some(&frame.data()), expected.next());
         pauses()
     });

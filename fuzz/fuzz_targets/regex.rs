@@ -4,7 +4,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use pants_engine::fuzzing::{self, End};
+use pants_engine::internals::{self, End};
 use pants_engine::{Delimiter, Pattern};
 use pants_fuzz::{Course, longest};
 use regex::bytes::{Captures, Regex, RegexBuilder};
@@ -47,7 +47,7 @@ fn check(case: &Case<'_>, pattern: &Pattern, reference: &Regex, pieces: &[&[u8]]
     let (frames, end, consumed) = expect(reference, case.matching, limit, pieces, &input);
     let mut frames = frames.into_iter();
     let mut pauses = case.course.pauses();
-    let cut = fuzzing::cut(Delimiter::from(pattern), limit, pieces.iter().copied(), |frame| {
+    let cut = internals::cut(Delimiter::from(pattern), limit, pieces.iter().copied(), |frame| {
         let (data, groups) = frames.next().expect("a frame that the reference finds");
         assert_eq!(frame.data(), data);
         assert_eq!(frame.len(), groups.len());

@@ -1,7 +1,7 @@
 //! What the targets share: how an input comes, plain references of what it should be cut into, and the comparison.
 
 use arbitrary::Arbitrary;
-use pants_engine::fuzzing::{self, End};
+use pants_engine::internals::{self, End};
 use pants_engine::{Delimiter, FrameError};
 
 /// Inputs up to this length are fed byte by byte as well.
@@ -91,7 +91,7 @@ impl<'i> Expected<'i> {
         delimiter: Delimiter,
     ) {
         let mut expected = self.frames.iter();
-        let cut = fuzzing::cut(delimiter, limit, pieces.iter().copied(), |frame| {
+        let cut = internals::cut(delimiter, limit, pieces.iter().copied(), |frame| {
             assert_eq!(Some(&frame.data()), expected.next());
             assert!(frame.is_empty() && frame.get(0).is_none());
             pauses()

@@ -11,7 +11,9 @@ const TICK: Duration = Duration::from_millis(1);
 impl Tick {
     /// The first tick that is not before `time`, which counts from the engine's origin.
     pub(crate) fn at_or_after(time: Duration) -> Self {
-        Self(u64::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX))
+        // By its parts, since a division of 128 bits takes longer than setting a timer.
+        let begun = u64::from(time.subsec_nanos().div_ceil(TICK.subsec_nanos()));
+        Self(time.as_secs().saturating_mul(1_000).saturating_add(begun))
     }
 
     /// When this tick begins, counted from the engine's origin.
@@ -22,8 +24,7 @@ impl Tick {
     /// The first tick by which `delay` has surely passed since a moment of this one; a delay past the end of time is the end
     /// of time.
     pub(crate) fn after(self, delay: Duration) -> Self {
-        let ticks = delay.as_nanos().div_ceil(TICK.as_nanos()) + 1;
-        Self(self.0.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(Self::at_or_after(delay).0).saturating_add(1))
     }
 }
 

@@ -65,12 +65,12 @@ mod doorbell;
 mod engine;
 mod error;
 mod framing;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub mod fuzzing;
 mod hand_off;
 mod handler;
 mod handlers;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod key;
 mod limits;
 mod net;

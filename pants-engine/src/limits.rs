@@ -23,7 +23,7 @@ pub(crate) const ACCEPT_BUDGET: usize = 64;
 /// Messages each source (inbox, lanes) delivers in a turn.
 pub(crate) const SOURCE_BUDGET: usize = 256;
 
-/// Expired timers run in a turn; the rest run in the next one.
+/// Expired timers run in a turn, and timers moved to a finer part of the wheel; the rest have their turn in the next one.
 pub(crate) const TIMER_BUDGET: usize = 4096;
 
 /// Events taken from the kernel in a turn.

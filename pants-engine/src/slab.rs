@@ -47,6 +47,7 @@ impl<T> Slab<T> {
     /// # Panics
     ///
     /// With 2³² − 1 slots in use, which is past what memory or descriptors allow.
+    #[inline]
     pub(crate) fn insert(&mut self, value: T) -> Key {
         self.len += 1;
         if self.free == NONE {
@@ -92,6 +93,7 @@ impl<T> Slab<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         let slot = &mut self.slots[key.index() as usize];

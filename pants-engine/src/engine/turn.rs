@@ -79,10 +79,8 @@ impl Engine {
     }
 
     fn run_expired_timers(&mut self) {
-        while self.turn.timer_budget > 0 {
-            let now = self.dispatcher.context.clock.tick();
-            let Some((timer, due)) = self.dispatcher.context.timers.pop(now) else { return };
-            self.turn.timer_budget -= 1;
+        let now = self.dispatcher.context.clock.tick();
+        while let Some((timer, due)) = self.dispatcher.context.timers.pop(now, &mut self.turn.timer_budget) {
             self.dispatcher.run_due_timer(timer, due.begins());
         }
     }

@@ -4,6 +4,7 @@
 //! What a timer does is the caller's `T`; this file only says which is next.
 
 pub(crate) mod alarm;
+mod links;
 mod precise;
 pub(crate) mod wheel;
 
@@ -46,6 +47,7 @@ impl<T> Timers<T> {
         self.wheel.len()
     }
 
+    #[inline(always)]
     pub(crate) fn insert(&mut self, deadline: Tick, task: T) -> TimerKey {
         TimerKey(self.wheel.insert(deadline.0, task))
     }
@@ -76,10 +78,19 @@ impl<T> Timers<T> {
         self.wheel.deadline(timer.0).map(Tick)
     }
 
+    #[inline(always)]
     pub(crate) fn remove(&mut self, timer: TimerKey) -> Option<T> {
         let task = self.wheel.remove(timer.0);
-        self.precise.expose(|key| self.wheel.contains(key));
+        if !self.precise.is_empty() {
+            self.expose_precise();
+        }
         task
+    }
+
+    /// Not inlined, so that the timers of the wheel, which most are, do not pay for it.
+    #[inline(never)]
+    fn expose_precise(&mut self) {
+        self.precise.expose(|key| self.wheel.contains(key));
     }
 
     pub(crate) fn get_mut(&mut self, timer: TimerKey) -> Option<&mut T> {
@@ -87,8 +98,9 @@ impl<T> Timers<T> {
     }
 
     /// Takes the next timer on the wheel that is due, with the tick at which it was; it stays, idle, until removed or armed.
-    pub(crate) fn pop(&mut self, now: Tick) -> Option<(TimerKey, Tick)> {
-        let key = self.wheel.pop(now.0)?;
+    /// What that takes is taken off `budget`; with none left there is nothing.
+    pub(crate) fn pop(&mut self, now: Tick, budget: &mut usize) -> Option<(TimerKey, Tick)> {
+        let key = self.wheel.pop(now.0, budget)?;
         self.wheel.last_deadline(key).map(|due| (TimerKey(key), Tick(due)))
     }
 

@@ -33,6 +33,11 @@ impl Precise {
         self.heap.push(Reverse((due, self.pushes, key)));
     }
 
+    /// Whether it holds no deadline, live or dead.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
     /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<Duration> {
         self.heap.peek().map(|Reverse((due, _, _))| *due)

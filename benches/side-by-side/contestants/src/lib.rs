@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod timers;
+
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
