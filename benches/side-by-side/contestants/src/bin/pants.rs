@@ -10,8 +10,8 @@ use std::sync::Arc;
 use clap::Parser;
 use contestants::{Arguments, Work};
 use pants_shard::{
-    Bus, Config, Connection, ConnectionKey, Context, Datagram, DatagramHandler, DatagramOptions, Endpoint, Handler, Result,
-    Runtime, Shard, ShardId, Shards,
+    Bus, Config, Connection, ConnectionKey, Context, Datagram, DatagramHandler, DatagramOptions, Endpoint, Handler,
+    Result, Runtime, Shard, ShardId, Shards,
 };
 
 fn main() -> Result<()> {
