@@ -118,6 +118,27 @@ fn without_segmentation_each_leaves_as_a_message() {
     assert_eq!(messages_of_forty(false), 40);
 }
 
+/// Whoever sent from port 0 took trains from everybody else.
+#[test]
+fn answers_to_port_0_cost_the_others_no_trains() {
+    let nowhere = Endpoint::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let (mut engine, _, _, seen, peer) = open(DatagramOptions::default(), move |datagram, number, from| {
+        // The first of a callback leaves alone, the second and third as a train.
+        for _ in 0..3 {
+            datagram.send_to(&numbered(number), if number == 0 { &nowhere } else { from });
+        }
+    });
+    send(&peer, 0..1);
+    turn_until(&mut engine, |engine| stats(engine).datagrams_dropped == 3);
+    setsockopt(&peer, UdpGroSegment, &true).unwrap();
+    send(&peer, 1..41);
+    turn_until(&mut engine, |engine| stats(engine).datagrams_out == 120);
+    let (_, messages) = receive(&peer, 120);
+    assert!(messages <= 20, "{messages} messages");
+    let refused = seen.try_iter().filter(|told| matches!(told, Told::Refused(to) if to.port() == Some(0))).count();
+    assert_eq!(refused, 3);
+}
+
 #[test]
 fn a_train_that_comes_whole_is_read_one_by_one() {
     let (mut engine, _, _, seen, peer) = open(DatagramOptions::default(), echo);

@@ -140,9 +140,9 @@ impl DatagramSocket {
         let Err(error) = sent else { return Ok(Some(1)) };
         match Errno::from_io_error(&error) {
             // The device, or something on the way to it, cannot cut trains.
-            Some(Errno::IO | Errno::INVAL | Errno::OPNOTSUPP) | None => self.segmentation = false,
-            // Its datagrams need to be fragmented, or there is room only for some.
-            Some(Errno::MSGSIZE | Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => {}
+            Some(Errno::IO | Errno::OPNOTSUPP) | None => self.segmentation = false,
+            // Its datagrams need to be fragmented, it is for port 0, from which anybody may send, or there is room only for some.
+            Some(Errno::INVAL | Errno::MSGSIZE | Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => {}
             Some(errno) => return Err(errno),
         }
         Ok(None)
