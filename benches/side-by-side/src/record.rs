@@ -239,7 +239,7 @@ pub(crate) mod tests {
             messages,
             nanoseconds: 100_000_000,
             server_cpu: messages * cpu_each,
-            client_cpu: 80_000_000,
+            client_cpu: 95_000_000,
             lost: 0,
         }
     }
