@@ -215,10 +215,10 @@ pub(crate) fn list(contestants: &[Contestant]) -> Result<(), String> {
     for contestant in contestants {
         let version = machine::version(contestant, &programs).unwrap_or_else(|error| format!("not to be had: {error}"));
         let works: Vec<&str> = contestant.works.iter().map(|work| work.name()).collect();
-        println!("{:<20} {:<20} {}", contestant.name, version, works.join(", "));
+        println!("{:<22} {:<20} {}", contestant.name, version, works.join(", "));
     }
     for name in NOT_TO_BE_HAD {
-        println!("{name:<20} {WHY_NOT}");
+        println!("{name:<22} {WHY_NOT}");
     }
     Ok(())
 }
