@@ -38,9 +38,6 @@ pub(crate) const BACKEND: Binary = Binary::Own(rounds::BACKEND);
 /// What latencies are measured with.
 pub(crate) const GENERATOR: Binary = Binary::Project("pants-load");
 
-/// The program of this directory's `gnet/`, beside those that cargo builds.
-const GNET: &str = "gnet-echo";
-
 impl Programs {
     /// Asks cargo where it puts what it builds.
     ///
@@ -59,16 +56,6 @@ impl Programs {
             Binary::Project(name) => self.project.join(name),
             Binary::Own(name) => self.own.join(name),
         }
-    }
-
-    /// Where gnet's program is.
-    pub(crate) fn gnet(&self) -> PathBuf {
-        self.own.join(GNET)
-    }
-
-    /// The directory of gnet's source.
-    pub(crate) fn gnet_source(&self) -> PathBuf {
-        self.root.join("benches/side-by-side/gnet")
     }
 
     /// The project's root.
@@ -95,23 +82,6 @@ impl Programs {
         build(&self.root, &project)?;
         build(&self.root.join("benches/side-by-side"), &own)
     }
-
-    /// Builds gnet's program with Go.
-    ///
-    /// # Errors
-    ///
-    /// Why it is not there, in one line.
-    pub(crate) fn build_gnet(&self) -> Result<(), String> {
-        let source = self.gnet_source();
-        if !source.is_dir() {
-            return Err(format!("there is no {}", source.display()));
-        }
-        let mut command = Command::new("go");
-        command.args(["build", "-o"]).arg(self.gnet()).arg(".").current_dir(source);
-        let output = command.output().map_err(|error| format!("cannot run go: {error}"))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        if output.status.success() { Ok(()) } else { Err(format!("go build failed: {}", last_line(&said))) }
-    }
 }
 
 /// The program that a contestant's work is done by, if cargo builds it.
@@ -121,8 +91,8 @@ pub(crate) fn binary(contestant: &Contestant, work: Work) -> Option<Binary> {
         (Program::Pants, Work::Echo | Work::Churn) => Some(Binary::Project("pants-echo")),
         (Program::Pants, Work::Proxy) => Some(Binary::Project("pants-proxy")),
         (Program::Pants, Work::Timers) => Some(Binary::Own("pants-timers")),
-        (Program::Pants, Work::Lines | Work::Udp | Work::Broadcast) => Some(Binary::Own("pants")),
-        (Program::Gnet | Program::Haproxy | Program::Nginx, _) => None,
+        (Program::Pants, Work::Lines | Work::Udp | Work::Broadcast | Work::IdleTimeouts) => Some(Binary::Own("pants")),
+        (Program::Haproxy | Program::Nginx, _) => None,
     }
 }
 
@@ -156,10 +126,6 @@ fn cargo(workspace: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace);
     command
-}
-
-fn last_line(text: &str) -> &str {
-    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing")
 }
 
 #[cfg(test)]

@@ -1,20 +1,22 @@
 //! The course of a run: what is built, then the rounds of every point, then the counts, the latencies and the memory.
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fastrand::Rng;
 
 use crate::builds::{BACKEND, Binary, CLIENT, GENERATOR, Programs};
 use crate::cli::{Arguments, Skip};
-use crate::contestant::{Contestant, Program};
+use crate::contestant::{Contestant, NOT_TO_BE_HAD, WHY_NOT};
 use crate::point::{Point, Work};
 use crate::process::INTERRUPTED;
 use crate::record::{Entry, Record};
-use crate::rounds::Cpus;
+use crate::rounds::{Cpus, Rounds};
 use crate::server::Setting;
-use crate::{counts, latency, machine, memory, rounds};
+use crate::{counts, estimate, latency, machine, memory, output, rounds};
 
 /// A directory for what tools and servers read and write, which is removed at the end.
 struct Scratch(PathBuf);
@@ -58,10 +60,10 @@ pub(crate) fn run(arguments: &Arguments, interrupted: &Arc<AtomicBool>) -> Resul
         seed: arguments.seed,
         ..Record::default()
     };
-    let contestants = enter(&mut record, &asked, &programs, !arguments.no_build);
+    let contestants = enter(&mut record, &asked, &programs);
     let scratch = Scratch::new()?;
     let setting = Setting { programs: &programs, cpu: cpus.server, to: None, scratch: &scratch.0, interrupted };
-    measure(&mut record, arguments, &points, &contestants, setting, cpus);
+    measure(&mut record, arguments, &steps(arguments, &points), &contestants, setting, cpus)?;
     let is_empty = record.slices.is_empty() && record.timers.is_empty();
     if interrupted.load(Ordering::Relaxed) {
         record.failures.retain(|failure| !failure.reason.ends_with(INTERRUPTED));
@@ -70,40 +72,99 @@ pub(crate) fn run(arguments: &Arguments, interrupted: &Arc<AtomicBool>) -> Resul
     if is_empty { Err("nothing was measured".to_owned()) } else { Ok(record) }
 }
 
+/// One part of a run, after which the record is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Rounds(Point),
+    Counts(Point),
+    Latency(Point),
+    Memory,
+}
+
+impl Step {
+    /// Whose work it is.
+    fn point(self) -> Point {
+        match self {
+            Self::Rounds(point) | Self::Counts(point) | Self::Latency(point) => point,
+            Self::Memory => Point::USUAL,
+        }
+    }
+
+    fn estimate(self, contestants: usize, rounds: Rounds) -> Duration {
+        match self {
+            Self::Rounds(point) => estimate::rounds(&point, contestants, rounds),
+            Self::Counts(point) => estimate::counts(&point, contestants),
+            Self::Latency(point) => estimate::latency(&point, contestants, latency::ROUNDS),
+            Self::Memory => estimate::memory(contestants, memory::CONNECTIONS),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rounds(point) => write!(f, "{point}"),
+            Self::Counts(point) => write!(f, "{point}, counts"),
+            Self::Latency(point) => write!(f, "{point}, latency"),
+            Self::Memory => f.write_str("memory of idle connections"),
+        }
+    }
+}
+
+/// What a run does: the rounds of all points first, by which the rates are known at which latencies are measured.
+fn steps(arguments: &Arguments, points: &[Point]) -> Vec<Step> {
+    let mut steps: Vec<Step> = points.iter().copied().map(Step::Rounds).collect();
+    if arguments.measures(Skip::Counts) {
+        steps.extend(points.iter().copied().filter(Point::is_counted).map(Step::Counts));
+    }
+    if arguments.measures(Skip::Latency) {
+        steps.extend(points.iter().copied().filter(Point::has_latency).map(Step::Latency));
+    }
+    if arguments.measures(Skip::Memory) && points.iter().any(|point| point.work == Work::Echo) {
+        steps.push(Step::Memory);
+    }
+    steps
+}
+
+/// Takes the steps one by one.
+///
+/// # Errors
+///
+/// If the record cannot be written, in one line.
 fn measure(
     record: &mut Record,
     arguments: &Arguments,
-    points: &[Point],
+    steps: &[Step],
     contestants: &[&Contestant],
     setting: Setting<'_>,
     cpus: Cpus,
-) {
+) -> Result<(), String> {
     let mut random = Rng::with_seed(arguments.seed);
     let rounds = arguments.rounds();
-    let go_on = || !setting.interrupted.load(Ordering::Relaxed);
-    for point in points.iter().take_while(|_| go_on()) {
-        let taking_part = taking_part(contestants, point);
-        eprintln!("{point}: {} contestants", taking_part.len());
-        match point.work {
-            Work::Timers => rounds::run_alone(record, point, &taking_part, setting, rounds.rounds, &mut random),
-            _ => rounds::run(record, point, &taking_part, setting, cpus, rounds, &mut random),
+    let estimate = |steps: &[Step]| -> Duration {
+        steps.iter().map(|step| step.estimate(taking_part(contestants, &step.point()).len(), rounds)).sum()
+    };
+    for (index, step) in steps.iter().enumerate() {
+        if setting.interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+        let (point, taking_part) = (step.point(), taking_part(contestants, &step.point()));
+        let left = estimate::words(estimate(&steps[index..]));
+        eprintln!("{} of {}, about {left} left: {step}, {} contestants", index + 1, steps.len(), taking_part.len());
+        match step {
+            Step::Rounds(_) if point.work == Work::Timers => {
+                rounds::run_alone(record, &point, &taking_part, setting, rounds.rounds, &mut random);
+            }
+            Step::Rounds(_) => rounds::run(record, &point, &taking_part, setting, cpus, rounds, &mut random),
+            Step::Counts(_) => counts::run(record, &point, &taking_part, setting, cpus),
+            Step::Latency(_) => latency::run(record, &point, &taking_part, setting, cpus, &mut random),
+            Step::Memory => memory::run(record, &taking_part, setting, cpus),
+        }
+        if let Some(directory) = &arguments.output {
+            output::write_record(directory, record)?;
         }
     }
-    let counted = points.iter().filter(|point| point.is_counted() && arguments.measures(Skip::Counts));
-    for point in counted.take_while(|_| go_on()) {
-        eprintln!("{point}: counts");
-        counts::run(record, point, &taking_part(contestants, point), setting, cpus);
-    }
-    let timed = points.iter().filter(|point| point.has_latency() && arguments.measures(Skip::Latency));
-    for point in timed.take_while(|_| go_on()) {
-        eprintln!("{point}: latency");
-        latency::run(record, point, &taking_part(contestants, point), setting, cpus, &mut random);
-    }
-    let has_echo = points.iter().any(|point| point.work == Work::Echo);
-    if has_echo && arguments.measures(Skip::Memory) && go_on() {
-        eprintln!("memory of idle connections");
-        memory::run(record, &taking_part(contestants, &Point::USUAL), setting, cpus);
-    }
+    Ok(())
 }
 
 fn taking_part<'a>(contestants: &[&'a Contestant], point: &Point) -> Vec<&'a Contestant> {
@@ -123,11 +184,10 @@ fn others(points: &[Point], arguments: &Arguments) -> Vec<Binary> {
 }
 
 /// Notes the contestants with their versions; returns those that are there.
-fn enter<'a>(record: &mut Record, asked: &[&'a Contestant], programs: &Programs, build: bool) -> Vec<&'a Contestant> {
+fn enter<'a>(record: &mut Record, asked: &[&'a Contestant], programs: &Programs) -> Vec<&'a Contestant> {
     let mut entered = Vec::new();
     for contestant in asked {
-        let is_built = if build && contestant.program == Program::Gnet { programs.build_gnet() } else { Ok(()) };
-        match is_built.and_then(|()| machine::version(contestant, programs)) {
+        match machine::version(contestant, programs) {
             Ok(version) => {
                 record.contestants.push(Entry { name: contestant.name.to_owned(), version });
                 entered.push(*contestant);
@@ -155,16 +215,27 @@ pub(crate) fn list(contestants: &[Contestant]) -> Result<(), String> {
     for contestant in contestants {
         let version = machine::version(contestant, &programs).unwrap_or_else(|error| format!("not to be had: {error}"));
         let works: Vec<&str> = contestant.works.iter().map(|work| work.name()).collect();
-        println!("{:<20} {:<20} {}", contestant.name, version, works.join(", "));
+        println!("{:<22} {:<20} {}", contestant.name, version, works.join(", "));
+    }
+    for name in NOT_TO_BE_HAD {
+        println!("{name:<22} {WHY_NOT}");
     }
     Ok(())
 }
 
-/// Makes a directory.
-///
-/// # Errors
-///
-/// In one line.
-pub(crate) fn make_directory(path: &Path) -> Result<(), String> {
-    std::fs::create_dir_all(path).map_err(|error| format!("cannot make the directory {}: {error}", path.display()))
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn rates_are_known_before_latencies_are_measured_by_them() {
+        let arguments = Arguments::parse_from(["side-by-side", "echo", "--points", "50x64x1"]);
+        let point = Point::USUAL;
+        let all = [Step::Rounds(point), Step::Counts(point), Step::Latency(point), Step::Memory];
+        assert_eq!(steps(&arguments, &[point]), all);
+        let arguments = Arguments::parse_from(["side-by-side", "--skip", "counts,latency"]);
+        assert_eq!(steps(&arguments, &[point]), [Step::Rounds(point), Step::Memory]);
+    }
 }

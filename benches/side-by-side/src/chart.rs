@@ -22,6 +22,8 @@ const MARGIN: i32 = 20;
 const CPU_AT: i32 = 160;
 const INSTRUCTIONS_AT: i32 = 545;
 const LENGTH: i32 = 270;
+/// How wide a digit of a figure is at most.
+const DIGIT: i32 = 7;
 
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(0x21, 0x25, 0x29);
@@ -74,10 +76,10 @@ pub(crate) fn draw(record: &Record) -> Option<String> {
 
 fn draw_on<'a>(area: &Area<'a>, record: &Record, rows: &[Row], height: i32) -> Drawn<'a> {
     area.fill(&WHITE)?;
-    let title = format!("{}, one core", report::describe(&Point::USUAL));
+    let title = format!("{}, one core: shorter is better", report::describe(&Point::USUAL));
     text(area, &title, (MARGIN, 24), 19, INK, FontStyle::Bold, HPos::Left)?;
     let cpu = Panel {
-        title: "CPU per message, beside a bare epoll loop",
+        title: "CPU per message, in those of a bare epoll loop",
         at: CPU_AT,
         ticks: ticks(rows.iter().map(|row| row.cpu.high).fold(1.0, f64::max)),
         has_floor: true,
@@ -94,7 +96,8 @@ fn draw_on<'a>(area: &Area<'a>, record: &Record, rows: &[Row], height: i32) -> D
         text(area, &row.name, (CPU_AT - 10, middle(index)), 14, INK, style, HPos::Right)?;
     }
     draw_legend(area, height - 20)?;
-    let machine = format!("{}, Linux {}, {} rounds", record.machine.cpu, record.machine.kernel, record.rounds);
+    let rounds = format!("{} rounds, lines are 95 % intervals", record.rounds);
+    let machine = format!("{}, Linux {}; {rounds}", record.machine.cpu, record.machine.kernel);
     text(area, &machine, (WIDTH - MARGIN, height - 20), 12, FAINT_INK, FontStyle::Normal, HPos::Right)
 }
 
@@ -112,6 +115,7 @@ fn draw_panel<'a>(
         area.draw(&PathElement::new([(x(*tick), top), (x(*tick), bottom)], GRID))?;
         text(area, &tick.to_string(), (x(*tick), bottom + 10), 12, FAINT_INK, FontStyle::Normal, HPos::Center)?;
     }
+    let mut labels = Vec::new();
     for (index, row) in rows.iter().enumerate() {
         let Some((value, interval, label)) = figure(row) else {
             text(area, "not counted", (panel.at + 4, middle(index)), 12, FAINT_INK, FontStyle::Normal, HPos::Left)?;
@@ -124,10 +128,16 @@ fn draw_panel<'a>(
             area.draw(&PathElement::new([(x(low), middle(index)), (x(high), middle(index))], INK.stroke_width(1)))?;
             label_at = label_at.max(x(high));
         }
-        text(area, &label, (label_at + 6, middle(index)), 13, INK, FontStyle::Normal, HPos::Left)?;
+        labels.push((label, label_at + 6, middle(index)));
     }
     if panel.has_floor {
         area.draw(&PathElement::new([(x(1.0), top), (x(1.0), bottom)], INK.mix(0.6).stroke_width(1)))?;
+    }
+    for (label, at, middle) in labels {
+        // No line goes through a figure.
+        let end = at + DIGIT * label.len() as i32;
+        area.draw(&Rectangle::new([(at - 2, middle - BAR / 2), (end, middle + BAR / 2)], WHITE.filled()))?;
+        text(area, &label, (at, middle), 13, INK, FontStyle::Normal, HPos::Left)?;
     }
     Ok(())
 }

@@ -41,12 +41,13 @@ pub(crate) struct Arguments {
     /// Leave these figures out
     #[arg(long, value_name = "FIGURES", value_delimiter = ',')]
     pub(crate) skip: Vec<Skip>,
-    /// Write the record (JSON), the tables (Markdown) and the chart (SVG) into this directory
+    /// Write the record (JSON), the tables (Markdown) and the chart (SVG) into this directory; the record after every point, so
+    /// that a run that is broken off keeps what it has
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) output: Option<PathBuf>,
-    /// Measure nothing: make tables and chart of this record
+    /// Measure nothing: make tables and chart of this record, or of several runs on one machine: --from a.json --from b.json
     #[arg(long, value_name = "FILE", conflicts_with_all = ["works", "quick", "list"])]
-    pub(crate) from: Option<PathBuf>,
+    pub(crate) from: Vec<PathBuf>,
     /// See whether everything works, within seconds: three rounds of 50 ms at two points of the echo, or at those of --points
     #[arg(long)]
     pub(crate) quick: bool,

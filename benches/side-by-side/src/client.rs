@@ -78,7 +78,7 @@ impl Client {
 
 fn line(program: &Path, point: &Point, address: SocketAddr) -> Line {
     let mut line = Line::new(program, [point.work.of_client(), &address.to_string()]);
-    let numbers = [("--connections", point.connections), ("--size", point.size), ("--depth", point.depth)];
+    let numbers = [("--connections", point.connections), ("--size", point.size), ("--depth", point.depth_in_fact())];
     line.arguments.extend(numbers.into_iter().flat_map(|(name, number)| [name.into(), number.to_string().into()]));
     if point.trains {
         line.arguments.extend(["--variant", "gso"].map(Into::into));

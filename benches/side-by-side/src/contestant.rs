@@ -45,8 +45,6 @@ pub(crate) enum Program {
     Own(&'static str),
     /// The programs of pants: `pants-echo` and `pants-proxy`, and one of `contestants` for other work.
     Pants,
-    /// The program in `gnet/`, which needs Go.
-    Gnet,
     /// What is installed on the machine.
     Haproxy,
     Nginx,
@@ -59,14 +57,12 @@ pub(crate) enum Version {
     Project,
     /// A crate's, in the lock file.
     Crate(&'static str),
-    /// A Go module's, in `gnet/go.mod`.
-    Module(&'static str),
     /// What the program of this name says with `-v`.
     Said(&'static str),
 }
 
 use Poller::{Epoll, IoUring};
-use Work::{Broadcast, Churn, Echo, Lines, Timers, Udp};
+use Work::{Broadcast, Churn, Echo, IdleTimeouts, Lines, Timers, Udp};
 
 const STREAMS: &[Work] = &[Echo, Churn];
 const STREAMS_AND_UDP: &[Work] = &[Echo, Churn, Udp];
@@ -80,10 +76,11 @@ pub(crate) const ALL: &[Contestant] = &[
     floor("floor-udp", Epoll, &[Udp]).by("floor-udp-gso", "gso"),
     floor("floor-proxy", Epoll, &[Work::Proxy]),
     floor("floor-broadcast", Epoll, &[Broadcast]),
-    pants(&[Echo, Churn, Lines, Udp, Work::Proxy, Broadcast, Timers]),
+    pants(&[Echo, Churn, Lines, Udp, Work::Proxy, Broadcast, Timers, IdleTimeouts]),
     pants(&[Echo]).by("pants-busy-poll", BUSY_POLL),
     pants(&[Udp]).by("pants-no-segmentation", "no-segmentation"),
     pants(&[Broadcast]).by("pants-two-shards", "two-shards"),
+    pants(&[IdleTimeouts]).by("pants-idle-timeouts", "idle-timeouts"),
     framework("mio", Epoll, STREAMS_AND_UDP),
     framework("tokio", Epoll, &[Echo, Churn, Lines, Udp, Broadcast]).by("tokio", "current-thread"),
     framework("tokio", Epoll, &[Echo, Churn, Lines, Udp, Broadcast]).by("tokio-multi-thread", "multi-thread"),
@@ -94,14 +91,15 @@ pub(crate) const ALL: &[Contestant] = &[
     framework("compio", IoUring, STREAMS_AND_UDP).by("compio", "io_uring"),
     framework("compio", Epoll, STREAMS_AND_UDP).by("compio-epoll", "epoll"),
     framework("may", Epoll, STREAMS_AND_UDP),
-    Contestant {
-        program: Program::Gnet,
-        version: Version::Module("github.com/panjf2000/gnet/v2"),
-        ..framework("gnet", Epoll, STREAMS)
-    },
     proxy("haproxy", Program::Haproxy),
     proxy("nginx", Program::Nginx),
 ];
+
+/// Frameworks that one would look for here, which are not measured.
+pub(crate) const NOT_TO_BE_HAD: [&str; 2] = ["gnet", "Seastar"];
+
+/// Why they are not.
+pub(crate) const WHY_NOT: &str = "not to be had from the registries that the project uses";
 
 /// The way of pants in which a shard looks for work before it sleeps.
 pub(crate) const BUSY_POLL: &str = "busy-poll";
@@ -163,6 +161,8 @@ pub(crate) fn floor_of(point: &Point) -> &'static str {
         Broadcast => "floor-broadcast",
         // Nobody sets timers for less than nothing; the ratio is to the peer.
         Timers => "tokio-timers",
+        // What time-outs cost is seen beside the same program without them.
+        IdleTimeouts => "pants",
     }
 }
 

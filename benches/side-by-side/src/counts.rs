@@ -56,8 +56,7 @@ pub(crate) fn run(record: &mut Record, point: &Point, contestants: &[&Contestant
             point: *point,
             contestant: contestant.name.to_owned(),
             instructions: of(INSTRUCTIONS),
-            // What Go and a finished program allocate by themselves, callgrind does not see.
-            allocations: if contestant.program == Program::Gnet { None } else { of(ALLOCATIONS) },
+            allocations: of(ALLOCATIONS),
             system_calls: calls.map(most_frequent_first),
         });
     }

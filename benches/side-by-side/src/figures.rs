@@ -5,8 +5,9 @@ use crate::point::Point;
 use crate::record::{Record, Slice};
 use crate::stats::{Ratio, greatest, least, median};
 
-/// A server that is less busy than this, before a client that is busier, was held up by it.
-const BUSY: f64 = 0.95;
+/// A client that is as busy as this, before a server that is not, held it up. Where neither is, both wait: for wakes, or because
+/// others use their CPUs.
+const BUSY: f64 = 0.9;
 
 /// What a contestant did at a point.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ impl Figure {
 impl Standing {
     /// Whether the rate is the client's, since it was the client that had no more time: then only the CPU per message counts.
     pub(crate) fn is_held_up(&self) -> bool {
-        self.server_busy < BUSY && self.client_busy > self.server_busy
+        self.server_busy < BUSY && self.client_busy >= BUSY
     }
 
     fn new(record: &Record, point: &Point, contestant: &str) -> Option<Self> {

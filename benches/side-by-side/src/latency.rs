@@ -17,7 +17,7 @@ use crate::rounds::Cpus;
 use crate::server::{Server, Setting};
 
 /// Rounds of a load, and how long each goes on.
-const ROUNDS: u32 = 5;
+pub(crate) const ROUNDS: u32 = 5;
 const TIME: &str = "1s";
 const WARM_UP: &str = "200ms";
 

@@ -34,7 +34,6 @@ pub(crate) fn version(contestant: &Contestant, programs: &Programs) -> Result<St
     match contestant.version {
         Version::Project => Ok(env!("CARGO_PKG_VERSION").to_owned()),
         Version::Crate(name) => locked(&read(&programs.root().join("benches/side-by-side/Cargo.lock"))?, name),
-        Version::Module(path) => required(&read(&programs.gnet_source().join("go.mod"))?, path),
         Version::Said(program) => {
             let said = said(Command::new(program).arg("-v")).ok_or_else(|| format!("{program} is not installed"))?;
             first_number(&said).map(str::to_owned).ok_or_else(|| format!("{program} -v says {said:?}"))
@@ -89,17 +88,6 @@ fn locked(lock: &str, name: &str) -> Result<String, String> {
     packages.filter_map(of).next_back().ok_or_else(|| format!("Cargo.lock does not have {name}"))
 }
 
-/// The version of a module that a `go.mod` requires.
-fn required(text: &str, path: &str) -> Result<String, String> {
-    let of = |line: &str| {
-        let mut words = line.trim().trim_start_matches("require ").split_whitespace();
-        (words.next()? == path)
-            .then(|| words.next().map(|version| version.trim_start_matches('v').to_owned()))
-            .flatten()
-    };
-    text.lines().find_map(of).ok_or_else(|| format!("go.mod does not require {path}"))
-}
-
 /// The first thing in a text that is a version.
 fn first_number(text: &str) -> Option<&str> {
     text.split([' ', '/']).find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
@@ -120,11 +108,6 @@ mod tests {
         let lock = "version = 4\n[[package]]\nname = \"mio\"\nversion = \"0.8.0\"\n[[package]]\nname = \"mio\"\nversion = \"1.2.5\"\n";
         assert_eq!(locked(lock, "mio").unwrap(), "1.2.5");
         assert_eq!(locked(lock, "tokio").unwrap_err(), "Cargo.lock does not have tokio");
-        let module =
-            "module echo\n\nrequire example.org/net/v2 v2.9.1\nrequire (\n\texample.org/other v1.0.0 // indirect\n)\n";
-        assert_eq!(required(module, "example.org/net/v2").unwrap(), "2.9.1");
-        assert_eq!(required(module, "example.org/other").unwrap(), "1.0.0");
-        assert!(required(module, "example.org/net").is_err());
         assert_eq!(first_number("HAProxy version 2.6.12-1+deb12u1 2023/12/16"), Some("2.6.12-1+deb12u1"));
         assert_eq!(first_number("nginx version: nginx/1.22.1"), Some("1.22.1"));
     }

@@ -9,10 +9,12 @@ mod cli;
 mod client;
 mod contestant;
 mod counts;
+mod estimate;
 mod figures;
 mod latency;
 mod machine;
 mod memory;
+mod output;
 mod point;
 mod process;
 mod proxies;
@@ -48,25 +50,18 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     if arguments.list {
         return campaign::list(contestant::ALL);
     }
-    let record = match &arguments.from {
-        Some(path) => Record::read(path)?,
-        None => {
-            let interrupted = Arc::<AtomicBool>::default();
-            for signal in [SIGINT, SIGTERM] {
-                signal_hook::flag::register(signal, Arc::clone(&interrupted)).map_err(|error| error.to_string())?;
-            }
-            campaign::run(arguments, &interrupted)?
+    if let Some(directory) = &arguments.output {
+        output::prepare(directory)?;
+    }
+    let record = if arguments.from.is_empty() {
+        let interrupted = Arc::<AtomicBool>::default();
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&interrupted)).map_err(|error| error.to_string())?;
         }
+        campaign::run(arguments, &interrupted)?
+    } else {
+        Record::read_all(&arguments.from)?
     };
-    let tables = report::all(&record);
-    println!("{tables}");
-    let Some(directory) = &arguments.output else { return Ok(()) };
-    campaign::make_directory(directory)?;
-    let write = |name: &str, text: &str| {
-        let path = directory.join(name);
-        std::fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
-    };
-    write("record.json", &serde_json::to_string(&record).map_err(|error| error.to_string())?)?;
-    write("tables.md", &tables)?;
-    chart::draw(&record).map_or(Ok(()), |chart| write("chart.svg", &chart))
+    println!("{}", report::all(&record));
+    arguments.output.as_ref().map_or(Ok(()), |directory| output::write_all(directory, &record))
 }

@@ -12,7 +12,7 @@ use crate::server::{Server, Setting};
 const BEFORE: u32 = 100;
 
 /// Connections that are made then.
-const CONNECTIONS: u32 = 10_000;
+pub(crate) const CONNECTIONS: u32 = 10_000;
 
 /// Measures every contestant.
 pub(crate) fn run(record: &mut Record, contestants: &[&Contestant], setting: Setting<'_>, cpus: Cpus) {

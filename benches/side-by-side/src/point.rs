@@ -23,6 +23,8 @@ pub(crate) enum Work {
     Broadcast,
     /// A million timers, without a client.
     Timers,
+    /// The echo, of a server that has a million time-outs pending besides.
+    IdleTimeouts,
 }
 
 /// One point: what all contestants do by turns.
@@ -49,6 +51,10 @@ const ECHO_DEPTHS: [u32; 2] = [1, 16];
 /// Connections and sizes of the proxy.
 const PROXY: [(u32, u32); 4] = [(50, 64), (1_000, 64), (20, 16 * KIB), (8, 256 * KIB)];
 
+/// The most that is in flight together, in bytes. Past the bound of all TCP sockets of a machine (`net.ipv4.tcp_mem`), which is
+/// a tenth of its memory or less, the kernel drops what comes and has it sent again, and what is measured is its patience.
+const IN_FLIGHT_MAX: u64 = 512 << 20;
+
 /// Sockets and datagrams in flight on each. With 256 in flight together some were lost, since a socket's receive buffer has no
 /// more room by default; with 128 none.
 const UDP: [(u32, u32, bool); 3] = [(50, 1, false), (8, 16, false), (2, 64, true)];
@@ -72,7 +78,7 @@ impl Point {
                 .flat_map(|connections| ECHO_SIZES.map(|size| (connections, size)))
                 .flat_map(|(connections, size)| ECHO_DEPTHS.map(|depth| Self::new(work, connections, size, depth)))
                 .collect(),
-            Work::Churn | Work::Lines => vec![Self::new(work, 50, 64, 1)],
+            Work::Churn | Work::Lines | Work::IdleTimeouts => vec![Self::new(work, 50, 64, 1)],
             Work::Udp => {
                 UDP.map(|(sockets, depth, trains)| Self { trains, ..Self::new(work, sockets, 64, depth) }).to_vec()
             }
@@ -90,6 +96,13 @@ impl Point {
         let begins =
             |name: &str| name.strip_prefix(filter).is_some_and(|rest| rest.is_empty() || rest.starts_with('x'));
         begins(&name) || begins(short)
+    }
+
+    /// Messages that each connection keeps in flight in fact: fewer than the point's depth where all together were too much.
+    pub(crate) fn depth_in_fact(&self) -> u32 {
+        let bytes = u64::from(self.connections) * u64::from(self.size);
+        let most = IN_FLIGHT_MAX.checked_div(bytes).unwrap_or(u64::MAX).max(1);
+        u32::try_from(most).map_or(self.depth, |most| self.depth.min(most))
     }
 
     /// Whether its instructions, allocations and system calls are counted: few, since a count takes seconds and is exact.
@@ -119,23 +132,24 @@ impl Work {
             Self::Proxy => "proxy",
             Self::Broadcast => "broadcast",
             Self::Timers => "timers",
+            Self::IdleTimeouts => "idle-timeouts",
         }
     }
 
     /// What a server is asked to do for it.
     pub(crate) fn of_server(self) -> &'static str {
-        if self == Self::Churn { "echo" } else { self.name() }
+        if matches!(self, Self::Churn | Self::IdleTimeouts) { "echo" } else { self.name() }
     }
 
     /// What the client is asked to do for it.
     pub(crate) fn of_client(self) -> &'static str {
-        if self == Self::Proxy { "echo" } else { self.name() }
+        if matches!(self, Self::Proxy | Self::IdleTimeouts) { "echo" } else { self.name() }
     }
 
     /// What counts as one of its messages.
     pub(crate) fn unit(self) -> &'static str {
         match self {
-            Self::Echo | Self::Proxy => "message",
+            Self::Echo | Self::Proxy | Self::IdleTimeouts => "message",
             Self::Churn => "connection",
             Self::Lines => "line",
             Self::Udp => "datagram",
@@ -185,6 +199,16 @@ mod tests {
     fn a_filter_that_is_a_whole_name_is_not_another_ones_beginning() {
         let deep = Point { depth: 16, ..Point::USUAL };
         assert!(deep.matches("50x64") && deep.matches("50x64x16") && !deep.matches("50x64x1"));
+    }
+
+    #[test]
+    fn only_the_largest_point_has_less_in_flight_than_its_depth() {
+        let all: Vec<Point> = Work::value_variants().iter().flat_map(|work| Point::all(*work)).collect();
+        let less: Vec<String> =
+            all.iter().filter(|point| point.depth_in_fact() < point.depth).map(Point::to_string).collect();
+        assert_eq!(less, ["echo/10000x16384x16"]);
+        let largest = Point { connections: 10_000, size: 16 * KIB, depth: 16, ..Point::USUAL };
+        assert_eq!(largest.depth_in_fact(), 3);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What was measured: the record of a run, written as JSON, from which tables, charts and targets are made.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +159,61 @@ impl Record {
         }
     }
 
+    /// Adds what another run has measured. Its rounds are counted on from those that are there: a ratio is that of two slices of one
+    /// round of one run. Of what is measured once, the newer figure stays.
+    ///
+    /// # Errors
+    ///
+    /// If it ran on another machine, in one line.
+    pub(crate) fn add(&mut self, other: Self) -> Result<(), String> {
+        let machine = |record: &Self| (record.machine.cpu.clone(), record.machine.cpus, record.machine.kernel.clone());
+        let (mine, theirs) = (machine(self), machine(&other));
+        if mine != theirs {
+            return Err(format!("records of two machines do not belong together: {mine:?} and {theirs:?}"));
+        }
+        if self.machine.commit != other.machine.commit {
+            self.machine.commit = format!("{}, {}", self.machine.commit, other.machine.commit);
+        }
+        self.command = format!("{}; {}", self.command, other.command);
+        let first = self.next_round();
+        self.slices.extend(other.slices.into_iter().map(|one| Slice { round: first + one.round, ..one }));
+        self.latencies.extend(other.latencies.into_iter().map(|one| Latency { round: first + one.round, ..one }));
+        self.timers.extend(other.timers.into_iter().map(|one| Timers { round: first + one.round, ..one }));
+        self.counts.retain(|mine| {
+            !other.counts.iter().any(|one| (one.point, &one.contestant) == (mine.point, &mine.contestant))
+        });
+        self.counts.extend(other.counts);
+        self.memory.retain(|mine| !other.memory.iter().any(|one| one.contestant == mine.contestant));
+        self.memory.extend(other.memory);
+        let is_new = |one: &Entry| !self.contestants.iter().any(|mine| mine.name == one.name);
+        let new: Vec<Entry> = other.contestants.into_iter().filter(is_new).collect();
+        self.contestants.extend(new);
+        self.failures.extend(other.failures);
+        Ok(())
+    }
+
+    /// The first round that nothing was measured in.
+    fn next_round(&self) -> u32 {
+        let slices = self.slices.iter().map(|slice| slice.round);
+        let latencies = self.latencies.iter().map(|latency| latency.round);
+        let timers = self.timers.iter().map(|timers| timers.round);
+        slices.chain(latencies).chain(timers).max().map_or(0, |last| last + 1)
+    }
+
+    /// Reads records, and puts them together.
+    ///
+    /// # Errors
+    ///
+    /// As [`Record::read`] and [`Record::add`].
+    pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Self, String> {
+        let mut records = paths.iter().map(|path| Self::read(path));
+        let mut all = records.next().unwrap_or_else(|| Ok(Self::default()))?;
+        for record in records {
+            all.add(record?)?;
+        }
+        Ok(all)
+    }
+
     /// Reads a record.
     ///
     /// # Errors
@@ -184,7 +239,7 @@ pub(crate) mod tests {
             messages,
             nanoseconds: 100_000_000,
             server_cpu: messages * cpu_each,
-            client_cpu: 80_000_000,
+            client_cpu: 95_000_000,
             lost: 0,
         }
     }
@@ -193,7 +248,7 @@ pub(crate) mod tests {
     fn a_record_is_read_as_it_was_written() {
         let mut record = Record { rounds: 3, ..Record::default() };
         record.slices.push(slice(Point::USUAL, "pants", 0, 10, 5_000));
-        record.fail("gnet", Point::USUAL, "there is no go");
+        record.fail("nginx", Point::USUAL, "nginx is not installed");
         let text = serde_json::to_string(&record).unwrap();
         let again: Record = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&again).unwrap(), text);
@@ -202,10 +257,28 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn rounds_of_two_runs_stay_apart_when_they_are_put_together() {
+        let run = |cpu| {
+            let mut record = Record::default();
+            record.slices.extend([0, 1].map(|round| slice(Point::USUAL, "pants", round, 10, cpu)));
+            record.memory.push(Memory { contestant: "pants".to_owned(), connections: 10, bytes: cpu });
+            record.contestants.push(Entry { name: "pants".to_owned(), version: String::new() });
+            record
+        };
+        let mut both = run(4_000);
+        both.add(run(5_000)).unwrap();
+        assert_eq!(both.slices.iter().map(|slice| slice.round).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!((both.contestants.len(), both.memory.len(), both.memory[0].bytes), (1, 1, 5_000));
+        let mut elsewhere = run(6_000);
+        elsewhere.machine.cpus = 64;
+        assert!(both.add(elsewhere).unwrap_err().contains("two machines"));
+    }
+
+    #[test]
     fn a_failure_is_noted_once() {
         let mut record = Record::default();
-        record.fail("gnet", "echo", "there is no go");
-        record.fail("gnet", "echo", "there is still no go");
+        record.fail("nginx", "proxy", "nginx is not installed");
+        record.fail("nginx", "proxy", "nginx is still not installed");
         assert_eq!(record.failures.len(), 1);
     }
 }

@@ -37,9 +37,12 @@ pub(crate) fn all(record: &Record) -> String {
     let idle = "Growth of the server's anonymous memory by connections that have had one message back.";
     section(&mut text, "Memory of idle connections", idle, &memory(record));
     section(&mut text, "Timers", "A million of them; medians of the rounds, per timer.", &timers(record));
-    for (index, failure) in record.failures.iter().enumerate() {
-        let head = if index == 0 { "\n## Not measured\n\n" } else { "" };
-        let _ = writeln!(text, "{head}* {}, {}: {}", failure.contestant, failure.what, failure.reason);
+    text.push_str("\n## Not measured\n\n");
+    for failure in &record.failures {
+        let _ = writeln!(text, "* {}, {}: {}", failure.contestant, failure.what, failure.reason);
+    }
+    for name in contestant::NOT_TO_BE_HAD {
+        let _ = writeln!(text, "* {name}, anything: {}", contestant::WHY_NOT);
     }
     text
 }
@@ -91,6 +94,12 @@ fn note(record: &Record, point: &Point) -> String {
         notes.push(format!(
             "{} datagrams were lost and sent again 200 ms later: the rates say little.",
             whole(lost as f64)
+        ));
+    }
+    if point.depth_in_fact() < point.depth {
+        notes.push(format!(
+            "{} in flight on each in fact, as more would be past what the kernel gives all TCP sockets together.",
+            point.depth_in_fact()
         ));
     }
     notes.join(" ")
@@ -257,7 +266,7 @@ mod tests {
         record.memory.push(Memory { contestant: "pants".to_owned(), connections: 10_000, bytes: 2_400_000 });
         let nanoseconds = [("insert_cancel".to_owned(), 41.0)].into();
         record.timers.push(Timers { contestant: "pants".to_owned(), round: 0, nanoseconds });
-        record.fail("gnet", "anything", "cannot run go: not found");
+        record.fail("nginx", "anything", "nginx is not installed");
         // However wide the columns are.
         let text = all(&record).lines().map(collapse).collect::<Vec<_>>().join("\n");
         for part in [
@@ -269,7 +278,8 @@ mod tests {
             "| echo/50x64x1 | pants | 119.5 | 0.00 | 2.00 | recvfrom 1.000, sendto 1.000 |",
             "| pants | 10,000 | 240 |",
             "| pants | insert + cancel | 41.0 ns |",
-            "* gnet, anything: cannot run go: not found",
+            "* nginx, anything: nginx is not installed",
+            "* gnet, anything: not to be had",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }

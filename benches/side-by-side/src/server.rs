@@ -102,7 +102,7 @@ fn command(contestant: &Contestant, point: &Point, setting: Setting<'_>) -> Resu
             }
             Ok((line, Listens::Says))
         }
-        Program::Own(_) | Program::Pants | Program::Gnet => {
+        Program::Own(_) | Program::Pants => {
             let mut line = Line::new(existing(contestant, point.work, setting.programs)?, [point.work.of_server()]);
             let pair = |name: &str, value: &str| [OsString::from(name), OsString::from(value)];
             line.arguments.extend(contestant.variant.iter().flat_map(|variant| pair("--variant", variant)));
@@ -114,10 +114,7 @@ fn command(contestant: &Contestant, point: &Point, setting: Setting<'_>) -> Resu
 
 /// The program of a contestant, which has to be there.
 fn existing(contestant: &Contestant, work: Work, programs: &Programs) -> Result<PathBuf, String> {
-    let path = match builds::binary(contestant, work) {
-        Some(binary) => programs.path(binary),
-        None => programs.gnet(),
-    };
+    let path = programs.path(builds::binary(contestant, work).expect("cargo builds it"));
     if path.is_file() { Ok(path) } else { Err(format!("it is not built: there is no {}", path.display())) }
 }
 

@@ -123,6 +123,15 @@ const TARGETS: &[Target] = &[
         },
     },
     Target {
+        what: "a million idle time-outs under traffic: rate / without them",
+        bound: AtLeast(0.98),
+        measure: |record| {
+            let point = record.points(Work::IdleTimeouts).into_iter().next()?;
+            let ratio = figures::ratio(record, &point, Figure::Rate, "pants-idle-timeouts", PANTS)?;
+            Some(Measured::ratio(ratio, point.to_string()))
+        },
+    },
+    Target {
         what: "UDP: CPU per datagram / one a call",
         bound: AtMost(0.95),
         measure: |record| {
@@ -334,6 +343,18 @@ mod tests {
         }
         assert!(row(&record, "in bytes").contains("230"));
         assert!(row(&record, "idle connection / best peer").contains("0.50"));
+    }
+
+    #[test]
+    fn idle_timeouts_are_held_to_the_same_program_without_them() {
+        let point = Point { work: Work::IdleTimeouts, ..Point::USUAL };
+        let mut record = Record::default();
+        for round in 0..3 {
+            record.slices.push(slice(point, "pants", round, 20_000, 4_000));
+            record.slices.push(slice(point, "pants-idle-timeouts", round, 19_000, 4_200));
+        }
+        let line = row(&record, "idle time-outs");
+        assert!(line.contains("0.950") && line.contains("missed"), "{line}");
     }
 
     #[test]

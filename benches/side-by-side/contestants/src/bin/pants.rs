@@ -1,4 +1,4 @@
-//! Pants, where the work is not what one of its own programs does: lines, broadcast and datagrams.
+//! Pants, where the work is not what one of its own programs does: lines, broadcast, datagrams, and an echo with time-outs pending.
 
 #![forbid(unsafe_code)]
 
@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use clap::Parser;
+use contestants::timers::{PENDING, delay};
 use contestants::{Arguments, Work};
 use pants_shard::{
     Bus, Config, Connection, ConnectionKey, Context, Datagram, DatagramHandler, DatagramOptions, Endpoint, Handler,
@@ -17,6 +18,8 @@ use pants_shard::{
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     match (arguments.work, arguments.variant.as_deref()) {
+        (Work::Echo, None) => serve(1, |shard| echo(shard, 0)),
+        (Work::Echo, Some("idle-timeouts")) => serve(1, |shard| echo(shard, PENDING)),
         (Work::Lines, None) => serve(1, lines),
         (Work::Broadcast, None) => serve(1, broadcast),
         (Work::Broadcast, Some("two-shards")) => serve(2, broadcast),
@@ -34,6 +37,24 @@ fn serve(shards: usize, set_up: impl Fn(&mut Shard<'_>) -> Result<()> + Send + S
     let addresses = [running.addresses(), running.datagram_addresses()].concat();
     contestants::announce(addresses[0].socket_address().expect("an address of the Internet"));
     running.join().map(drop)
+}
+
+/// Sends back what comes, as pants-echo does.
+struct Echo;
+
+impl Handler for Echo {
+    fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
+        connection.write(data);
+    }
+}
+
+/// An echo beside so many timers, all of which are due long after the traffic.
+fn echo(shard: &mut Shard<'_>, timers: usize) -> Result<()> {
+    for index in 0..timers {
+        shard.defer(delay(index), |_shard| {});
+    }
+    let address = shard.config().listen()[0].clone();
+    shard.listen(address, |_peer| Echo).map(drop)
 }
 
 /// Sends back every line.
