@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
-use crate::contestant::{Contestant, Program};
+use crate::contestant::{Contestant, Kind, Program};
 use crate::point::Work;
 use crate::rounds;
 
@@ -79,8 +79,11 @@ impl Programs {
         };
         let project = names(|binary| if let Binary::Project(name) = binary { Some(name) } else { None });
         let own = names(|binary| if let Binary::Own(name) = binary { Some(name) } else { None });
-        build(&self.root, &project)?;
-        build(&self.root.join("benches/side-by-side"), &own)
+        build(&self.root, &project, &[])?;
+        // The peers bring most of what is to be built.
+        let peers = contestants.iter().any(|contestant| contestant.kind == Kind::Framework);
+        let features: &[&str] = if peers { &[] } else { &["--no-default-features"] };
+        build(&self.root.join("benches/side-by-side"), &own, features)
     }
 }
 
@@ -97,12 +100,12 @@ pub(crate) fn binary(contestant: &Contestant, work: Work) -> Option<Binary> {
 }
 
 /// Builds some programs of the workspace in a directory, as they are released.
-fn build(workspace: &Path, names: &[&str]) -> Result<(), String> {
+fn build(workspace: &Path, names: &[&str], features: &[&str]) -> Result<(), String> {
     if names.is_empty() {
         return Ok(());
     }
     let mut command = cargo(workspace);
-    command.args(["build", "--release", "--workspace"]);
+    command.args(["build", "--release", "--workspace"]).args(features);
     names.iter().for_each(|name| _ = command.args(["--bin", name]));
     let status = command.status().map_err(|error| format!("cannot run cargo: {error}"))?;
     let failed = || format!("cargo failed to build {} in {}", names.join(", "), workspace.display());
