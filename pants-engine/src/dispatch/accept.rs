@@ -202,9 +202,7 @@ impl Dispatcher {
             self.admit(key, socket, peer);
         }
         if let Some(Channel::Server(slot)) = self.context.remove_channel(key) {
-            if slot.server.open {
-                self.context.registrar.deregister(slot.server.socket.as_fd());
-            }
+            self.context.registrar.deregister(slot.server.socket.as_fd());
             let Some(mut acceptor) = slot.acceptor else { return };
             self.context.enter(Running::Server(key));
             acceptor.on_close();
