@@ -154,6 +154,7 @@ impl Connection<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn write_shared(&mut self, data: &Arc<[u8]>) -> bool {
+        self.leave_usual_way();
         let outbox = &self.context.outbox;
         let has_written = outbox.owner().is_some_and(|owner| owner == self.key);
         if has_written || outbox.is_open_to(self.key) {

@@ -112,6 +112,8 @@ impl Dispatcher {
     /// One that has panicked is not put back: from then on the server keeps its connections.
     fn put_back_balancer(&mut self, key: Key, balancer: Box<dyn Balancer>) {
         self.context.running = Running::Nobody;
+        // What it has written leaves before another connection may open the outbox.
+        self.context.flush_outbox();
         if let Some(slot) = self.context.server_slot(key) {
             // It may have set another in its place.
             slot.balancer.get_or_insert(balancer);
@@ -200,9 +202,7 @@ impl Dispatcher {
             self.admit(key, socket, peer);
         }
         if let Some(Channel::Server(slot)) = self.context.remove_channel(key) {
-            if slot.server.open {
-                self.context.registrar.deregister(slot.server.socket.as_fd());
-            }
+            self.context.registrar.deregister(slot.server.socket.as_fd());
             let Some(mut acceptor) = slot.acceptor else { return };
             self.context.enter(Running::Server(key));
             acceptor.on_close();

@@ -208,6 +208,8 @@ impl Stream {
             self.doom(CloseReason::Reset);
         }
         if closes {
+            // A reset right behind the peer's FIN shows in no call any more.
+            self.take_pending_error();
             self.doom(CloseReason::Finished);
         }
     }
