@@ -11,9 +11,9 @@ use serde::Deserialize;
 use crate::point::Point;
 use crate::process::{Line, Process};
 
-/// How long the client may take to make its connections, and how long beyond a slice to have all back. It gives up by itself
-/// when nothing has come for ten seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the client may take to make its connections, and how long beyond a slice to have all back: most with a broadcast's
+/// server under strace, half a minute on a busy machine. It gives up by itself when nothing has come for ten seconds.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A client that has made its connections.
 #[derive(Debug)]

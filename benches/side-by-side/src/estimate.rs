@@ -20,6 +20,9 @@ const ALONE: Duration = Duration::from_secs(6);
 /// A contestant's counts at one point: four starts, of which two are under callgrind.
 const COUNTS: Duration = Duration::from_secs(12);
 
+/// A delivery under strace or callgrind: of a broadcast, whose every connection begins with a message to all that are there.
+const COUNTED_DELIVERY: Duration = Duration::from_micros(20);
+
 /// A round of a latency: the generator's start, its load, and its report.
 const LATENCY: Duration = Duration::from_millis(1_500);
 
@@ -37,7 +40,8 @@ pub(crate) fn rounds(point: &Point, contestants: usize, rounds: Rounds) -> Durat
 
 /// The counts of a point.
 pub(crate) fn counts(point: &Point, contestants: usize) -> Duration {
-    (COUNTS + CONNECTION * point.connections * 4) * contestants as u32
+    let deliveries = if point.work == Work::Broadcast { point.connections * point.connections / 2 } else { 0 };
+    (COUNTS + (CONNECTION * point.connections + COUNTED_DELIVERY * deliveries) * 4) * contestants as u32
 }
 
 /// So many rounds of a point's latencies.
