@@ -68,18 +68,20 @@ impl Dispatcher {
         }
     }
 
-    /// Acts on an event that is no usual message. Returns whether it names a channel. One for a channel that is gone, even
-    /// since this batch was fetched, reaches nobody.
+    /// Acts on an event that is no usual message. A wake names no channel; and one for a channel that is gone, even since this
+    /// batch was fetched, reaches nobody.
     #[inline(never)]
-    pub(crate) fn handle_event(&mut self, event: Event<'_>) -> bool {
-        self.pass_framed_message(event) || self.handle_other_event(event)
+    pub(crate) fn handle_event(&mut self, event: Event<'_>) {
+        if !self.pass_framed_message(event) {
+            self.handle_other_event(event);
+        }
     }
 
     #[inline(never)]
-    fn handle_other_event(&mut self, event: Event<'_>) -> bool {
-        let Some(key) = Key::from_token(event.token()) else { return false };
-        self.handle_readiness(key, event.readiness());
-        true
+    fn handle_other_event(&mut self, event: Event<'_>) {
+        if let Some(key) = Key::from_token(event.token()) {
+            self.handle_readiness(key, event.readiness());
+        }
     }
 
     fn handle_readiness(&mut self, key: Key, readiness: Readiness) {
