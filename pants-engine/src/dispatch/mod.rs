@@ -25,7 +25,7 @@ use crate::handlers::Handlers;
 use crate::key::Key;
 use crate::limits;
 use crate::net::batch::Batch;
-use crate::poll::{Event, Readiness};
+use crate::poll::{Event, Poller, Readiness};
 use crate::pulse::Activity;
 use crate::slots::Channel;
 
@@ -39,6 +39,18 @@ pub(crate) struct Dispatcher {
     pub(crate) datagram_handlers: Handlers<dyn DatagramHandler>,
     /// The acceptor whose callback runs, out of its slot for as long.
     pub(crate) acceptor: Option<Box<dyn AnyAcceptor>>,
+}
+
+/// How many of a turn's events have been acted on: counted in a register, and kept when their phase ends, be it by a panic.
+struct Position<'a> {
+    handled: usize,
+    kept: &'a mut usize,
+}
+
+impl Drop for Position<'_> {
+    fn drop(&mut self) {
+        *self.kept = self.handled;
+    }
 }
 
 impl Dispatcher {
@@ -65,6 +77,21 @@ impl Dispatcher {
         for (key, handler) in self.context.new_datagram_handlers.drain(..) {
             self.context.heart.name(key, Activity::Handler((*handler).type_name()));
             self.datagram_handlers.insert(key, handler);
+        }
+    }
+
+    /// Acts on the events of the present turn from the one at `position` on, which is kept true for whoever goes on behind a
+    /// callback that panicked.
+    ///
+    /// Not inlined, so that the path of a message has the registers to itself.
+    #[inline(never)]
+    pub(crate) fn handle_events(&mut self, poller: &Poller, position: &mut usize) {
+        let mut position = Position { handled: *position, kept: position };
+        for event in poller.events_from(position.handled) {
+            position.handled += 1;
+            if !self.pass_message(event) {
+                self.handle_event(event);
+            }
         }
     }
 

@@ -52,7 +52,7 @@ impl Engine {
     fn phases(&mut self) {
         self.run_precise_timers();
         self.run_expired_timers();
-        self.handle_events();
+        self.dispatcher.handle_events(&self.poller, &mut self.turn.event);
         self.drain_sources();
         self.run_next_turn_timers();
         self.run_every_turn_timers();
@@ -93,17 +93,6 @@ impl Engine {
             let Some((timer, due)) = self.dispatcher.context.timers.pop_precise(now) else { return };
             self.turn.precise_budget -= 1;
             self.dispatcher.run_due_timer(timer, due);
-        }
-    }
-
-    /// Not inlined, so that the path of a message has the registers to itself.
-    #[inline(never)]
-    fn handle_events(&mut self) {
-        for event in self.poller.events_from(self.turn.event) {
-            self.turn.event += 1;
-            if !self.dispatcher.pass_message(event) {
-                self.dispatcher.handle_event(event);
-            }
         }
     }
 
