@@ -1,12 +1,15 @@
-//! How other threads get an engine's attention: the sleep flag, and the sources it drains when awake.
+//! How other threads get an engine's attention: a word that says whether it is awake, asleep or rung for, and the sources it
+//! drains when it was rung for.
 //!
-//! Ringing costs a system call only when the engine sleeps. The two sides run Dekker's pattern over the queue and the flag:
+//! Ringing costs a system call only when the engine sleeps, and nothing shared is written when it was rung for already:
 //!
-//! * the sender pushes, fences, and reads the flag;
-//! * the engine sets the flag, fences, and looks at the queues once more before it sleeps.
+//! * the sender pushes, fences, and swaps the word to *rung*, unless it is that; if it was *asleep*, it wakes the engine;
+//! * the engine swaps *rung* to *awake*, fences, and drains the queues. It may lie down only from *awake*.
 //!
-//! With both fences sequentially consistent, at least one side sees what the other wrote, so no wake is lost. The loom
-//! models at the end of this file check that, and that it fails with either fence removed.
+//! A sender that finds *rung* leaves it at that. Either the engine has yet to take that ring, or it has taken it and its fence
+//! comes after the sender's (both are sequentially consistent): then its drain sees what was pushed. So no ring means that
+//! nothing was pushed since the last drain, and an engine that was not rung for need not ask its queues. The loom models at
+//! the end of this file check that no wake is lost, and that one is with either fence removed.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,20 +17,21 @@ use std::sync::Arc;
 
 use crate::context::Context;
 use crate::poll::PollWaker;
-use crate::sync::{AtomicBool, Ordering, fence};
+use crate::sync::{AtomicU8, Ordering, fence};
 
 /// Work for an engine that comes from other threads: a queue's receiving end.
 ///
-/// A source is polled by its engine alone. Whoever fills it rings the engine's [`Doorbell`] after each push.
+/// A source belongs to its engine alone, which looks at it only when it was rung for: whoever fills it rings the engine's
+/// [`Doorbell`] after each push, the engine's own callbacks included.
 pub trait Source {
-    /// Whether nothing is waiting. Called after the engine has announced that it goes to sleep, and over and over while it
-    /// [polls busily](crate::EngineOptions::busy_poll).
+    /// Whether nothing is waiting. Called after each [`drain`](Self::drain): if something is left, or has come meanwhile, the
+    /// engine comes back in the next turn, rung for or not.
     fn is_empty(&self) -> bool;
 
     /// Delivers at most `budget` items and returns how many there were.
     ///
-    /// Returning `budget` makes the engine come back in the next turn; so does a later `is_empty() == false`. An item that
-    /// panics is gone; the engine calls again for the rest.
+    /// Called in the first turn after the source was [added](crate::Engine::add_source), whenever somebody has rung, for this
+    /// source or another, and when something was left. An item that panics is gone; the engine calls again for the rest.
     fn drain(&mut self, context: &mut Context, budget: usize) -> usize;
 }
 
@@ -44,21 +48,29 @@ pub trait Source {
 /// # Ok::<(), pants_engine::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Doorbell(Arc<SleepFlag<PollWaker, BothFences>>);
+pub struct Doorbell(Arc<Bell<PollWaker, BothFences>>);
 
 impl Doorbell {
     pub(crate) fn new(waker: PollWaker) -> Self {
-        Self(Arc::new(SleepFlag::new(waker)))
+        Self(Arc::new(Bell::new(waker)))
     }
 
-    /// Wakes the engine if it sleeps. Call it after pushing to one of the engine's sources. Returns whether it was this ring
-    /// that woke it, which costs a system call.
+    /// Has the engine drain its sources, and wakes it if it sleeps. Call it after pushing to one of them. Returns whether it
+    /// was this ring that woke it, which costs a system call.
     pub fn ring(&self) -> bool {
         self.0.ring()
     }
 
-    pub(crate) fn lie_down(&self) {
-        self.0.lie_down();
+    pub(crate) fn is_rung(&self) -> bool {
+        self.0.is_rung()
+    }
+
+    pub(crate) fn take(&self) -> bool {
+        self.0.take()
+    }
+
+    pub(crate) fn lie_down(&self) -> bool {
+        self.0.lie_down()
     }
 
     pub(crate) fn get_up(&self) {
@@ -83,7 +95,7 @@ pub(crate) trait Fences {
         fence(Ordering::SeqCst);
     }
 
-    fn of_sleeper() {
+    fn of_engine() {
         fence(Ordering::SeqCst);
     }
 }
@@ -93,40 +105,65 @@ pub(crate) struct BothFences;
 
 impl Fences for BothFences {}
 
-/// The protocol itself. Alone on its cache lines, since the engine writes the flag around every sleep (128 bytes: the
+/// The engine has taken what was rung for, or is about to; it does not sleep.
+const AWAKE: u8 = 0;
+/// The engine sleeps, or is about to; nobody has rung since it said so.
+const ASLEEP: u8 = 1;
+/// Somebody has rung since the engine last took a ring.
+const RUNG: u8 = 2;
+
+/// The protocol itself. Alone on its cache lines, since the engine writes the word around every sleep (128 bytes: the
 /// prefetcher of recent x86 processors fetches lines in pairs, as crossbeam's `CachePadded` notes).
+///
+/// The word is never stored to, only swapped: so a ring is in one order with the engine's changes, and none is overwritten
+/// unseen.
 #[repr(align(128))]
-struct SleepFlag<W, F> {
-    asleep: AtomicBool,
+struct Bell<W, F> {
+    word: AtomicU8,
     waker: W,
     fences: PhantomData<F>,
 }
 
-impl<W: Wake, F: Fences> SleepFlag<W, F> {
+impl<W: Wake, F: Fences> Bell<W, F> {
     /// Asleep from the beginning: the first sleep may come before the first turn, in somebody else's loop.
     fn new(waker: W) -> Self {
-        Self { asleep: AtomicBool::new(true), waker, fences: PhantomData }
+        Self { word: AtomicU8::new(ASLEEP), waker, fences: PhantomData }
     }
 
-    /// After a push: wakes the sleeper, if it sleeps and nobody else has woken it.
+    /// After a push: has it seen to, and wakes the engine if it sleeps and nobody else has woken it.
     fn ring(&self) -> bool {
         F::of_sender();
-        let wakes = self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed);
+        // A load first, so that many rings in a row do not take the cache line from the engine and one another.
+        let wakes = !self.is_rung() && self.word.swap(RUNG, Ordering::Relaxed) == ASLEEP;
         if wakes {
             self.waker.wake();
         }
         wakes
     }
 
-    /// Announces a sleep. Every source must be looked at after this, and before the sleep.
-    fn lie_down(&self) {
-        // A swap, not a store: it stands in one order with the senders' swaps, so that a late one cannot be taken for news.
-        self.asleep.swap(true, Ordering::Relaxed);
-        F::of_sleeper();
+    /// Whether somebody has rung and it was not taken yet.
+    fn is_rung(&self) -> bool {
+        self.word.load(Ordering::Relaxed) == RUNG
     }
 
+    /// Takes a ring, if there was one: then every source must be drained after this.
+    fn take(&self) -> bool {
+        let rung = self.is_rung() && self.word.swap(AWAKE, Ordering::Relaxed) == RUNG;
+        if rung {
+            F::of_engine();
+        }
+        rung
+    }
+
+    /// Announces a sleep. Returns whether it may begin: not if somebody has rung.
+    fn lie_down(&self) -> bool {
+        self.word.compare_exchange(AWAKE, ASLEEP, Ordering::Relaxed, Ordering::Relaxed) != Err(RUNG)
+    }
+
+    /// The sleep is over. A ring that has ended it stays, to be taken.
     fn get_up(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        // It fails when somebody has rung, and when the engine was up.
+        let _ = self.word.compare_exchange(ASLEEP, AWAKE, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
@@ -150,41 +187,41 @@ mod models {
         fn of_sender() {}
     }
 
-    struct NoSleeperFence;
+    struct NoEngineFence;
 
-    impl Fences for NoSleeperFence {
-        fn of_sleeper() {}
+    impl Fences for NoEngineFence {
+        fn of_engine() {}
     }
 
-    /// `senders` threads push one item each; the sleeper must see them all. A lost wake is a deadlock, which loom reports.
-    /// Before it lies down the sleeper looks at the queue `looks` times, as one that polls busily does.
-    fn deliver<F: Fences + 'static>(senders: usize, looks: usize) {
+    /// `senders` threads push and ring, each `pushes` times; the engine must see it all. A lost wake is a deadlock, which loom
+    /// reports. Before it lies down the engine looks at the word `looks` times, as one that polls busily does.
+    fn deliver<F: Fences + 'static>(senders: usize, pushes: usize, looks: usize) {
         loom::model(move || {
-            let flag = Arc::new(SleepFlag::<Unpark, F>::new(Unpark(thread::current())));
-            flag.get_up();
-            // The queue as a release/acquire counter: a mutex would order the flag by itself and hide a missing fence.
+            let bell = Arc::new(Bell::<Unpark, F>::new(Unpark(thread::current())));
+            bell.get_up();
+            // The queue as a release/acquire counter: a mutex would order the word by itself and hide a missing fence.
             let queue = Arc::new(AtomicUsize::new(0));
             let threads: Vec<_> = (0..senders)
                 .map(|_| {
-                    let (flag, queue) = (Arc::clone(&flag), Arc::clone(&queue));
+                    let (bell, queue) = (Arc::clone(&bell), Arc::clone(&queue));
                     thread::spawn(move || {
-                        queue.fetch_add(1, Ordering::Release);
-                        flag.ring();
+                        for _ in 0..pushes {
+                            queue.fetch_add(1, Ordering::Release);
+                            bell.ring();
+                        }
                     })
                 })
                 .collect();
             let mut taken = 0;
-            while taken < senders {
-                if (0..looks).any(|_| queue.load(Ordering::Acquire) != taken) {
-                    taken = queue.load(Ordering::Acquire);
-                    continue;
-                }
-                flag.lie_down();
-                if queue.load(Ordering::Acquire) == taken {
+            while taken < senders * pushes {
+                if !(0..looks).any(|_| bell.is_rung()) && bell.lie_down() {
                     thread::park();
+                    bell.get_up();
                 }
-                flag.get_up();
-                taken = queue.load(Ordering::Acquire);
+                // The queue is read only when a ring was taken: between the two another may come.
+                if bell.take() {
+                    taken = queue.load(Ordering::Acquire);
+                }
             }
             for thread in threads {
                 thread.join().unwrap();
@@ -194,28 +231,33 @@ mod models {
 
     #[test]
     fn no_wake_is_lost_with_one_sender() {
-        deliver::<BothFences>(1, 0);
+        deliver::<BothFences>(1, 1, 0);
     }
 
     #[test]
     fn no_wake_is_lost_with_two_senders() {
-        deliver::<BothFences>(2, 0);
+        deliver::<BothFences>(2, 1, 0);
+    }
+
+    #[test]
+    fn no_wake_is_lost_when_one_rings_again_while_the_engine_drains() {
+        deliver::<BothFences>(1, 2, 0);
     }
 
     #[test]
     fn no_wake_is_lost_behind_a_busy_poll() {
-        deliver::<BothFences>(1, 2);
+        deliver::<BothFences>(1, 1, 2);
     }
 
     #[test]
     #[should_panic(expected = "deadlock")]
     fn a_wake_is_lost_without_the_senders_fence() {
-        deliver::<NoSenderFence>(1, 0);
+        deliver::<NoSenderFence>(2, 1, 0);
     }
 
     #[test]
     #[should_panic(expected = "deadlock")]
-    fn a_wake_is_lost_without_the_sleepers_fence() {
-        deliver::<NoSleeperFence>(1, 0);
+    fn a_wake_is_lost_without_the_engines_fence() {
+        deliver::<NoEngineFence>(2, 1, 0);
     }
 }

@@ -167,7 +167,7 @@ pub(crate) const BUSY_POLL_MAX: Duration = Duration::from_secs(1);
 /// Busy polls in vain after which the engine sleeps at once.
 pub(crate) const BUSY_POLL_MISSES_MAX: u32 = 8;
 
-/// Looks at the sources between two system calls of a busy poll: about as long as one of those takes, so that neither a
+/// Looks at the doorbell between two system calls of a busy poll: about as long as one of those takes, so that neither a
 /// message nor an event is seen much later than the other.
 pub(crate) const BUSY_POLL_LOOKS: u32 = 16;
 

@@ -29,16 +29,13 @@ impl Connection<'_> {
             self.outcome = Outcome::Echo;
             return true;
         }
-        if self.outcome != Outcome::Other {
-            return self.write_beside_echo(data);
-        }
-        self.context.outbox.push_if_open(self.key, data) || self.relay(data)
+        self.write_other(data)
     }
 
-    /// The first thing written that is no echo. Apart, so that nothing of it weighs on one.
+    /// What is written and is no echo. Apart, so that nothing of it weighs on one.
     #[inline(never)]
-    fn write_beside_echo(&mut self, data: &[u8]) -> bool {
-        self.open_outbox();
+    fn write_other(&mut self, data: &[u8]) -> bool {
+        self.leave_usual_way();
         self.context.outbox.push_if_open(self.key, data) || self.relay(data)
     }
 

@@ -25,7 +25,7 @@ use crate::handlers::Handlers;
 use crate::key::Key;
 use crate::limits;
 use crate::net::batch::Batch;
-use crate::poll::{Event, Readiness};
+use crate::poll::{Event, Poller, Readiness};
 use crate::pulse::Activity;
 use crate::slots::Channel;
 
@@ -39,6 +39,18 @@ pub(crate) struct Dispatcher {
     pub(crate) datagram_handlers: Handlers<dyn DatagramHandler>,
     /// The acceptor whose callback runs, out of its slot for as long.
     pub(crate) acceptor: Option<Box<dyn AnyAcceptor>>,
+}
+
+/// How many of a turn's events have been acted on: counted in a register, and kept when their phase ends, be it by a panic.
+struct Position<'a> {
+    handled: usize,
+    kept: &'a mut usize,
+}
+
+impl Drop for Position<'_> {
+    fn drop(&mut self) {
+        *self.kept = self.handled;
+    }
 }
 
 impl Dispatcher {
@@ -68,18 +80,35 @@ impl Dispatcher {
         }
     }
 
-    /// Acts on an event that is no usual message. Returns whether it names a channel. One for a channel that is gone, even
-    /// since this batch was fetched, reaches nobody.
+    /// Acts on the events of the present turn from the one at `position` on, which is kept true for whoever goes on behind a
+    /// callback that panicked.
+    ///
+    /// Not inlined, so that the path of a message has the registers to itself.
     #[inline(never)]
-    pub(crate) fn handle_event(&mut self, event: Event<'_>) -> bool {
-        self.pass_framed_message(event) || self.handle_other_event(event)
+    pub(crate) fn handle_events(&mut self, poller: &Poller, position: &mut usize) {
+        let mut position = Position { handled: *position, kept: position };
+        for event in poller.events_from(position.handled) {
+            position.handled += 1;
+            if !self.pass_message(event) {
+                self.handle_event(event);
+            }
+        }
+    }
+
+    /// Acts on an event that is no usual message. A wake names no channel; and one for a channel that is gone, even since this
+    /// batch was fetched, reaches nobody.
+    #[inline(never)]
+    pub(crate) fn handle_event(&mut self, event: Event<'_>) {
+        if !self.pass_framed_message(event) {
+            self.handle_other_event(event);
+        }
     }
 
     #[inline(never)]
-    fn handle_other_event(&mut self, event: Event<'_>) -> bool {
-        let Some(key) = Key::from_token(event.token()) else { return false };
-        self.handle_readiness(key, event.readiness());
-        true
+    fn handle_other_event(&mut self, event: Event<'_>) {
+        if let Some(key) = Key::from_token(event.token()) {
+            self.handle_readiness(key, event.readiness());
+        }
     }
 
     fn handle_readiness(&mut self, key: Key, readiness: Readiness) {

@@ -59,7 +59,11 @@ pub struct Engine {
 }
 
 /// Where other threads' work comes from; the engine's own inbox is the first.
-struct Sources(Vec<Box<dyn Source>>);
+struct Sources {
+    all: Vec<Box<dyn Source>>,
+    /// One of them may hold something of which no ring will tell: it has not been drained yet, or not to its end.
+    due: bool,
+}
 
 impl Engine {
     /// An engine with default options.
@@ -84,7 +88,7 @@ impl Engine {
         let (remote, inbox) = Remote::new(doorbell.clone());
         let (lookups, answers) = Lookups::new(doorbell.clone());
         let dispatcher = Dispatcher::new(Context::new(registrar, options, remote, lookups));
-        let sources = Sources(vec![Box::new(inbox), Box::new(answers)]);
+        let sources = Sources { all: vec![Box::new(inbox), Box::new(answers)], due: false };
         Ok(Self { poller, dispatcher, sources, doorbell, busy, turn: Turn::default() })
     }
 
@@ -137,9 +141,10 @@ impl Engine {
         self.dispatcher.context.heart.pulse()
     }
 
-    /// Adds a source of work. It is drained in every turn, and looked at before every sleep.
+    /// Adds a source of work. It is drained in the next turn, and from then on whenever somebody has [rung](Doorbell::ring).
     pub fn add_source(&mut self, source: impl Source + 'static) {
-        self.sources.0.push(Box::new(source));
+        self.sources.all.push(Box::new(source));
+        self.sources.due = true;
     }
 
     /// Runs until [`Context::stop`], or until a [drain](Context::drain) has ended. Then every connection and server that
@@ -177,7 +182,7 @@ impl Engine {
     /// If waiting for events fails.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
         self.turn(timeout)?;
-        // The caller may sleep now: whoever rings from here on must wake it.
+        // The caller may sleep now: whoever rings from here on must wake it. Who has rung before is in the next deadline.
         self.doorbell.lie_down();
         self.dispatcher.context.set_alarm();
         Ok(!self.dispatcher.context.stopping && !self.dispatcher.context.is_drained())
@@ -186,7 +191,7 @@ impl Engine {
     /// When to [`poll`](Self::poll) next though no event has come; `None` for not before one. It is in the past, or now,
     /// when work is left over.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if !self.sources.are_empty() {
+        if self.sources.due || self.doorbell.is_rung() {
             return Some(Instant::now());
         }
         let context = &self.dispatcher.context;
@@ -213,14 +218,8 @@ impl AsFd for Engine {
     }
 }
 
-impl Sources {
-    fn are_empty(&self) -> bool {
-        self.0.iter().all(|source| source.is_empty())
-    }
-}
-
 impl std::fmt::Debug for Sources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Sources").field(&self.0.len()).finish()
+        f.debug_tuple("Sources").field(&self.all.len()).finish()
     }
 }

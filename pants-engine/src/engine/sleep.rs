@@ -7,23 +7,24 @@ use crate::engine::Engine;
 use crate::limits;
 
 impl Engine {
-    /// Waits for events, unless there is work. Returns whether the sources hold some of it.
-    pub(super) fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+    /// Waits for events, unless there is work: then it only takes those that are there.
+    pub(super) fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let own = self.dispatcher.context.time_to_sleep();
         let mut sleep = timeout.map_or(own, |timeout| timeout.min(own));
+        if self.sources.due {
+            sleep = Duration::ZERO;
+        }
         if !sleep.is_zero() {
             if self.busy.is_worth_it() && self.poll_busily(&mut sleep)? {
-                return Ok(!self.sources.are_empty());
+                return Ok(());
             }
-            self.doorbell.lie_down();
-        }
-        let sources_due = !self.sources.are_empty();
-        if sources_due {
-            sleep = Duration::ZERO;
+            if !self.doorbell.lie_down() {
+                sleep = Duration::ZERO;
+            }
         }
         let result = if sleep.is_zero() { self.poller.wait(Some(sleep)) } else { self.sleep_for(sleep) };
         self.doorbell.get_up();
-        result.map(|()| sources_due)
+        result
     }
 
     fn sleep_for(&mut self, sleep: Duration) -> io::Result<()> {
@@ -41,7 +42,7 @@ impl Engine {
     /// Looks for work instead of sleeping, for as long as the options say but no longer than `sleep`, which is the shorter
     /// for it. Returns whether there is some.
     fn poll_busily(&mut self, sleep: &mut Duration) -> io::Result<bool> {
-        // Nobody need ring: the sources are watched. Between polls by a foreign loop the flag was set.
+        // Nobody need wake it: the word is watched. Between polls by a foreign loop it said that the engine sleeps.
         self.doorbell.get_up();
         // Of an engine with much to do, this is all it takes, with the one system call of any turn.
         if self.finds_work()? {
@@ -61,14 +62,14 @@ impl Engine {
         Ok(found)
     }
 
-    /// Asks the kernel once and then the sources for a microsecond or so.
+    /// Asks the kernel once and then looks at the doorbell for a microsecond or so.
     fn finds_work(&mut self) -> io::Result<bool> {
         self.poller.wait(Some(Duration::ZERO))?;
         if self.poller.has_events() {
             return Ok(true);
         }
         for _ in 0..limits::BUSY_POLL_LOOKS {
-            if !self.sources.are_empty() {
+            if self.doorbell.is_rung() {
                 return Ok(true);
             }
             std::hint::spin_loop();

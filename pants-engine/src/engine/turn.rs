@@ -10,8 +10,8 @@ use crate::limits;
 /// How far the present turn has come, so that it goes on behind a callback that panicked.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
-    /// The sources held something before the sleep, or somebody has rung.
-    sources_due: bool,
+    /// Whether the sources are drained in this turn, once that has been asked.
+    sources_due: Option<bool>,
     source: usize,
     /// How often the present source was asked.
     source_calls: usize,
@@ -28,7 +28,7 @@ impl Engine {
     pub(super) fn turn(&mut self, timeout: Option<Duration>) -> Result<()> {
         // What was written between turns.
         self.dispatcher.context.flush_outbox();
-        let sources_due = self.sleep(timeout).map_err(Error::Poll)?;
+        self.sleep(timeout).map_err(Error::Poll)?;
         self.dispatcher.take_new_handlers();
         let context = &mut self.dispatcher.context;
         context.clock.read();
@@ -36,7 +36,6 @@ impl Engine {
         context.heart.begin_turn(context.stats.turns);
         context.timers.begin_turn();
         self.turn = Turn {
-            sources_due,
             precise_budget: limits::TIMER_BUDGET,
             timer_budget: limits::TIMER_BUDGET,
             next_turn_left: context.timers.next_turn_len(),
@@ -53,7 +52,7 @@ impl Engine {
     fn phases(&mut self) {
         self.run_precise_timers();
         self.run_expired_timers();
-        self.handle_events();
+        self.dispatcher.handle_events(&self.poller, &mut self.turn.event);
         self.drain_sources();
         self.run_next_turn_timers();
         self.run_every_turn_timers();
@@ -61,11 +60,13 @@ impl Engine {
     }
 
     fn drain_sources(&mut self) {
-        if !self.turn.sources_due {
+        // Once a turn, and as late as possible: who rings from here on rings for the next one.
+        let due = &mut self.sources.due;
+        if !*self.turn.sources_due.get_or_insert_with(|| self.doorbell.take() | std::mem::take(due)) {
             return;
         }
         self.dispatcher.context.heart.enter_messages();
-        while let Some(source) = self.sources.0.get_mut(self.turn.source) {
+        while let Some(source) = self.sources.all.get_mut(self.turn.source) {
             // More than one call means that a message has panicked; that must not let the source past its budget.
             self.turn.source_calls += 1;
             if self.turn.source_calls <= limits::SOURCE_BUDGET {
@@ -74,6 +75,7 @@ impl Engine {
             }
             self.turn.source += 1;
             self.turn.source_calls = 0;
+            self.sources.due |= !source.is_empty();
         }
         self.dispatcher.context.flush_outbox();
     }
@@ -91,19 +93,6 @@ impl Engine {
             let Some((timer, due)) = self.dispatcher.context.timers.pop_precise(now) else { return };
             self.turn.precise_budget -= 1;
             self.dispatcher.run_due_timer(timer, due);
-        }
-    }
-
-    /// Not inlined, so that the path of a message has the registers to itself.
-    #[inline(never)]
-    fn handle_events(&mut self) {
-        for event in self.poller.events_from(self.turn.event) {
-            self.turn.event += 1;
-            if self.dispatcher.pass_message(event) || self.dispatcher.handle_event(event) {
-                continue;
-            }
-            // A wake: it names no channel.
-            self.turn.sources_due = true;
         }
     }
 

@@ -120,9 +120,11 @@ impl<T> Timers<T> {
 
     /// From now on the timers that were made for every turn are due in this one. Forgets those that were cancelled.
     pub(crate) fn begin_turn(&mut self) {
-        self.every_turn.append(&mut self.new_every_turn);
-        // Here, and in one pass: within a turn positions must stay what they are.
-        self.every_turn.retain(|&key| self.wheel.contains(key));
+        if self.has_every_turn() {
+            self.every_turn.append(&mut self.new_every_turn);
+            // Here, and in one pass: within a turn positions must stay what they are.
+            self.every_turn.retain(|&key| self.wheel.contains(key));
+        }
     }
 
     /// The every-turn timer at `position`, which may have been cancelled since the turn began.

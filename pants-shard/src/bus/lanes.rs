@@ -157,9 +157,16 @@ impl<T> Lanes<T> {
             return Err(SendError::Full(message));
         }
         waiting.push_back(message);
-        outgoing.room.want();
         self.waiting.set(self.waiting.get() + 1);
         self.traffic.note_overflowed(shard);
+        if waiting.len() == 1 {
+            drop(waiting);
+            outgoing.room.want();
+            // For room that was made before that nobody rings.
+            if outgoing.has_room() {
+                self.flush();
+            }
+        }
         Ok(())
     }
 

@@ -1,18 +1,23 @@
 //! How a shard whose messages wait for room in a lane learns of it, while it may sleep.
 //!
-//! The sleep flag's protocol the other way round, and like that one Dekker's pattern:
+//! Dekker's pattern over the lane and a flag:
 //!
-//! * the sender sets the flag, announces its sleep, whose fence stands in between, and looks for room in the lane;
+//! * the sender sets the flag, fences, and looks for room in the lane once more; from then on it waits for a ring;
 //! * the receiver takes messages out, fences, and reads the flag; if it is set, it rings the sender.
 //!
-//! `models.rs` checks it under loom together with the lane and both shards' sleep, and that it fails without the fence.
+//! So at least one of them sees what the other wrote. `models.rs` checks it under loom together with the lane and both shards'
+//! sleep, and that it fails with either fence removed.
 
 use std::marker::PhantomData;
 
 use crate::sync::{AtomicBool, Ordering, fence};
 
-/// The fence between the receiver's write and its read; a model takes it away.
+/// The fences between each side's write and its read; the models take one away.
 pub(crate) trait Fences {
+    fn of_sender() {
+        fence(Ordering::SeqCst);
+    }
+
     fn of_receiver() {
         fence(Ordering::SeqCst);
     }
@@ -31,9 +36,10 @@ pub(crate) struct RoomFlag<F> {
 }
 
 impl<F: Fences> RoomFlag<F> {
-    /// The sender has something that waits. It looks for room once more when it has announced its sleep.
+    /// The sender has something that waits. It must look for room once more after this.
     pub(crate) fn want(&self) {
         self.wanted.store(true, Ordering::Relaxed);
+        F::of_sender();
     }
 
     pub(crate) fn want_no_more(&self) {
