@@ -28,6 +28,9 @@ pub struct Connection<'a> {
     key: Key,
     /// The input at hand, if its callback was called on the way of the usual message.
     input: &'a [u8],
+    /// Invariant: `true` exactly while `outcome` is `Nothing`; apart from that, so that whether a write can be an echo is one
+    /// comparison.
+    is_fresh: bool,
     outcome: Outcome,
 }
 
@@ -44,13 +47,13 @@ pub(crate) enum Outcome {
 
 impl<'a> Connection<'a> {
     pub(crate) fn new(context: &'a mut Context, key: Key) -> Self {
-        Self { context, key, input: &[], outcome: Outcome::Other }
+        Self { context, key, input: &[], is_fresh: false, outcome: Outcome::Other }
     }
 
     /// A connection within the callback for `input`, where nothing else is going on. It is no more than the outbox holds.
     #[inline(always)]
     pub(crate) fn with_input(context: &'a mut Context, key: Key, input: &'a [u8]) -> Self {
-        Self { context, key, input, outcome: Outcome::Nothing }
+        Self { context, key, input, is_fresh: true, outcome: Outcome::Nothing }
     }
 
     #[inline(always)]
@@ -70,6 +73,7 @@ impl<'a> Connection<'a> {
     #[inline]
     fn open_outbox(&mut self) {
         self.context.outbox.open_to(self.key);
+        self.is_fresh = false;
         if mem::replace(&mut self.outcome, Outcome::Other) == Outcome::Echo {
             self.copy_echo();
         }

@@ -25,17 +25,21 @@ impl Connection<'_> {
     /// or the connection's end; nor when it is longer than [`write_cap`](crate::ConnectionOptions::write_cap) or the queue would
     /// be, which ends the connection.
     pub fn write(&mut self, data: &[u8]) -> bool {
-        if self.outcome == Outcome::Nothing && ptr::eq(data, self.input) {
+        if self.is_fresh && ptr::eq(data, self.input) {
+            self.is_fresh = false;
             self.outcome = Outcome::Echo;
             return true;
         }
-        self.write_other(data)
+        if self.outcome != Outcome::Other {
+            return self.write_beside_echo(data);
+        }
+        self.context.outbox.push_if_open(self.key, data) || self.relay(data)
     }
 
-    /// What is written and is no echo. Apart, so that nothing of it weighs on one.
+    /// The first thing written that is no echo. Apart, so that nothing of it weighs on one.
     #[inline(never)]
-    fn write_other(&mut self, data: &[u8]) -> bool {
-        self.leave_usual_way();
+    fn write_beside_echo(&mut self, data: &[u8]) -> bool {
+        self.open_outbox();
         self.context.outbox.push_if_open(self.key, data) || self.relay(data)
     }
 
