@@ -71,6 +71,13 @@ impl Outbox {
         self.open_to == Some(key) && self.append(key, data)
     }
 
+    /// Adds `data` if it fits; the outbox was just [opened](Self::open_to) to `key`.
+    #[inline]
+    pub(crate) fn push_opened(&mut self, key: Key, data: &[u8]) -> bool {
+        debug_assert!(self.is_open_to(key), "the outbox was not opened");
+        self.append(key, data)
+    }
+
     /// Adds `data` if it fits behind what `key` has here already; `false` if there is no room or another owner, or nothing
     /// to add.
     pub(crate) fn push(&mut self, key: Key, data: &[u8]) -> bool {

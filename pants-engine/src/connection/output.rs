@@ -40,7 +40,7 @@ impl Connection<'_> {
     #[inline(never)]
     fn write_beside_echo(&mut self, data: &[u8]) -> bool {
         self.open_outbox();
-        self.context.outbox.push_if_open(self.key, data) || self.relay(data)
+        self.context.outbox.push_opened(self.key, data) || self.relay(data)
     }
 
     /// The outbox may be open to another connection, whose callback writes to this one.

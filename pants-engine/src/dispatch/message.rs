@@ -67,10 +67,14 @@ impl Dispatcher {
         if outcome == Outcome::Nothing {
             return true;
         }
-        if self.context.outbox.is_relayed_by(key) {
-            return self.send_relayed();
-        }
-        if !(self.context.outbox.is_open_to(key) && self.send_open(key)) {
+        // First what is usual: it is open to nobody while anybody relays.
+        if self.context.outbox.is_open_to(key) {
+            if !self.send_open(key) {
+                self.drive(key);
+            }
+        } else if self.context.outbox.is_relayed_by(key) {
+            self.send_relayed();
+        } else {
             self.drive(key);
         }
         true
