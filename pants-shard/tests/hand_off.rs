@@ -203,6 +203,9 @@ fn client_of_zero(live: &Live) -> TcpStream {
         if number == [0] {
             return client;
         }
+        // It takes the room over there until it has ended.
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.read(&mut number).unwrap(), 0);
     }
 }
 
