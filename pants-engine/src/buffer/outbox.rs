@@ -65,6 +65,13 @@ impl Outbox {
         }
     }
 
+    /// As [`shut`](Self::shut), where it is still open: then nobody relays.
+    #[inline]
+    pub(crate) fn shut_opened(&mut self) {
+        debug_assert!(self.open_to.is_some(), "the outbox was not open");
+        self.open_to = None;
+    }
+
     /// Adds `data` if the outbox is open to `key`, and it fits.
     #[inline]
     pub(crate) fn push_if_open(&mut self, key: Key, data: &[u8]) -> bool {

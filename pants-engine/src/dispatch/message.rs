@@ -140,7 +140,8 @@ impl Dispatcher {
         true
     }
 
-    /// Ends the short way: sends what was written on it, and shuts the outbox. Returns whether nothing is left to do.
+    /// Ends the short way of a connection to which the outbox is open: sends what was written on it, and shuts the outbox.
+    /// Returns whether nothing is left to do.
     #[inline(always)]
     pub(crate) fn send_open(&mut self, key: Key) -> bool {
         let Self { context, handlers, .. } = self;
@@ -161,7 +162,7 @@ impl Dispatcher {
                 }
             }
         }
-        context.outbox.shut();
+        context.outbox.shut_opened();
         true
     }
 
