@@ -39,25 +39,15 @@ pub(crate) struct Dispatcher {
     pub(crate) datagram_handlers: Handlers<dyn DatagramHandler>,
     /// The acceptor whose callback runs, out of its slot for as long.
     pub(crate) acceptor: Option<Box<dyn AnyAcceptor>>,
-}
-
-/// How many of a turn's events have been acted on: counted in a register, and kept when their phase ends, be it by a panic.
-struct Position<'a> {
-    handled: usize,
-    kept: &'a mut usize,
-}
-
-impl Drop for Position<'_> {
-    fn drop(&mut self) {
-        *self.kept = self.handled;
-    }
+    /// How many of the present turn's events have been acted on.
+    pub(crate) events_handled: usize,
 }
 
 impl Dispatcher {
     pub(crate) fn new(context: Context) -> Self {
         let read_buffer = ReadBuffer::new();
         let (handlers, datagram_handlers) = (Handlers::new(), Handlers::new());
-        Self { context, read_buffer, batch: None, handlers, datagram_handlers, acceptor: None }
+        Self { context, read_buffer, batch: None, handlers, datagram_handlers, acceptor: None, events_handled: 0 }
     }
 
     /// Takes over the handlers of channels that callbacks have begun. Needed before their channels are driven.
@@ -80,15 +70,13 @@ impl Dispatcher {
         }
     }
 
-    /// Acts on the events of the present turn from the one at `position` on, which is kept true for whoever goes on behind a
-    /// callback that panicked.
+    /// Acts on the events of the present turn, behind those that were before a callback panicked.
     ///
     /// Not inlined, so that the path of a message has the registers to itself.
     #[inline(never)]
-    pub(crate) fn handle_events(&mut self, poller: &Poller, position: &mut usize) {
-        let mut position = Position { handled: *position, kept: position };
-        for event in poller.events_from(position.handled) {
-            position.handled += 1;
+    pub(crate) fn handle_events(&mut self, poller: &Poller) {
+        for event in poller.events_from(self.events_handled) {
+            self.events_handled += 1;
             if !self.pass_message(event) {
                 self.handle_event(event);
             }

@@ -17,7 +17,6 @@ pub(super) struct Turn {
     source_calls: usize,
     precise_budget: usize,
     timer_budget: usize,
-    event: usize,
     next_turn_left: usize,
     every_turn: usize,
     ready_left: Option<usize>,
@@ -35,6 +34,7 @@ impl Engine {
         context.stats.turns += 1;
         context.heart.begin_turn(context.stats.turns);
         context.timers.begin_turn();
+        self.dispatcher.events_handled = 0;
         self.turn = Turn {
             precise_budget: limits::TIMER_BUDGET,
             timer_budget: limits::TIMER_BUDGET,
@@ -52,7 +52,7 @@ impl Engine {
     fn phases(&mut self) {
         self.run_precise_timers();
         self.run_expired_timers();
-        self.dispatcher.handle_events(&self.poller, &mut self.turn.event);
+        self.dispatcher.handle_events(&self.poller);
         self.drain_sources();
         self.run_next_turn_timers();
         self.run_every_turn_timers();

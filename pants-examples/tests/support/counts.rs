@@ -14,7 +14,7 @@ pub(crate) const CONNECTIONS: usize = 50;
 const CALLS_ELSEWHERE: usize = 50;
 /// How often instructions are counted at most. Work of others on the machine keeps clients waiting, and turns short, which can
 /// only add to them.
-pub(crate) const ATTEMPTS: usize = 3;
+pub(crate) const ATTEMPTS: usize = 5;
 /// A line as well, for servers that cut their input into lines.
 pub(crate) const MESSAGE: [u8; 64] = {
     let mut message = [b'x'; 64];
