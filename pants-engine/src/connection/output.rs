@@ -39,8 +39,19 @@ impl Connection<'_> {
     /// The first thing written that is no echo. Apart, so that nothing of it weighs on one.
     #[inline(never)]
     fn write_beside_echo(&mut self, data: &[u8]) -> bool {
+        if self.outcome == Outcome::Echo {
+            return self.write_behind_echo(data);
+        }
         self.open_outbox();
         self.context.outbox.push_opened(self.key, data) || self.relay(data)
+    }
+
+    /// Apart, so that what copies the echo takes no registers from what has none.
+    #[cold]
+    #[inline(never)]
+    fn write_behind_echo(&mut self, data: &[u8]) -> bool {
+        self.leave_usual_way();
+        self.write(data)
     }
 
     /// The outbox may be open to another connection, whose callback writes to this one.
