@@ -144,8 +144,8 @@ impl Server {
 
     /// Descriptors have run out: how long to pause before the next attempt.
     ///
-    /// An edge does not come again for connections that wait already, so only a timer brings the server back; and since it
-    /// pauses, it does not spin on a queue that it cannot empty.
+    /// Meanwhile nobody watches the socket, which would be ready all the time: the server does not spin on a queue that it cannot
+    /// empty.
     pub(crate) fn handle_shortage(&mut self, now: Tick) -> Duration {
         self.paused = true;
         let shortage = &mut self.shortage;

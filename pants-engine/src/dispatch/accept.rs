@@ -159,7 +159,7 @@ impl Dispatcher {
         self.context.running = Running::Nobody;
     }
 
-    /// Out of descriptors, or of memory: tries again by timer, since no edge will come for those that wait.
+    /// Out of descriptors, or of memory: tries again by timer, and does not watch for those that wait until then.
     fn pause_accepting(&mut self, key: Key, errno: Errno) {
         let now = self.context.clock.tick();
         let Some(slot) = self.context.server_slot(key) else { return };
