@@ -96,7 +96,8 @@ fn draw_on<'a>(area: &Area<'a>, record: &Record, rows: &[Row], height: i32) -> D
         text(area, &row.name, (CPU_AT - 10, middle(index)), 14, INK, style, HPos::Right)?;
     }
     draw_legend(area, height - 20)?;
-    let rounds = format!("{} rounds, lines are 95 % intervals", record.rounds);
+    let rounds = record.slices_of(&Point::USUAL, contestant::floor_of(&Point::USUAL)).count();
+    let rounds = format!("{rounds} rounds, lines are 95 % intervals");
     let machine = format!("{}, Linux {}; {rounds}", record.machine.cpu, record.machine.kernel);
     text(area, &machine, (WIDTH - MARGIN, height - 20), 12, FAINT_INK, FontStyle::Normal, HPos::Right)
 }
