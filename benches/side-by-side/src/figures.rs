@@ -1,6 +1,6 @@
 //! What the slices of a point say of each contestant: rates, CPU per message, how busy both sides were, and ratios. Pure.
 
-use crate::contestant::{self, Kind, Poller};
+use crate::contestant::{self, Contestant, Kind, Poller};
 use crate::point::Point;
 use crate::record::{Record, Slice};
 use crate::stats::{Ratio, greatest, least, median};
@@ -98,11 +98,15 @@ pub(crate) fn ratio(record: &Record, point: &Point, figure: Figure, contestant: 
     Ratio::of_pairs(&pairs)
 }
 
-/// The peer on epoll with the least CPU per message, or with the highest rate: whom pants has to be ahead of.
+/// Whether it is one that pants has to be ahead of.
+pub(crate) fn is_peer(contestant: &Contestant) -> bool {
+    matches!(contestant.kind, Kind::Framework | Kind::Proxy)
+}
+
+/// The peer on epoll with the least CPU per message, or with the highest rate.
 pub(crate) fn best_peer(standings: &[Standing], figure: Figure) -> Option<&Standing> {
     let peers = standings.iter().filter(|standing| {
-        contestant::find(&standing.contestant)
-            .is_some_and(|peer| matches!(peer.kind, Kind::Framework | Kind::Proxy) && peer.poller == Poller::Epoll)
+        contestant::find(&standing.contestant).is_some_and(|peer| is_peer(peer) && peer.poller == Poller::Epoll)
     });
     match figure {
         Figure::Cpu => peers.min_by(|one, other| one.cpu.total_cmp(&other.cpu)),

@@ -1,5 +1,6 @@
 //! One connection, as a callback sees it.
 
+mod end;
 mod input;
 mod output;
 
