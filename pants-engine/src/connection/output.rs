@@ -254,7 +254,7 @@ impl Connection<'_> {
     /// They are read when the kernel takes them: pieces of the file that are not in the page cache are read from the disk
     /// then, and **that blocks the engine**. For the water marks and
     /// [`write_cap`](crate::ConnectionOptions::write_cap) each call counts as 4 KiB, whatever its length. A file that has become shorter than it
-    /// was promised to be ends the connection with RST and [`CloseReason::Failed`], after
+    /// was promised to be ends the connection with RST and [`CloseReason::Failed`](crate::CloseReason::Failed), after
     /// [`on_error`](crate::Handler::on_error): the peer must not take what it got for the whole. A
     /// Unix socket knows no RST: the peer sees an end as any other (ECONNRESET only if it has sent what was not read), and a
     /// protocol must say by itself how long the file is. A program that does not
