@@ -1,5 +1,5 @@
 //! Load generators beside each other, loading the same server in turn: pants-load and a bare epoll client before pants-echo,
-//! pants-load and wrk before nginx.
+//! pants-load and wrk before nginx; then how late pants-load keeps the schedule of an open loop, beside a thread that only sleeps.
 //!
 //! The server is pinned to one CPU and the generators to another. What is printed for each: the rate, how much of the time
 //! server and generator were busy, and what a message cost each; then the ratio of pants-load's rate to the other's.
@@ -51,6 +51,9 @@ fn main() {
     for connections in [50, 1_000] {
         bench.echo(connections);
         bench.http(connections);
+    }
+    for rate in [1_000, 10_000, 50_000] {
+        bench.pace(rate);
     }
 }
 
@@ -108,6 +111,39 @@ impl Bench {
         let _ = fs::remove_dir_all(directory);
     }
 
+    /// How late messages are sent that are due at this rate, and how late a thread on the same CPU is that sleeps until then.
+    fn pace(&self, rate: u32) {
+        let address = free_address();
+        let mut command = Command::new(self.programs.join("pants-echo"));
+        command.args(["--shards", "1", "--cpus", &self.server_core.id.to_string(), "--listen", &address.to_string()]);
+        let _server = Server::start(&mut command, address);
+        println!("open loop, {rate} messages a second on 50 connections: late by, in µs");
+        let mut rounds = Vec::new();
+        for _ in 0..self.rounds {
+            let result = self.pants_load_result(&format!("tcp://{address}"), 50, &["--rate", &rate.to_string()]);
+            let lag = |name: &str| result["lag"][name].as_f64().expect("a number") / 1e3;
+            let (core, time) = (self.client_core, Duration::from_secs(self.seconds));
+            let sleeper = thread::spawn(move || {
+                core_affinity::set_for_current(core);
+                lateness(Duration::from_secs(1) / rate, time)
+            });
+            rounds.push(([lag("p50_ns"), lag("p99_ns")], sleeper.join().expect("it only sleeps")));
+        }
+        for (quantile, name) in ["p50", "p99"].iter().enumerate() {
+            let of = |figure: &dyn Fn(&([f64; 2], [f64; 2])) -> f64| {
+                let mut values: Vec<f64> = rounds.iter().map(figure).collect();
+                values.sort_by(f64::total_cmp);
+                (median(&values), values[0])
+            };
+            let (load, sleep) = (of(&|round| round.0[quantile]), of(&|round| round.1[quantile]));
+            let (ratio, _) = of(&|round| round.0[quantile] / round.1[quantile]);
+            println!(
+                "  {name}: pants-load {:.1} (best {:.1}), a sleeping thread {:.1} (best {:.1}), ratio {ratio:.3}",
+                load.0, load.1, sleep.0, sleep.1
+            );
+        }
+    }
+
     /// Runs both by turns, the first one first in every other round.
     fn compare(&self, server: &Server, generators: [Generator<'_>; 2]) {
         let mut runs = [Vec::new(), Vec::new()];
@@ -130,19 +166,26 @@ impl Bench {
     }
 
     fn pants_load(&self, target: &str, connections: usize, more: &[&str]) -> (f64, f64, f64) {
+        let result = self.pants_load_result(target, connections, more);
+        let number = |name: &str| result[name].as_f64().expect("a number");
+        let share = result["shards"][0]["cpu_share"].as_f64().expect("a number");
+        (number("messages"), number("elapsed_s"), share * number("elapsed_s"))
+    }
+
+    /// The result in the record of a run.
+    fn pants_load_result(&self, target: &str, connections: usize, more: &[&str]) -> serde_json::Value {
         let json = std::env::temp_dir().join(format!("pants-generators-{}.json", std::process::id()));
         let mut command = Command::new(self.programs.join("pants-load"));
         command.args(["run", target, "--warmup", "0s", "--duration", &format!("{}s", self.seconds)]);
         command.args(["--connections", &connections.to_string(), "--cpus", &self.client_core.id.to_string()]);
         command.args(more).arg("--json").arg(&json).stdout(Stdio::null()).stderr(Stdio::null());
-        assert!(command.status().expect("pants-load; build it with cargo build --release").success());
+        // 1 says that the run is invalid, which an open loop is that comes late: how late is the question here.
+        let status = command.status().expect("pants-load; build it with cargo build --release");
+        assert!(status.success() || status.code() == Some(1), "{status}");
         let text = fs::read_to_string(&json).expect("its report");
         let _ = fs::remove_file(json);
-        let record: serde_json::Value = serde_json::from_str(&text).expect("its report is JSON");
-        let result = &record["runs"][0]["result"];
-        let number = |name: &str| result[name].as_f64().expect("a number");
-        let share = result["shards"][0]["cpu_share"].as_f64().expect("a number");
-        (number("messages"), number("elapsed_s"), share * number("elapsed_s"))
+        let mut record: serde_json::Value = serde_json::from_str(&text).expect("its report is JSON");
+        record["runs"][0]["result"].take()
     }
 
     fn wrk(&self, address: SocketAddr, connections: usize) -> (f64, f64, f64) {
@@ -176,6 +219,21 @@ fn describe(name: &str, runs: &[Run]) {
         100.0 * median(&of(|run| run.generator / run.elapsed)),
         1e6 * median(&of(|run| run.generator / run.messages)),
     );
+}
+
+/// How late a thread wakes up that sleeps until each of these times, in microseconds: the median, and the 99th percentile.
+fn lateness(interval: Duration, time: Duration) -> [f64; 2] {
+    let (begin, mut late) = (Instant::now(), Vec::new());
+    for turn in 1.. {
+        let due = begin + interval * turn;
+        if due > begin + time {
+            break;
+        }
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        late.push(due.elapsed().as_secs_f64() * 1e6);
+    }
+    late.sort_by(f64::total_cmp);
+    [median(&late), late[late.len() * 99 / 100]]
 }
 
 fn median(sorted: &[f64]) -> f64 {

@@ -405,6 +405,33 @@ mod tests {
     }
 
     #[test]
+    fn no_message_is_late_by_more_than_a_turn_where_sleeps_end_late_by_up_to_the_margin() {
+        const TURN_NS: u64 = 2_000;
+        for rate in [100.0, 1_000.0, 10_000.0, 50_000.0] {
+            let schedule = Schedule::new(rate, Arrivals::Poisson, 7, 0, 1);
+            let mut pacer = Pacer::new(schedule, 10_000, span(0, u64::MAX, u64::MAX), 0);
+            let (mut now, mut sleeps) = (0, 0);
+            while !pacer.is_over() {
+                pacer.handle_look(now, true);
+                while pacer.due() <= now {
+                    let due = pacer.take(now);
+                    assert!(due.due <= now && due.lag <= TURN_NS, "{due:?} at {now}, {rate} a second");
+                }
+                let look = pacer.next_look(now, true);
+                pacer.promise(look, now);
+                now = match look {
+                    Look::At(time) => {
+                        sleeps += 1;
+                        time + sleeps * 7_919 % MARGIN_NS
+                    }
+                    Look::NextTurn | Look::Never => now + TURN_NS,
+                };
+            }
+            assert!(sleeps > 0 && pacer.stalls.is_empty(), "{sleeps} sleeps, {rate} a second");
+        }
+    }
+
+    #[test]
     fn in_the_ramp_nothing_is_sent_late_for_want_of_connections() {
         let schedule = Schedule::new(1_000.0, Arrivals::Constant, 1, 0, 1);
         let mut pacer = Pacer::new(schedule, u64::MAX, span(SECOND, 2 * SECOND, 2 * SECOND), 10_000_000);
