@@ -240,6 +240,33 @@ fn every_turn_still_bounds_the_turn() {
 }
 
 #[test]
+fn an_alarm_that_went_off_unseen_in_a_poll_is_set_for_the_next_timer() {
+    // The first sleep sets the alarm for a timer that is cancelled before. The alarm goes off while the engine polls.
+    let mut engine = engine(40 * MILLI);
+    let (remote, has_fired) = (engine.remote(), Rc::new(Cell::new(false)));
+    let first = engine.context().defer(80 * MILLI, |_| panic!("it is cancelled"));
+    let begun = Instant::now();
+    let (tell, over) = channel();
+    let sender = std::thread::spawn(move || {
+        std::thread::sleep((60 * MILLI).saturating_sub(begun.elapsed()));
+        remote.send(move |context| assert!(context.cancel(first))).unwrap();
+        // The next one is not to be forgotten.
+        if over.recv_timeout(LONG * 5).is_err() {
+            remote.stop();
+        }
+    });
+    let flag = Rc::clone(&has_fired);
+    engine.context().defer(200 * MILLI, move |context| {
+        flag.set(true);
+        context.stop();
+    });
+    engine.start().unwrap();
+    assert!(has_fired.get());
+    tell.send(()).unwrap();
+    sender.join().unwrap();
+}
+
+#[test]
 fn no_wake_is_lost_between_a_poll_and_the_sleep() {
     const ROUNDS: u64 = 5_000;
     // Short, so that messages come before its end, at it, and in the sleep.

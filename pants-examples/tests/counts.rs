@@ -36,6 +36,32 @@ fn a_message_costs_one_recv_one_send_and_a_share_of_one_epoll_wait() {
     assert_calls(&table.text(), messages, CALLS_PER_CONNECTION);
 }
 
+#[test]
+fn a_sleep_has_no_timeout_of_its_own_though_timers_wait() {
+    const MESSAGES: usize = 500;
+    if !has_tool("strace") {
+        return;
+    }
+    let log = ScratchFile::new("sleeps.txt", "");
+    let mut server =
+        with_defaults(command("strace").args(["-f", "-e", "trace=epoll_wait,timerfd_settime", "-o", log.path()]));
+    server.pid = child_of(server.pid);
+    let mut client = client(server.address);
+    for _ in 0..MESSAGES {
+        assert_echoes(&mut client, &MESSAGE);
+    }
+    drop(client);
+    assert_eq!(server.stop().code, Some(0));
+
+    let log = log.text();
+    let lines_with = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    // The connection's idle timeout waits all the time. The kernel need not start and stop a timer for each message.
+    let (waits, endless) = (lines_with("epoll_wait"), lines_with(", -1) = "));
+    assert!(endless >= MESSAGES, "{endless} of {waits} lines:\n{log}");
+    let set = lines_with("timerfd_settime");
+    assert!((1..=20).contains(&set), "the alarm was set {set} times:\n{log}");
+}
+
 /// Counts, prints and bounds what a message costs.
 fn assert_costs_at_most(bound: f64, name: &str, run: &dyn Fn(&mut Command) -> Server) {
     if !can_count_instructions() {

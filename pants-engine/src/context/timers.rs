@@ -89,9 +89,8 @@ impl Context {
     /// Runs `f` when `delay` has passed since this call, as [`defer`](Self::defer), but to the nanosecond of the clock: never
     /// before, and after by what it takes to wake and by the turn at hand. No delay means the next turn.
     ///
-    /// The first one takes a descriptor (a timerfd, for the engine's life), and a sleep with an earlier deadline than the last
-    /// one set costs a system call; so it is for pacing and the like, not for timeouts. An engine that can get no descriptor
-    /// fires to the millisecond.
+    /// Costs more to set than others, and a sleep that ends earlier than the last was to costs a system call; so it is for pacing
+    /// and the like, not for timeouts. An engine that can get no descriptor for its timerfd fires to the millisecond.
     ///
     /// # Examples
     ///

@@ -185,39 +185,34 @@ impl Context {
         self.stopping || !self.ready.is_empty() || self.timers.next_turn_len() > 0 || self.outbox.owner().is_some()
     }
 
-    /// Whether there is anything to wake up for but events.
-    pub(crate) fn has_deadline(&self) -> bool {
-        self.has_work() || self.timers.has_every_turn() || self.timers.next_due().is_some()
-    }
-
-    /// How long after the turn's beginning the engine has something of its own to do.
-    pub(crate) fn next_due(&self) -> Duration {
+    /// When the engine next has something of its own to do; `None` if it can sleep for as long as there is no event.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        let now = self.clock.now();
         if self.has_work() {
-            return Duration::ZERO;
+            return Some(now);
         }
-        let bound = if self.timers.has_every_turn() { self.options.longest_turn } else { limits::LONGEST_SLEEP };
-        self.timers.next_due().map_or(bound, |next| next.saturating_sub(self.clock.now()).min(bound))
+        let turn = self.timers.has_every_turn().then(|| now.saturating_add(self.options.longest_turn));
+        self.timers.next_due().into_iter().chain(turn).min()
     }
 
-    /// How long the engine may sleep before one of its own timers needs it.
+    /// How long the engine may sleep until it is `due` to do something of its own.
     ///
     /// The turn's reading of the clock is older than the sleep by as much as the turn took. So a far timer is slept towards,
     /// and measured anew when it is near.
-    pub(crate) fn time_to_sleep(&self) -> Duration {
-        let due = self.next_due();
-        if due.is_zero() {
-            due
-        } else if due < limits::FRESH_CLOCK_WITHIN {
-            (self.clock.now() + due).saturating_sub(self.clock.fresh())
+    pub(crate) fn time_until(&self, due: Duration) -> Duration {
+        let sleep = due.saturating_sub(self.clock.now()).min(limits::LONGEST_SLEEP);
+        if sleep.is_zero() {
+            sleep
+        } else if sleep < limits::FRESH_CLOCK_WITHIN {
+            due.saturating_sub(self.clock.fresh())
         } else {
-            due - limits::FRESH_CLOCK_WITHIN / 2
+            sleep - limits::FRESH_CLOCK_WITHIN / 2
         }
     }
 
-    /// Before a sleep: has it end when the earliest precise timer is due.
-    pub(crate) fn set_alarm(&mut self) {
-        if let Some(due) = self.timers.next_precise() {
-            self.alarm.set(due, self.clock.fresh(), &self.registrar);
-        }
+    /// Before a sleep: has it end when something is `due`. Returns whether it will. `asked` is a time after which the poller
+    /// has not been asked for events.
+    pub(crate) fn set_alarm(&mut self, due: Duration, asked: Duration) -> bool {
+        self.alarm.set(due, asked, &self.clock, &self.registrar)
     }
 }

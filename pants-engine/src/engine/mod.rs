@@ -17,6 +17,7 @@ use crate::engine::turn::Turn;
 use crate::error::{Error, Result};
 use crate::handler::{Acceptor, Handler};
 use crate::key::{ConnectionKey, DatagramKey, ServerKey};
+use crate::limits;
 use crate::net::address::ToAddress;
 use crate::options::EngineOptions;
 use crate::poll::Poller;
@@ -184,7 +185,11 @@ impl Engine {
         self.turn(timeout)?;
         // The caller may sleep now: whoever rings from here on must wake it. Who has rung before is in the next deadline.
         self.doorbell.lie_down();
-        self.dispatcher.context.set_alarm();
+        let context = &mut self.dispatcher.context;
+        // The precise timers', which are before what a timeout of whole milliseconds can say.
+        if let Some(due) = context.timers.next_precise() {
+            context.set_alarm(due, context.clock.now());
+        }
         Ok(!self.dispatcher.context.stopping && !self.dispatcher.context.is_drained())
     }
 
@@ -195,8 +200,9 @@ impl Engine {
             return Some(Instant::now());
         }
         let context = &self.dispatcher.context;
-        // Both counted from the turn's reading of the clock, so that the answer does not move with the time of asking.
-        context.has_deadline().then(|| context.now() + context.next_due())
+        // By the turn's reading of the clock, so that the answer does not move with the time of asking.
+        let wait = context.due()?.saturating_sub(context.clock.now());
+        Some(context.now() + wait.min(limits::LONGEST_SLEEP))
     }
 
     /// Closes everything at once: connections and datagram channels with

@@ -9,30 +9,41 @@ use crate::limits;
 impl Engine {
     /// Waits for events, unless there is work: then it only takes those that are there.
     pub(super) fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let own = self.dispatcher.context.time_to_sleep();
+        let context = &self.dispatcher.context;
+        let due = context.due();
+        let own = due.map_or(limits::LONGEST_SLEEP, |due| context.time_until(due));
         let mut sleep = timeout.map_or(own, |timeout| timeout.min(own));
         if self.sources.due {
             sleep = Duration::ZERO;
         }
+        let mut asked = context.clock.now();
         if !sleep.is_zero() {
-            if self.busy.is_worth_it() && self.poll_busily(&mut sleep)? {
-                return Ok(());
+            if self.busy.is_worth_it() {
+                if self.poll_busily(&mut sleep)? {
+                    return Ok(());
+                }
+                asked = self.dispatcher.context.clock.fresh();
             }
             if !self.doorbell.lie_down() {
                 sleep = Duration::ZERO;
             }
         }
-        let result = if sleep.is_zero() { self.poller.wait(Some(sleep)) } else { self.sleep_for(sleep) };
+        let result = if sleep.is_zero() {
+            self.poller.wait(Some(sleep))
+        } else {
+            let alarm = due.is_none_or(|due| self.dispatcher.context.set_alarm(due, asked));
+            self.sleep_for((timeout.is_some() || !alarm).then_some(sleep))
+        };
         self.doorbell.get_up();
         result
     }
 
-    fn sleep_for(&mut self, sleep: Duration) -> io::Result<()> {
+    /// Sleeps until an event comes, the alarm's included, or the timeout is over.
+    fn sleep_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let context = &mut self.dispatcher.context;
         context.stats.sleeps += 1;
-        context.set_alarm();
         let begun = self.busy.is_enabled().then(|| context.clock.fresh());
-        self.poller.wait(Some(sleep))?;
+        self.poller.wait(timeout)?;
         if let Some(begun) = begun {
             self.busy.handle_sleep(begun, context.clock.fresh(), self.poller.has_events());
         }

@@ -1,5 +1,7 @@
-//! The alarm: a timerfd (timerfd_create(2)) that wakes the poller to the nanosecond, where its own timeout counts
-//! milliseconds.
+//! The alarm: a timerfd (timerfd_create(2)) that wakes the poller for the engine's timers.
+//!
+//! The poller's own timeout counts milliseconds, and costs the kernel a timer that is started and stopped with every sleep. The
+//! alarm is to the nanosecond, and stays set while messages end one sleep after another.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,6 +11,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
+use crate::clock::Clock;
 use crate::limits;
 use crate::poll::Registrar;
 
@@ -17,28 +20,35 @@ use crate::poll::Registrar;
 pub(crate) struct Alarm {
     /// Made when first needed.
     timer: Option<OwnedFd>,
-    /// When it goes off, or went off last; counted as `now` is.
+    /// When it goes off, or went off last, by the engine's clock.
     set_for: Option<Duration>,
     complained: bool,
 }
 
 impl Alarm {
-    /// Sees to it that the poller wakes at `due`, or earlier: an alarm that is already set is never put off, for many are set
-    /// for a timer that is cancelled in time. Without a descriptor to be had the poller's timeout must do, and does.
-    pub(crate) fn set(&mut self, due: Duration, now: Duration, registrar: &Registrar) {
-        if self.set_for.is_some_and(|earlier| now < earlier && earlier <= due) {
-            return;
+    /// Sees to it that the poller wakes at `due`, or earlier: an alarm that is already set is never put off, for most are set
+    /// for a timer that is cancelled or put off in time. Returns whether it does; without a descriptor to be had the poller's
+    /// timeout must do.
+    ///
+    /// `asked` is a time after which the poller has not been asked for events: what goes off later is still to come, or waits
+    /// there.
+    pub(crate) fn set(&mut self, due: Duration, asked: Duration, clock: &Clock, registrar: &Registrar) -> bool {
+        if self.set_for.is_some_and(|earlier| asked < earlier && earlier <= due) {
+            return true;
         }
-        // The poller's own timeout ends the longest sleep before this does. Zero would turn the alarm off.
+        let now = clock.fresh();
+        // Zero would turn the alarm off.
         let wait = due.saturating_sub(now).clamp(Duration::from_nanos(1), limits::LONGEST_SLEEP);
-        match self.start(wait, registrar) {
+        let result = self.start(wait, registrar);
+        match &result {
             Ok(()) => self.set_for = Some(now + wait),
             Err(error) if !self.complained => {
                 self.complained = true;
-                tracing::warn!(%error, "precise timers have no timerfd; they fire to the millisecond");
+                tracing::warn!(%error, "an engine has no timerfd; its timers fire to the millisecond");
             }
             Err(_) => {}
         }
+        result.is_ok()
     }
 
     fn start(&mut self, wait: Duration, registrar: &Registrar) -> io::Result<()> {
