@@ -118,28 +118,32 @@ impl Bench {
         command.args(["--shards", "1", "--cpus", &self.server_core.id.to_string(), "--listen", &address.to_string()]);
         let _server = Server::start(&mut command, address);
         println!("open loop, {rate} messages a second on 50 connections: late by, in µs");
-        let mut rounds = Vec::new();
+        let mut rounds: Vec<[[f64; 2]; 2]> = Vec::new();
         for _ in 0..self.rounds {
             let result = self.pants_load_result(&format!("tcp://{address}"), 50, &["--rate", &rate.to_string()]);
-            let lag = |name: &str| result["lag"][name].as_f64().expect("a number") / 1e3;
+            let lag = ["p50_ns", "p99_ns"].map(|name| result["lag"][name].as_f64().expect("a number") / 1e3);
             let (core, time) = (self.client_core, Duration::from_secs(self.seconds));
             let sleeper = thread::spawn(move || {
                 core_affinity::set_for_current(core);
                 lateness(Duration::from_secs(1) / rate, time)
             });
-            rounds.push(([lag("p50_ns"), lag("p99_ns")], sleeper.join().expect("it only sleeps")));
+            rounds.push([lag, sleeper.join().expect("it only sleeps")]);
         }
         for (quantile, name) in ["p50", "p99"].iter().enumerate() {
-            let of = |figure: &dyn Fn(&([f64; 2], [f64; 2])) -> f64| {
-                let mut values: Vec<f64> = rounds.iter().map(figure).collect();
+            let sorted = |figure: &dyn Fn([f64; 2]) -> f64| {
+                let mut values: Vec<f64> =
+                    rounds.iter().map(|both| figure(both.map(|quantiles| quantiles[quantile]))).collect();
                 values.sort_by(f64::total_cmp);
-                (median(&values), values[0])
+                values
             };
-            let (load, sleep) = (of(&|round| round.0[quantile]), of(&|round| round.1[quantile]));
-            let (ratio, _) = of(&|round| round.0[quantile] / round.1[quantile]);
+            let (load, sleep) = (sorted(&|[load, _]| load), sorted(&|[_, sleep]| sleep));
             println!(
-                "  {name}: pants-load {:.1} (best {:.1}), a sleeping thread {:.1} (best {:.1}), ratio {ratio:.3}",
-                load.0, load.1, sleep.0, sleep.1
+                "  {name}: pants-load {:.1} (best {:.1}), a sleeping thread {:.1} (best {:.1}), ratio {:.3}",
+                median(&load),
+                load[0],
+                median(&sleep),
+                sleep[0],
+                median(&sorted(&|[load, sleep]| load / sleep)),
             );
         }
     }
