@@ -72,11 +72,15 @@ struct Bench {
 }
 
 impl Bench {
-    fn echo(&self, connections: usize) {
+    fn start_echo(&self) -> (Server, SocketAddr) {
         let address = free_address();
         let mut command = Command::new(self.programs.join("pants-echo"));
         command.args(["--shards", "1", "--cpus", &self.server_core.id.to_string(), "--listen", &address.to_string()]);
-        let server = Server::start(&mut command, address);
+        (Server::start(&mut command, address), address)
+    }
+
+    fn echo(&self, connections: usize) {
+        let (server, address) = self.start_echo();
         println!("echo of {SIZE} B, {connections} connections, before pants-echo");
         let bare = || {
             // A thread of its own, since what is started from one that is pinned is pinned too.
@@ -113,10 +117,7 @@ impl Bench {
 
     /// How late messages are sent that are due at this rate, and how late a thread on the same CPU is that sleeps until then.
     fn pace(&self, rate: u32) {
-        let address = free_address();
-        let mut command = Command::new(self.programs.join("pants-echo"));
-        command.args(["--shards", "1", "--cpus", &self.server_core.id.to_string(), "--listen", &address.to_string()]);
-        let _server = Server::start(&mut command, address);
+        let (_server, address) = self.start_echo();
         println!("open loop, {rate} messages a second on 50 connections: late by, in µs");
         let mut rounds: Vec<[[f64; 2]; 2]> = Vec::new();
         for _ in 0..self.rounds {
