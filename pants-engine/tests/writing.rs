@@ -100,7 +100,7 @@ fn more_slices_than_one_call_takes_arrive_whole() {
 #[test]
 fn slices_that_the_kernel_takes_in_part_arrive_whole_and_in_order() {
     // Two writes: the second finds the first queued. Slices of many sizes, so that the cut falls anywhere.
-    let (running, address, _seen) = on_read(|connection| {
+    let (running, address, seen) = on_read(|connection| {
         for _ in 0..2 {
             let bytes = Noise::bytes(7 * MIB);
             let (mut rest, mut slices, mut size) = (&bytes[..], Vec::new(), 1);
@@ -116,6 +116,8 @@ fn slices_that_the_kernel_takes_in_part_arrive_whole_and_in_order() {
         assert!(connection.write(b"end"));
     });
     let mut client = ask(address);
+    // Nothing is read before all is written, so that the kernel cannot take it all.
+    while next(&seen) != Event::Read(b"go".to_vec()) {}
     for _ in 0..2 {
         assert!(receive(&mut client, 7 * MIB) == Noise::bytes(7 * MIB));
     }
