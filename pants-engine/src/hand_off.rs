@@ -32,6 +32,7 @@ pub(crate) struct Luggage {
     pub(crate) heard: Age,
     pub(crate) spoke: Age,
     pub(crate) since: Age,
+    pub(crate) is_shared: bool,
 }
 
 /// How long ago something was, whatever engine's clock it was read from.

@@ -1,7 +1,7 @@
 //! A single-threaded, callback-driven network engine for Linux.
 //!
 //! An [`Engine`] watches channels (TCP servers, their connections, clients, and datagram sockets) and timers, and calls a program's
-//! [`Handler`]s. It is edge-triggered, keeps one read buffer for all connections, allocates nothing per message, and makes
+//! [`Handler`]s. It watches connections by edges, keeps one read buffer for all connections, allocates nothing per message, and makes
 //! one `recv` and one `send` for a request and its reply.
 //!
 //! What it does not do: it starts no threads but those that resolve host names, parses no protocol, and has no futures. Threads, pinning

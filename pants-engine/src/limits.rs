@@ -174,11 +174,13 @@ pub(crate) const BUSY_POLL_LOOKS: u32 = 16;
 /// The heap of precise timers is not searched for cancelled ones below this length.
 pub(crate) const PRECISE_SWEEP_MIN: usize = 64;
 
-/// A sleep that would end within this time is measured from a fresh reading of the clock, not from the turn's; a longer one
-/// ends half of it early, to be measured anew. So a timer is late by the length of a turn only if that is past this half.
+/// A sleep that the poller's timeout would end within this time is measured from a fresh reading of the clock, not from the turn's;
+/// a longer one ends half of it early, to be measured anew. So a timer is late by the length of a turn only if that is past this
+/// half.
 pub(crate) const FRESH_CLOCK_WITHIN: Duration = Duration::from_millis(250);
 
-/// The longest the engine sleeps in one go, well inside what `epoll_wait` can count (2³¹ ms).
+/// As far ahead the end of a sleep is set, by the alarm or by the poller's timeout, at most: well inside what `epoll_wait` can count
+/// (2³¹ ms). With no timer there is no end.
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The longest host name, in bytes: 255 in a message (RFC 1035, section 2.3.4), less its first length and the root's.

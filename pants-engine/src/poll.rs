@@ -36,7 +36,7 @@ pub(crate) struct Registrar(mio::Registry);
 #[derive(Debug)]
 pub(crate) struct PollWaker(mio::Waker);
 
-/// What an event says about a channel. Edge-triggered: it is said once.
+/// What an event says about a stream or a datagram socket. Edge-triggered: it is said once.
 ///
 /// Its bits are the low ones of a stream's flags, so that a stream takes note of an event with one instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,8 +180,8 @@ impl Registrar {
         }
     }
 
-    /// Forgets a socket that lives on elsewhere, with another engine or, since another process may have a descriptor of it, even
-    /// if it closes here: as long as it does, the kernel would go on to tell of its events (epoll(7)).
+    /// Forgets a socket that lives on elsewhere, with another engine or, since others may have a descriptor of it, even if it
+    /// closes here: as long as it does, the kernel would go on to tell of its events (epoll(7)).
     pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
         // It fails for a socket that is not registered, which is what is wanted.
         let _ = self.0.deregister(&mut SourceFd(&fd.as_raw_fd()));

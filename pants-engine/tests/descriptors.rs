@@ -1,16 +1,17 @@
 //! Running out of descriptors: alone in its process, because the limit is the whole process's.
 
+#[path = "support/scarcity.rs"]
+mod scarcity;
 mod support;
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use pants_engine::{Acceptor, Endpoint, Error};
-use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use scarcity::use_up;
 use socket2::{Domain, Socket, Type};
 use support::*;
 
@@ -28,23 +29,6 @@ impl Acceptor for Tells {
     fn on_error(&mut self, error: &Error) {
         self.0.send(error.to_string()).unwrap();
     }
-}
-
-/// Uses up every descriptor that is left below a low limit. What it returns gives them back when dropped.
-fn use_up() -> Vec<OwnedFd> {
-    let source = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-    let low = Rlimit { current: Some(128), ..getrlimit(Resource::Nofile) };
-    setrlimit(Resource::Nofile, low).unwrap();
-    let mut used = Vec::new();
-    loop {
-        match rustix::io::dup(&source) {
-            Ok(fd) => used.push(fd),
-            Err(Errno::MFILE) => break,
-            Err(error) => panic!("{error}"),
-        }
-    }
-    used.push(source);
-    used
 }
 
 #[test]

@@ -3,11 +3,17 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use pants_engine::{CloseReason, Connection, ConnectionOptions, Engine, ServerOptions};
+use pants_engine::{
+    CloseReason, Connection, ConnectionOptions, Datagram, DatagramHandler, DatagramOptions, Endpoint, Engine, Handler,
+    ServerOptions,
+};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use support::*;
 
 /// Has an engine's client upload to a server that says why it refuses, and resets, since it has not read all. The engine's next
@@ -89,4 +95,92 @@ fn a_connection_whose_buffer_is_full_can_be_adopted() {
     theirs.read_exact(&mut vec![0; written]).unwrap();
     drop(theirs);
     assert_eq!(close_reason(&seen), CloseReason::Finished);
+}
+
+/// Whether the kernel has an event for the engine.
+fn is_woken(engine: &Engine) -> bool {
+    let mut asked = [PollFd::new(engine, PollFlags::IN)];
+    rustix::event::poll(&mut asked, Some(&Timespec::default())).unwrap() > 0
+}
+
+/// An adopted connection over TCP whose socket lives on, and the peer.
+fn adopt_a_copy(engine: &mut Engine, options: ConnectionOptions) -> (OwnedFd, std::net::TcpStream) {
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let peer = client(listener.local_addr().unwrap());
+    let (kept, _) = listener.accept().unwrap();
+    let (handler, _) = recorder(close_when_asked);
+    engine.context().adopt_connection(kept.try_clone().unwrap().into(), options, handler()).unwrap();
+    (kept.into(), peer)
+}
+
+/// No FIN left: closing the descriptor was taken for enough, and is not while another one of the socket is open.
+#[test]
+fn the_peer_of_a_socket_that_lives_on_elsewhere_is_told_of_the_end() {
+    let mut engine = Engine::new().unwrap();
+    let (_kept, mut peer) = adopt_a_copy(&mut engine, ConnectionOptions::default());
+    peer.shutdown(Shutdown::Write).unwrap();
+    turn_until(&mut engine, |engine| engine.context().stats().connections_open == 0);
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+    let timeout = Some(Duration::from_millis(10));
+    let impatient = ConnectionOptions { idle_timeout: timeout, ..ConnectionOptions::default() };
+    let (_kept, mut peer) = adopt_a_copy(&mut engine, impatient);
+    turn_until(&mut engine, |engine| engine.context().stats().connections_open == 0);
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+}
+
+/// A socket stayed registered while it lived on elsewhere: it woke the engine, and could not be adopted again.
+#[test]
+fn a_connection_that_has_closed_wakes_nobody_and_its_socket_can_be_adopted_again() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let mut engine = Engine::new().unwrap();
+    for _ in 0..2 {
+        let (handler, _) = recorder(|_, _| {});
+        let copy = ours.try_clone().unwrap();
+        let key = engine.context().adopt_connection(copy.into(), ConnectionOptions::default(), handler()).unwrap();
+        engine.context().connection(key).unwrap().abort();
+        turn_until(&mut engine, |engine| engine.context().stats().connections_open == 0);
+    }
+    theirs.write_all(b"for nobody").unwrap();
+    assert!(!is_woken(&engine));
+}
+
+/// The same where the program itself has copied the descriptor.
+#[test]
+fn a_connection_whose_socket_was_lent_wakes_nobody_when_it_has_closed() {
+    struct Lends(Sender<OwnedFd>);
+    impl Handler for Lends {
+        fn on_connect(&mut self, connection: &mut Connection<'_>) {
+            self.0.send(connection.socket().unwrap().try_clone_to_owned().unwrap()).unwrap();
+            connection.abort();
+        }
+        fn on_read(&mut self, _connection: &mut Connection<'_>, _data: &[u8]) {}
+    }
+    let (lend, lent) = channel();
+    let mut engine = Engine::new().unwrap();
+    let (_, address) = listen(&mut engine, ServerOptions::default(), move || Lends(lend.clone()));
+    let mut peer = client(address);
+    turn_until(&mut engine, |engine| engine.context().stats().connections_closed == 1);
+    let _copy = lent.recv().unwrap();
+    peer.write_all(b"for nobody").unwrap();
+    assert!(!is_woken(&engine));
+}
+
+/// The same for datagrams.
+#[test]
+fn a_datagram_channel_that_has_closed_wakes_nobody_and_its_socket_can_be_adopted_again() {
+    struct Deaf;
+    impl DatagramHandler for Deaf {
+        fn on_read(&mut self, _datagram: &mut Datagram<'_>, _data: &[u8], _from: &Endpoint) {}
+    }
+    let ours = UdpSocket::bind(ANY_PORT).unwrap();
+    let mut engine = Engine::new().unwrap();
+    for _ in 0..2 {
+        let copy = ours.try_clone().unwrap();
+        let key = engine.context().adopt_datagram(copy.into(), DatagramOptions::default(), Deaf).unwrap();
+        engine.context().datagram(key).unwrap().close();
+        turn_until(&mut engine, |engine| engine.context().datagram(key).is_none());
+    }
+    let peer = UdpSocket::bind(ANY_PORT).unwrap();
+    peer.send_to(b"for nobody", ours.local_addr().unwrap()).unwrap();
+    assert!(!is_woken(&engine));
 }

@@ -27,8 +27,6 @@ pub(crate) struct Mailbox {
     pub(crate) local: Endpoint,
     /// The one peer of a connected socket.
     pub(crate) peer: Option<Endpoint>,
-    /// Whether many datagrams can pass in one call.
-    has_batches: bool,
     appetite: Appetite,
     /// What was read and not passed on, because reading was paused meanwhile. While there is some, `READABLE` is set.
     kept: DatagramQueue,
@@ -65,7 +63,6 @@ impl Mailbox {
     pub(crate) fn new(socket: DatagramSocket, queue_cap: usize) -> io::Result<Self> {
         let (local, peer) = (socket.local_address()?, socket.peer_address());
         Ok(Self {
-            has_batches: socket.has_batches(),
             socket,
             flags: Flags::WRITABLE,
             local,
@@ -94,13 +91,13 @@ impl Mailbox {
     }
 
     pub(crate) fn has_batches(&self) -> bool {
-        self.has_batches
+        self.socket.has_batches()
     }
 
     /// Whether to read by [`recv_batch`](Self::recv_batch), and not by [`recv`](Self::recv).
     #[inline]
     pub(crate) fn wants_batch(&self) -> bool {
-        self.has_batches && (self.appetite.is_for_many() || self.socket.receives_trains())
+        self.has_batches() && (self.appetite.is_for_many() || self.socket.receives_trains())
     }
 
     /// One `recvmmsg`. One that comes up short shows that no more is there, as `EAGAIN` does: an error that ends it comes

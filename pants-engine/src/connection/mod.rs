@@ -127,9 +127,13 @@ impl<'a> Connection<'a> {
     /// name is resolved and its addresses are tried.
     ///
     /// Reading from it or writing to it gets between the engine and the peer; so does making it block. A copy of the descriptor
-    /// keeps the connection open when this end closes, until it is closed too.
-    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.made_socket()?.as_fd())
+    /// keeps the socket open when this end closes, until it is closed too: the peer is told of the end all the same, but if it
+    /// is to be told by RST, as after [`abort`](Self::abort), only then.
+    pub fn socket(&mut self) -> Option<BorrowedFd<'_>> {
+        self.made_socket()?;
+        let stream = &mut self.slot().stream;
+        stream.is_shared = true;
+        Some(stream.transport.socket().as_fd())
     }
 
     /// The socket, but for one that only stands for it.

@@ -153,6 +153,7 @@ impl Context {
         // As one that has just been connected to: the next turn finds that it is. No edge says so where its buffer is full.
         let mut stream = Stream::connecting(socket, peer, Rc::new(options), self.clock.tick());
         stream.flags.set(Flags::WRITABLE);
+        stream.is_shared = true;
         let key = self.insert_connection(ConnectionSlot::new(stream, None)).map_err(Error::Adopt)?;
         self.schedule(key);
         self.new_handlers.push((key, Box::new(handler)));

@@ -254,7 +254,7 @@ impl Context {
     pub fn retire_server(&mut self, key: ServerKey) {
         let Some(Channel::Server(slot)) = self.channels.get_mut(key.0) else { return };
         slot.server.retiring = true;
-        // An edge for what is queued has come long ago, perhaps.
+        // Only `accept` says that nobody waits.
         slot.server.ready = true;
         self.schedule(key.0);
     }

@@ -201,10 +201,6 @@ impl Context {
     /// ```
     pub fn cancel(&mut self, timer: TimerKey) -> bool {
         match self.timers.remove(timer) {
-            Some(Task::Once(run)) => {
-                drop(run);
-                true
-            }
             Some(Task::Handler(task)) => {
                 self.forget_handler_timer(task.connection, timer);
                 true

@@ -195,7 +195,8 @@ impl Context {
         self.timers.next_due().into_iter().chain(turn).min()
     }
 
-    /// How long the engine may sleep until it is `due` to do something of its own.
+    /// How long the engine may poll busily, or sleep where the poller's timeout has to do, until it is `due` to do something of
+    /// its own.
     ///
     /// The turn's reading of the clock is older than the sleep by as much as the turn took. So a far timer is slept towards,
     /// and measured anew when it is near.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem;
+use std::os::fd::AsFd;
 
 use crate::channel::state::{CloseReason, Expiry, Flags};
 use crate::context::Running;
@@ -77,11 +78,19 @@ impl Dispatcher {
     /// Frees a connection: its descriptor, its timers and its place at its server. One that was never made has no reason.
     fn remove(&mut self, key: Key, reason: Option<CloseReason>) {
         let context = &mut self.context;
-        let Some(slot) = context.release(key) else { return };
+        let Some(mut slot) = context.release(key) else { return };
         context.forget_dial(key);
         let departure = slot.stream.flags.any(Flags::LEAVING).then(|| context.departures.remove(&key));
-        if reason.is_none_or(CloseReason::resets) || slot.stream.queued() > 0 {
+        let resets = reason.is_none_or(CloseReason::resets) || slot.stream.queued() > 0;
+        if resets {
             slot.stream.transport.socket().reset_on_close();
+        }
+        if slot.stream.is_shared {
+            context.registrar.deregister(slot.stream.transport.socket().as_fd());
+            if !resets {
+                // It fails for one that the peer has reset, which needs no end.
+                let _ = slot.stream.transport.shutdown_write();
+            }
         }
         if !slot.attendant {
             context.stats.note_close(reason);

@@ -174,7 +174,9 @@ impl Dispatcher {
             slot.mailbox.flush_last(stats);
             self.call_datagrams(key, |handler, datagram| handler.on_close(datagram, reason));
         }
-        self.context.channels.remove(key);
+        if let Some(Channel::Datagram(slot)) = self.context.channels.remove(key) {
+            self.context.registrar.deregister(slot.mailbox.as_fd());
+        }
         // Last: what it owns may panic when it is dropped.
         drop(self.datagram_handlers.remove(key));
     }

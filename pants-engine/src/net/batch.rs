@@ -53,13 +53,18 @@ pub(crate) struct ReadBudget {
 static RECEIVER: OnceLock<Option<UdpSocketState>> = OnceLock::new();
 
 /// What this kernel can do for UDP beyond one datagram a call.
-pub(crate) fn receiver() -> Option<&'static UdpSocketState> {
-    let make = || {
-        let socket = |family| rustix::net::socket(family, SocketType::DGRAM, None);
-        let socket = socket(AddressFamily::INET).or_else(|_| socket(AddressFamily::INET6)).ok()?;
-        UdpSocketState::new((&socket).into()).ok()
-    };
-    RECEIVER.get_or_init(make).as_ref()
+///
+/// # Errors
+///
+/// If there is no descriptor to find it out with. The next call tries again.
+pub(crate) fn receiver() -> io::Result<Option<&'static UdpSocketState>> {
+    if let Some(known) = RECEIVER.get() {
+        return Ok(known.as_ref());
+    }
+    let socket = |family| rustix::net::socket(family, SocketType::DGRAM, None);
+    let socket = socket(AddressFamily::INET).or_else(|_| socket(AddressFamily::INET6))?;
+    let known = UdpSocketState::new((&socket).into()).ok();
+    Ok(RECEIVER.get_or_init(|| known).as_ref())
 }
 
 impl Batch {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::sockopt::UdpGroSegment;
+use quinn_udp::UdpSocketState;
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{
@@ -30,6 +31,8 @@ pub(crate) struct DatagramSocket {
     _file: Option<SocketFile>,
     socket: Socket,
     family: AddressFamily,
+    /// By which many datagrams are read in one call; `None` where they are not.
+    receiver: Option<&'static UdpSocketState>,
     /// Whether the kernel cuts trains for this socket, as far as is known.
     segmentation: bool,
     /// Whether trains may be received whole as soon as that pays.
@@ -92,9 +95,18 @@ impl DatagramSocket {
         }
         options.receive_buffer.map_or(Ok(()), |size| settings.set_recv_buffer_size(size))?;
         options.send_buffer.map_or(Ok(()), |size| settings.set_send_buffer_size(size))?;
-        let trains_are_known = || batch::receiver().is_some_and(|receiver| receiver.max_gso_segments() > 1);
-        let segmentation = options.segmentation && family != AddressFamily::UNIX && trains_are_known();
-        Ok(Self { _file: file, socket, family, segmentation, trains_on_demand: segmentation, receives_trains: false })
+        let receiver = if family == AddressFamily::UNIX { None } else { batch::receiver()? };
+        let trains_are_known = receiver.is_some_and(|receiver| receiver.max_gso_segments() > 1);
+        let segmentation = options.segmentation && trains_are_known;
+        Ok(Self {
+            _file: file,
+            socket,
+            family,
+            receiver,
+            segmentation,
+            trains_on_demand: segmentation,
+            receives_trains: false,
+        })
     }
 
     /// Has the kernel pass on as one what has come as a train (`UDP_GRO`, udp(7)), if it may.
@@ -112,13 +124,13 @@ impl DatagramSocket {
 
     /// Whether many datagrams can be read in one call, and gathered for another.
     pub(crate) fn has_batches(&self) -> bool {
-        self.family != AddressFamily::UNIX && batch::receiver().is_some()
+        self.receiver.is_some()
     }
 
     /// Takes up to `width` messages. Fewer show that no more are there.
     #[inline]
     pub(crate) fn recv_batch(&self, batch: &mut Batch, width: usize) -> io::Result<usize> {
-        batch::receiver().map_or(Ok(0), |receiver| batch.recv(receiver, &self.socket, width))
+        self.receiver.map_or(Ok(0), |receiver| batch.recv(receiver, &self.socket, width))
     }
 
     /// Whether datagrams may leave as trains.

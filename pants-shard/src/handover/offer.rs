@@ -73,7 +73,7 @@ impl Acceptor for Offer {
 }
 
 impl Successor {
-    fn hand_over(&self, connection: &Connection<'_>) -> io::Result<()> {
+    fn hand_over(&self, connection: &mut Connection<'_>) -> io::Result<()> {
         let own = rustix::process::geteuid().as_raw();
         if connection.peer_credentials().is_none_or(|peer| peer.uid != own && peer.uid != 0) {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's"));

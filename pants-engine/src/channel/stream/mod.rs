@@ -46,6 +46,8 @@ pub(crate) struct Stream {
     pub(crate) errno: Option<Errno>,
     /// Why the connection must close; the first reason stays, but for a panic's. Invariant: `Some` exactly while `DOOMED` is set.
     doom: Option<CloseReason>,
+    /// Whether others may have descriptors of the socket, so that it need not end with this one.
+    pub(crate) is_shared: bool,
 }
 
 /// What a `recv` brought.
@@ -72,6 +74,7 @@ impl Stream {
             since: now,
             errno: None,
             doom: None,
+            is_shared: false,
         }
     }
 
@@ -189,9 +192,9 @@ impl Stream {
     pub(crate) fn handle_close(&mut self, now: Tick) {
         const WAIT: Flags = Flags::QUEUED.or(Flags::CONNECTING).or(Flags::DOOMED);
         let fin_due = self.flags.any(Flags::FIN_WANTED) && !self.flags.any(WAIT);
-        // Where the peer's is in, closing the descriptor is what sends FIN: everything has been read, so it sends no RST.
+        // Where the peer's is in, closing the last descriptor is what sends FIN: everything has been read, so it sends no RST.
         let closes = self.flags.any(Flags::PEER_ENDED) && (fin_due || self.flags.any(Flags::FIN_SENT));
-        if fin_due && !closes {
+        if fin_due && (!closes || self.is_shared) {
             match self.transport.shutdown_write() {
                 Ok(()) => {
                     self.flags.clear(Flags::FIN_WANTED);

@@ -119,8 +119,7 @@ impl Stream {
         if self.can_send() {
             match self.transport.send(data) {
                 Ok(count) => {
-                    stats.writes += 1;
-                    stats.bytes_out += count as u64;
+                    stats.note_write(count);
                     if count == data.len() {
                         self.note_all_left();
                         return;

@@ -24,6 +24,7 @@ impl Stream {
             heard: age(self.heard),
             spoke: age(self.spoke),
             since: age(self.since),
+            is_shared: self.is_shared,
         }))
     }
 
@@ -47,6 +48,7 @@ impl Stream {
             since: luggage.since.to_tick(clock),
             errno: None,
             doom: None,
+            is_shared: luggage.is_shared,
         }
     }
 }
