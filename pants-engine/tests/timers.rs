@@ -557,6 +557,55 @@ fn of_a_million_timers_those_that_are_not_cancelled_fire() {
 }
 
 #[test]
+fn a_timer_that_is_reset_fires_at_its_new_time_and_not_before() {
+    let mut engine = Engine::new().unwrap();
+    let log: Log<&str> = Log::default();
+    let context = engine.context();
+    let begun = Instant::now();
+    let times: Rc<RefCell<Vec<Duration>>> = Rc::default();
+    let note_time = |times: &Rc<RefCell<Vec<Duration>>>, what| {
+        let (log, times) = (Rc::clone(&log), Rc::clone(times));
+        move |_: &mut Context| {
+            log.borrow_mut().push(what);
+            times.borrow_mut().push(begun.elapsed());
+        }
+    };
+    let put_off = context.defer(millis(5), note_time(&times, "put off"));
+    let brought_forward = context.defer(millis(60_000), note_time(&times, "brought forward"));
+    let both = context.defer(millis(10), note_time(&times, "both"));
+    let at_once = context.defer(millis(60_000), note_time(&times, "at once"));
+    // More than once, as a time-out is.
+    for delay in [20, 70, 300, 70] {
+        assert!(context.reset(put_off, millis(delay)));
+    }
+    assert!(context.reset(brought_forward, millis(10)));
+    assert!(context.reset(both, millis(60_000)) && context.reset(both, millis(30)));
+    assert!(context.reset(at_once, Duration::ZERO));
+    assert!(!context.reset(at_once, millis(10)), "it waits for the next turn");
+    turn_until(&mut engine, |_| log.borrow().len() == 4);
+    assert_eq!(*log.borrow(), ["at once", "brought forward", "both", "put off"]);
+    let due = [0, 10, 30, 70].map(millis);
+    assert!(times.borrow().iter().zip(due).all(|(time, due)| *time >= due), "{times:?}");
+    assert_eq!(engine.context().stats().timers_pending, 0);
+}
+
+#[test]
+fn only_a_pending_timer_that_fires_once_can_be_reset() {
+    let mut engine = Engine::new().unwrap();
+    let context = engine.context();
+    let cancelled = context.defer(millis(10), |_| panic!("it was cancelled"));
+    assert!(context.cancel(cancelled));
+    let others = [
+        cancelled,
+        context.callback(|_| {}),
+        context.every_turn(|_| {}),
+        context.cycle(millis(10), |_| {}).unwrap(),
+        context.defer_precise(millis(10), |_| {}),
+    ];
+    assert_eq!(others.map(|timer| context.reset(timer, millis(1))), [false; 5]);
+}
+
+#[test]
 fn a_connections_timer_reaches_its_handler() {
     struct Greeter(u32);
     impl Handler for Greeter {

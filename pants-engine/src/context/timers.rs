@@ -185,6 +185,40 @@ impl Context {
         Ok(self.timers.insert(Tick::at_or_after(due), Task::Cycle(Box::new(cycle))))
     }
 
+    /// Has a pending timer of [`defer`](Self::defer), [`defer_until`](Self::defer_until) or
+    /// [`Connection::defer`](crate::Connection::defer) fire when `delay` has passed since this call, and not when it was to.
+    /// Returns whether it will: a timer of another kind, or one that waits for the next turn, has fired or was cancelled, is left alone.
+    ///
+    /// Cheaper than to cancel it and to set another: what it holds stays where it is, and one that is put off, as a time-out is with every
+    /// sign of life, is only marked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let mut engine = pants_engine::Engine::new()?;
+    /// let timeout = engine.context().defer(Duration::from_millis(5), |context| context.stop());
+    /// let (begun, delay) = (Instant::now(), Duration::from_millis(20));
+    /// assert!(engine.context().reset(timeout, delay));
+    /// engine.start()?;
+    /// assert!(begun.elapsed() >= delay);
+    /// assert!(!engine.context().reset(timeout, delay));
+    /// # Ok::<(), pants_engine::Error>(())
+    /// ```
+    pub fn reset(&mut self, timer: TimerKey, delay: Duration) -> bool {
+        let fires_once = |task: &mut Task| matches!(task, Task::Once(_) | Task::Handler(_));
+        if !self.timers.get_mut(timer).is_some_and(fires_once) || self.timers.deadline(timer).is_none() {
+            return false;
+        }
+        if delay.is_zero() {
+            self.timers.hasten(timer);
+        } else {
+            self.timers.arm(timer, Tick::at_or_after(self.clock.fresh().saturating_add(delay)));
+        }
+        true
+    }
+
     /// Cancels a timer and frees what it holds. Returns whether it was pending; one that has fired or was cancelled before
     /// is left alone. A repeating timer may cancel itself.
     ///

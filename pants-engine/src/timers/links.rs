@@ -39,9 +39,14 @@ impl<const LISTS: usize> Links<LISTS> {
         }
     }
 
-    /// The deadline that an entry was last appended with, 0 before.
+    /// The deadline that an entry was last given, 0 before.
     pub(super) fn deadline(&self, entry: u32) -> u64 {
         self.links[entry as usize + LISTS].deadline
+    }
+
+    /// Sets the deadline of an entry where it is.
+    pub(super) fn set_deadline(&mut self, entry: u32, deadline: u64) {
+        self.links[entry as usize + LISTS].deadline = deadline;
     }
 
     /// Whether an entry is in a list.

@@ -74,6 +74,12 @@ impl<T> Timers<T> {
         self.wheel.arm(timer.0, deadline.0);
     }
 
+    /// Has a timer that is due at a tick fire at the next turn instead.
+    pub(crate) fn hasten(&mut self, timer: TimerKey) {
+        self.wheel.disarm(timer.0);
+        self.next_turn.push_back(timer.0);
+    }
+
     pub(crate) fn deadline(&self, timer: TimerKey) -> Option<Tick> {
         self.wheel.deadline(timer.0).map(Tick)
     }

@@ -22,7 +22,8 @@ const LISTS: usize = OPENING + 1;
 /// Entries with deadlines in ticks, handed out in the order of their deadlines.
 ///
 /// An entry sits at the highest level in which its deadline differs from `now`, whenever it was armed: a slot is opened when
-/// its time begins. So a lower level is always earlier than a higher one, and within a level the slots do not wrap.
+/// its time begins. So a lower level is always earlier than a higher one, and within a level the slots do not wrap. One that was put
+/// off stays where it is, too early, and moves on when its slot is opened: most are put off again before that.
 #[derive(Debug)]
 pub(crate) struct Wheel<T> {
     values: Slab<T>,
@@ -66,9 +67,21 @@ impl<T> Wheel<T> {
 
     /// Sets when an entry is due, whether it was armed or not. A stale key does nothing.
     pub(crate) fn arm(&mut self, key: Key, deadline: u64) {
+        let index = key.index();
+        if !self.contains(key) {
+            return;
+        }
+        if self.links.is_linked(index) && deadline >= self.links.deadline(index) {
+            return self.links.set_deadline(index, deadline);
+        }
+        self.unlink(index);
+        self.link(index, deadline.max(self.now.saturating_add(1)));
+    }
+
+    /// An entry is not due at any time. A stale key does nothing.
+    pub(crate) fn disarm(&mut self, key: Key) {
         if self.contains(key) {
             self.unlink(key.index());
-            self.link(key.index(), deadline.max(self.now.saturating_add(1)));
         }
     }
 
@@ -98,7 +111,7 @@ impl<T> Wheel<T> {
     }
 
     /// The tick at which [`pop`](Self::pop) next has something to do: never later than the earliest deadline, and earlier
-    /// only by what is needed to move far entries down.
+    /// only by what is needed to move down entries that are far, and to move on those that were put off.
     pub(crate) fn next_tick(&self) -> Option<u64> {
         if self.links.first(OPENING).is_some() || self.links.first(DUE).is_some() {
             return Some(self.now);
@@ -108,7 +121,7 @@ impl<T> Wheel<T> {
 
     /// Takes the next entry whose deadline is not past `now` out of the lists; it stays, idle, until removed or armed.
     ///
-    /// An entry that is taken costs one of `budget`, and so does one that moves down, and a slot; when it is used up there is
+    /// An entry that is taken costs one of `budget`, and so does one that moves, and a slot; when it is used up there is
     /// nothing. So a slot with very many entries is opened in several goes.
     pub(crate) fn pop(&mut self, now: u64, budget: &mut usize) -> Option<Key> {
         while *budget > 0 {
@@ -117,7 +130,11 @@ impl<T> Wheel<T> {
                 self.move_down(index);
             } else if let Some(index) = self.links.first(DUE) {
                 self.links.unlink(index);
-                return self.values.key_at(index);
+                let deadline = self.links.deadline(index);
+                if deadline <= self.now {
+                    return self.values.key_at(index);
+                }
+                self.link(index, deadline);
             } else if let Some((level, slot, start)) = self.next_slot().filter(|&(_, _, start)| start <= now) {
                 self.open(level, slot, start);
             } else {

@@ -12,7 +12,7 @@ use pants_engine::{Context, Engine, TimerKey};
 fn main() {
     let mut engine = Engine::new().expect("an engine");
     let fired = Rc::new(Cell::new(0));
-    let mut pending: Vec<TimerKey> = (0..PENDING).map(|index| set(engine.context(), index, &fired)).collect();
+    let pending: Vec<TimerKey> = (0..PENDING).map(|index| set(engine.context(), index, &fired)).collect();
     // From a callback, as programs do.
     let found = Rc::new(Cell::new((0.0, 0.0)));
     let (result, count) = (Rc::clone(&found), Rc::clone(&fired));
@@ -26,8 +26,7 @@ fn main() {
         let watch = Stopwatch::start();
         for turn in 0..PENDING {
             let index = scattered(turn);
-            context.cancel(pending[index]);
-            pending[index] = set(context, index + turn, &count);
+            assert!(context.reset(pending[index], delay(index + turn)));
         }
         let reset = watch.per(PENDING);
         result.set((insert_cancel, reset));
