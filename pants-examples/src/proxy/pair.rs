@@ -15,8 +15,14 @@ use super::upstreams::Turn;
 const LOG_TARGET: &str = "pants-proxy";
 
 /// One end of a pair: the handler of one of its two connections.
+///
+/// What a message needs of it is here, and not with the pair: with very many pairs each is a line of memory that is in no cache.
 pub(super) struct End {
     side: Side,
+    /// The other end's connection, from the first bytes on: it is made by then, and no other takes its place.
+    other: Option<ConnectionKey>,
+    /// Bytes that have come.
+    received: u64,
     pair: Rc<Pair>,
 }
 
@@ -28,7 +34,7 @@ struct Pair {
     turn: Cell<Turn>,
     /// The connections, by side, while they are there.
     keys: [Cell<Option<ConnectionKey>>; 2],
-    /// Bytes that have come, by side.
+    /// Bytes that came, by side, of the connections that have closed.
     received: [Cell<u64>; 2],
     /// When it last went a step on, or something was under way. What passes the connections know.
     active: Cell<Instant>,
@@ -53,7 +59,11 @@ impl End {
             timer: Cell::new(None),
             ending: RefCell::new(None),
         };
-        Self { side: Side::Client, pair: Rc::new(pair) }
+        Self::new(Side::Client, Rc::new(pair))
+    }
+
+    fn new(side: Side, pair: Rc<Pair>) -> Self {
+        Self { side, other: None, received: 0, pair }
     }
 
     /// The other end's connection; `None` when it is closed.
@@ -81,9 +91,11 @@ impl Handler for End {
     }
 
     fn on_read(&mut self, connection: &mut Connection<'_>, data: &[u8]) {
-        let received = &self.pair.received[self.side as usize];
-        received.set(received.get() + data.len() as u64);
-        if let Some(mut other) = self.other(connection) {
+        self.received += data.len() as u64;
+        if self.other.is_none() {
+            self.other = self.pair.key(self.side.other()).get();
+        }
+        if let Some(mut other) = self.other.and_then(|key| connection.context().connection(key)) {
             other.write(data);
         }
     }
@@ -123,6 +135,7 @@ impl Handler for End {
 
     fn on_close(&mut self, connection: &mut Connection<'_>, reason: CloseReason) {
         self.pair.key(self.side).set(None);
+        self.pair.received[self.side as usize].set(self.received);
         match reason {
             // The other side has had its FIN; or it was this pair that gave up, and that is known.
             CloseReason::Finished | CloseReason::Aborted => {}
@@ -155,7 +168,7 @@ impl Pair {
         let mut why = failed.map(|error| self.tell_failure(error)).unwrap_or_default();
         while let Some(address) = self.route.upstreams.try_next(&mut turn) {
             self.turn.set(turn);
-            let end = End { side: Side::Upstream, pair: Rc::clone(self) };
+            let end = End::new(Side::Upstream, Rc::clone(self));
             match context.connect_with(address, self.route.options.clone(), end) {
                 Ok(key) => return self.key(Side::Upstream).set(Some(key)),
                 Err(error) => why = self.tell_failure(&error),
