@@ -160,10 +160,11 @@ impl Pacer {
     }
 
     /// Every connection is busy: when to look all the same, unless that is settled.
-    pub fn begin_beat(&mut self, now: u64) -> Option<u64> {
+    pub fn begin_beat(&mut self) -> Option<u64> {
         let is_wanted = self.beat == u64::MAX && !self.is_over();
         is_wanted.then(|| {
-            self.beat = now + BEAT_NS;
+            // From the last look on, in case it has been away since.
+            self.beat = self.looked + BEAT_NS;
             self.beat
         })
     }
@@ -328,19 +329,36 @@ mod tests {
         // The server takes its time, and the generator looks when it is to: that is no lag.
         let mut now = 0;
         while now < 3_000_000 {
-            now = pacer.begin_beat(now).unwrap();
-            assert_eq!(pacer.begin_beat(now), None, "one is enough");
+            now = pacer.begin_beat().unwrap();
+            assert_eq!(pacer.begin_beat(), None, "one is enough");
             now += 20_000;
             pacer.handle_look(now, false);
             pacer.end_beat();
         }
-        let beat = pacer.begin_beat(now).unwrap();
+        let beat = pacer.begin_beat().unwrap();
         // Then it is away, and the reply, which came at some time meanwhile, is what it sees first.
         pacer.handle_look(8_000_000, false);
         pacer.handle_free(8_000_000);
         let lags: Vec<u64> = (0..7).map(|_| pacer.take(8_000_000).lag).collect();
         assert!((3_000_000..4_000_000).contains(&beat), "{beat}");
         assert_eq!(lags, [0, 0, 0, 4_000_000, 3_000_000, 2_000_000, 1_000_000]);
+    }
+
+    #[test]
+    fn an_absence_that_begins_while_messages_are_sent_is_the_generator_s_too() {
+        let mut pacer = pacer(u64::MAX, span(0, 99_000_000, 99_000_000));
+        assert_eq!(pacer.take(0).lag, 0);
+        pacer.handle_look(1_000_000, true);
+        assert_eq!(pacer.take(1_000_000).lag, 0);
+        // It was stopped behind that, and every connection is busy when it goes on.
+        pacer.handle_look(4_500_000, true);
+        assert_eq!(pacer.take(4_500_000).lag, 2_500_000);
+        assert_eq!(pacer.begin_beat(), Some(5_000_000));
+        // Once more, before it has even said when it is to look.
+        pacer.handle_look(7_500_000, false);
+        pacer.handle_free(7_500_000);
+        let lags: Vec<u64> = (0..5).map(|_| pacer.take(7_500_000).lag).collect();
+        assert_eq!(lags, [1_500_000, 500_000, 2_500_000, 1_500_000, 500_000]);
     }
 
     #[test]

@@ -53,6 +53,8 @@ impl<T: Carried> Pool<T> {
                 turns.offer(index);
             }
             now = clock.now();
+            // It may have been away since: there was a connection, or this message would not have been sent.
+            pacer.handle_look(now, true);
         }
     }
 
@@ -77,9 +79,8 @@ impl<T: Carried> Pool<T> {
 
     /// Every connection is busy, and nobody looks at the schedule: when somebody is to, if nobody is going to.
     pub fn begin_beat(&mut self) -> Option<u64> {
-        let now = self.now();
         let Pace::Open { pacer, turns, .. } = &mut self.pace else { return None };
-        if turns.is_empty() { pacer.begin_beat(now) } else { None }
+        if turns.is_empty() { pacer.begin_beat() } else { None }
     }
 
     /// Somebody looks, as was to be.
