@@ -36,6 +36,13 @@ pub(crate) const OUTBOX_BYTES: usize = 16 * 1024;
 /// the socket, since there is seldom a second.
 pub(crate) const RELAYED_COPY_BYTES: usize = 4 * 1024;
 
+/// So many messages that went to other connections are held, to leave together. With more the last of them would wait longer than
+/// it takes to be woken.
+pub(crate) const HELD_MAX: usize = 16;
+
+/// A message of up to this many bytes is copied to be held; with a longer one goes the buffer that it was read into.
+pub(crate) const HELD_COPY_BYTES: usize = 1024;
+
 /// The grain of a connection's write queue, in bytes: small writes share a chunk.
 pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 
@@ -221,7 +228,7 @@ const _: () = assert!(DATAGRAM_SLOT_BYTES >= 65_535 && 2 * DATAGRAM_SINGLES <= D
 const _: () = assert!(DATAGRAM_BATCH_SMALL < DATAGRAM_BATCH && DATAGRAM_BATCH_SMALL < DATAGRAM_OUTBOX_MAX);
 const _: () = assert!(DATAGRAM_GATHERED_BYTES_MAX <= DATAGRAM_OUTBOX_BYTES && TRAIN_BYTES_MAX <= DATAGRAM_OUTBOX_BYTES);
 const _: () = assert!(GATHER_BYTES <= READ_BUFFER_BYTES);
-const _: () = assert!(RELAYED_COPY_BYTES <= OUTBOX_BYTES);
+const _: () = assert!(HELD_COPY_BYTES <= RELAYED_COPY_BYTES && 2 * RELAYED_COPY_BYTES <= OUTBOX_BYTES);
 const _: () = assert!(OUTBOX_BYTES <= WRITE_LOW_WATER_BYTES);
 const _: () = assert!(WRITE_LOW_WATER_BYTES < WRITE_HIGH_WATER_BYTES && WRITE_HIGH_WATER_BYTES <= WRITE_CAP_BYTES);
 const _: () = assert!(READ_BUDGET_BYTES <= WRITE_CAP_BYTES - WRITE_HIGH_WATER_BYTES);

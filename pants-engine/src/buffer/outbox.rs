@@ -1,20 +1,31 @@
-//! The outbox: where the small writes of one callback gather, so that they leave in one `send`.
+//! The outbox: where small writes gather, so that those of one callback leave in one `send`, and where what callbacks have
+//! written to other connections is held, so that it leaves together.
 //!
-//! There is one for the whole engine. It holds the bytes of one connection at a time and is emptied before another
-//! connection writes, and when the callback returns.
+//! There is one for the whole engine. It gathers the bytes of one connection at a time, until another one writes or the callback
+//! returns. What is held leaves when all that is ready has been received, and before anybody looks at one of the connections:
+//! whoever gets it is woken when there is more to do than one message, and sleeps less often in between.
 
 use std::io::IoSlice;
+use std::mem;
 
+use crate::buffer::input::ReadBuffer;
 use crate::key::Key;
 use crate::limits;
 
-#[derive(Debug)]
 pub(crate) struct Outbox {
-    /// Invariant: `None` exactly when `len` is 0.
+    /// Whose bytes are being gathered, behind those held. Invariant: `None` exactly when there are none: `start` is `len`.
     owner: Option<Key>,
     bytes: Box<[u8]>,
+    /// Where those of `owner` begin.
+    start: usize,
     /// How many of `bytes` are filled.
     len: usize,
+    /// What is held, in the order in which it was written. Invariant: at most [`limits::HELD_MAX`].
+    held: Vec<Held>,
+    /// Read buffers that held something before. Invariant: with those that do now, at most [`limits::HELD_MAX`].
+    spares: Vec<Box<ReadBuffer>>,
+    /// To whom the callback at hand has relayed its input, and how long that is: it is still where it was read.
+    relaying: Option<(Key, usize)>,
     /// The connection that may write here without a look at its state: its callback runs, and has asked for nothing else.
     /// Invariant: while it is `Some`, `owner` is the same or `None`.
     open_to: Option<Key>,
@@ -23,19 +34,47 @@ pub(crate) struct Outbox {
     relayed_by: Option<Key>,
 }
 
+/// What one connection has written to another one.
+struct Held {
+    /// To whom.
+    owner: Key,
+    /// Where it ends in the outbox; it begins where the one before ends. Nothing of it is there if it is an `input`.
+    end: usize,
+    /// The buffer into which it was read, and its length.
+    input: Option<(Box<ReadBuffer>, usize)>,
+}
+
 impl Outbox {
     pub(crate) fn new() -> Self {
-        Self { owner: None, bytes: vec![0; limits::OUTBOX_BYTES].into(), len: 0, open_to: None, relayed_by: None }
+        Self {
+            owner: None,
+            bytes: vec![0; limits::OUTBOX_BYTES].into(),
+            start: 0,
+            len: 0,
+            held: Vec::with_capacity(limits::HELD_MAX),
+            spares: Vec::new(),
+            relaying: None,
+            open_to: None,
+            relayed_by: None,
+        }
     }
 
-    /// Whose bytes it holds; `None` when there are none.
+    /// Whose bytes it gathers; `None` when there are none.
     pub(crate) fn owner(&self) -> Option<Key> {
         self.owner
     }
 
-    /// How many bytes of `key` it holds.
+    /// Whether it neither gathers nor holds anything.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.owner.is_none() && self.held.is_empty()
+    }
+
+    /// How many bytes of `key` it has.
     pub(crate) fn len_of(&self, key: Key) -> usize {
-        if self.owner == Some(key) { self.len } else { 0 }
+        let held = (0..).map_while(|index| self.held(index));
+        let held: usize = held.filter(|(owner, _)| *owner == key).map(|(_, bytes)| bytes.len()).sum();
+        held + if self.owner == Some(key) { self.len - self.start } else { 0 }
     }
 
     /// Lets `key` write here without further questions, until anything else happens to it.
@@ -137,15 +176,82 @@ impl Outbox {
         true
     }
 
-    /// The bytes to send; follow with [`clear`](Self::clear).
+    /// The bytes gathered, to send; follow with [`clear`](Self::clear).
     #[inline(always)]
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.bytes[self.start..self.len]
     }
 
+    /// Forgets what was gathered; what is held stays.
     pub(crate) fn clear(&mut self) {
         self.owner = None;
-        self.len = 0;
+        self.len = self.start;
+    }
+
+    /// The callback at hand has relayed its input, of so many bytes, to `key`.
+    #[inline]
+    pub(crate) fn note_relaying(&mut self, key: Key, count: usize) {
+        self.relaying = Some((key, count));
+    }
+
+    /// To whom the last callback has relayed its input, and how long that is.
+    #[inline]
+    pub(crate) fn take_relaying(&mut self) -> Option<(Key, usize)> {
+        self.relaying.take()
+    }
+
+    /// Whether anything is held.
+    #[inline]
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Whether what is held must leave before more is.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.held.len() == limits::HELD_MAX || self.bytes.len() - self.len < limits::RELAYED_COPY_BYTES
+    }
+
+    /// Holds what was gathered.
+    #[inline]
+    pub(crate) fn hold_gathered(&mut self) {
+        if let Some(owner) = self.owner.take() {
+            self.held.push(Held { owner, end: self.len, input: None });
+            self.start = self.len;
+        }
+    }
+
+    /// Holds the first `count` bytes of `input` for `key`: a copy of a few, or else the buffer itself, in whose place there is
+    /// another one then. Nothing is gathered, and it is not [full](Self::is_full).
+    #[inline]
+    pub(crate) fn hold_input(&mut self, key: Key, input: &mut Box<ReadBuffer>, count: usize) {
+        if count <= limits::HELD_COPY_BYTES {
+            self.append(key, &input[..count]);
+            return self.hold_gathered();
+        }
+        let spare = self.spares.pop().unwrap_or_else(ReadBuffer::new);
+        let input = Some((mem::replace(input, spare), count));
+        self.held.push(Held { owner: key, end: self.start, input });
+    }
+
+    /// What is held at this place, and whose it is.
+    #[inline]
+    pub(crate) fn held(&self, index: usize) -> Option<(Key, &[u8])> {
+        let held = self.held.get(index)?;
+        let bytes = match &held.input {
+            Some((buffer, count)) => &buffer[..*count],
+            None => &self.bytes[index.checked_sub(1).map_or(0, |before| self.held[before].end)..held.end],
+        };
+        Some((held.owner, bytes))
+    }
+
+    /// Forgets what was held.
+    pub(crate) fn release_held(&mut self) {
+        for held in self.held.drain(..) {
+            self.spares.extend(held.input.map(|(buffer, _)| buffer));
+        }
+        self.bytes.copy_within(self.start..self.len, 0);
+        (self.start, self.len) = (0, self.len - self.start);
     }
 }
 

@@ -128,6 +128,9 @@ impl Flags {
     /// Input is cut into frames.
     pub(crate) const FRAMED: Self = Self(1 << 25);
 
+    /// The outbox holds bytes of it.
+    pub(crate) const HELD: Self = Self(1 << 26);
+
     /// What says of a connection at rest that something is going on.
     pub(crate) const STIR: Self = Self(!(Self::WRITABLE.0 | Self::ON_WRITE_UNHEARD.0 | Self::FRAMED.0));
     /// A connection between two messages, if its handler has no `on_write` and has its input as it comes.

@@ -40,6 +40,8 @@ pub struct Connection<'a> {
 pub(crate) enum Outcome {
     /// It has written its input, and asked for nothing else: that is sent from where it was read, without a copy.
     Echo,
+    /// It has relayed its input to another connection, and asked for nothing else: that is held without a copy, if it is long.
+    Relay,
     /// It has asked for nothing.
     Nothing,
     /// The outbox is open to the connection, or its state must be looked at. So it is in every other callback.
@@ -75,20 +77,34 @@ impl<'a> Connection<'a> {
     fn open_outbox(&mut self) {
         self.context.outbox.open_to(self.key);
         self.is_fresh = false;
-        if mem::replace(&mut self.outcome, Outcome::Other) == Outcome::Echo {
-            self.copy_echo();
+        match mem::replace(&mut self.outcome, Outcome::Other) {
+            Outcome::Echo => self.copy_echo(),
+            Outcome::Relay => self.write_relayed(),
+            Outcome::Nothing | Outcome::Other => {}
         }
     }
 
     #[cold]
     fn copy_echo(&mut self) {
+        // So that there is room.
+        self.context.send_held();
         self.context.outbox.push(self.key, self.input);
+    }
+
+    #[cold]
+    fn write_relayed(&mut self) {
+        if let Some((key, _)) = self.context.outbox.take_relaying() {
+            Connection::new(self.context, key).write(self.input);
+        }
     }
 
     fn slot(&mut self) -> &mut ConnectionSlot {
         self.leave_usual_way();
         // What is changed here the dispatcher must look at.
         self.context.disturb();
+        if self.context.outbox.is_holding() {
+            self.context.send_held();
+        }
         self.context.connection_slot(self.key).expect("a connection outlives the callbacks it is lent to")
     }
 

@@ -139,14 +139,16 @@ impl Context {
     /// Sends what the outbox holds. What becomes of it is for the owner's next drive, unless that is running anyway.
     #[inline]
     pub(crate) fn flush_outbox(&mut self) {
-        if let Some(owner) = self.outbox.owner() {
-            self.flush_outbox_of(owner);
+        if !self.outbox.is_empty() {
+            self.flush_filled_outbox();
         }
     }
 
     #[inline(never)]
-    fn flush_outbox_of(&mut self, owner: Key) {
+    fn flush_filled_outbox(&mut self) {
         self.disturb();
+        self.send_held();
+        let Some(owner) = self.outbox.owner() else { return };
         if let Some(Channel::Connection(slot)) = self.channels.get_mut(owner) {
             slot.stream.send(self.outbox.bytes(), &self.clock, &mut self.stats);
             if self.running != Running::Connection(owner) && slot.stream.needs_settling() {
@@ -154,6 +156,29 @@ impl Context {
             }
         }
         self.outbox.clear();
+    }
+
+    /// Sends what the outbox holds of relayed bytes, each connection's by itself.
+    #[inline(never)]
+    pub(crate) fn send_held(&mut self) {
+        let Self { channels, clock, stats, outbox, ready, .. } = self;
+        let mut index = 0;
+        while let Some((owner, bytes)) = outbox.held(index) {
+            index += 1;
+            if let Some(Channel::Connection(slot)) = channels.get_mut(owner) {
+                slot.stream.flags.clear(Flags::HELD);
+                let all_done = if slot.stream.can_send() {
+                    slot.stream.send_now(bytes, clock, stats)
+                } else {
+                    slot.stream.send(bytes, clock, stats);
+                    false
+                };
+                if !all_done && !std::mem::replace(&mut slot.scheduled, true) {
+                    ready.push_back(owner);
+                }
+            }
+        }
+        outbox.release_held();
     }
 
     /// Sets a connection's one timer to its nearest deadline. Bytes that have begun to wait are such a deadline's beginning;
@@ -182,7 +207,7 @@ impl Context {
 
     /// Whether there is something to do that no event will announce.
     pub(crate) fn has_work(&self) -> bool {
-        self.stopping || !self.ready.is_empty() || self.timers.next_turn_len() > 0 || self.outbox.owner().is_some()
+        self.stopping || !self.ready.is_empty() || self.timers.next_turn_len() > 0 || !self.outbox.is_empty()
     }
 
     /// When the engine next has something of its own to do; `None` if it can sleep for as long as there is no event.

@@ -39,6 +39,7 @@ impl Dispatcher {
             Running::Nobody => tracing::error!("message from another thread panicked: {message}"),
         }
         // What the callback had written to others leaves before another connection may open the outbox.
+        self.hold_input();
         self.context.flush_outbox();
         // A server may have been in the middle of accepting.
         let servers = self.context.channels.iter().filter(|(_, channel)| matches!(channel, Channel::Server(_)));

@@ -64,6 +64,10 @@ impl Dispatcher {
     /// asked for more.
     #[inline(never)]
     fn finish_message(&mut self, key: Key, outcome: Outcome) -> bool {
+        if outcome == Outcome::Relay {
+            self.hold_input();
+            return true;
+        }
         if outcome == Outcome::Nothing {
             return true;
         }
@@ -73,7 +77,7 @@ impl Dispatcher {
                 self.drive(key);
             }
         } else if self.context.outbox.is_relayed_by(key) {
-            self.send_relayed();
+            self.hold_gathered();
         } else {
             self.drive(key);
         }
@@ -116,28 +120,48 @@ impl Dispatcher {
         context.outbox.open_to(key);
         handler.on_read(&mut Connection::new(context, key), &read_buffer[..count]);
         if self.context.outbox.is_relayed_by(key) {
-            return self.send_relayed();
+            return self.hold_gathered();
         }
         self.context.outbox.is_open_to(key) && self.send_open(key)
     }
 
-    /// Ends the short way of a connection that has written to another one: sends that one's bytes. What becomes of them is for
-    /// its own next drive; nothing is left to do for the first.
+    /// Ends the short way of a connection that has written to another one: that one's bytes are held, to leave with those of
+    /// others. What becomes of them is for its own next drive; nothing is left to do for the first.
     #[inline(never)]
-    fn send_relayed(&mut self) -> bool {
-        let Context { channels, clock, stats, outbox, .. } = &mut self.context;
+    fn hold_gathered(&mut self) -> bool {
+        let Context { channels, clock, outbox, .. } = &mut self.context;
+        outbox.shut();
         if let Some(owner) = outbox.owner()
-            // Nobody leaves within a callback, and since it was found fit to send nothing has been asked of it.
+            // Nobody leaves within a callback.
             && let Some(Channel::Connection(slot)) = channels.at_mut(owner.index())
         {
-            let all_done = slot.stream.send_unasked(outbox.bytes(), clock, stats);
-            outbox.clear();
-            if !all_done {
-                self.context.schedule(owner);
-            }
+            slot.stream.note_held(clock);
+            outbox.hold_gathered();
+            self.send_held_if_full();
         }
-        self.context.outbox.shut();
         true
+    }
+
+    /// Ends the way of a message that is relayed to another connection: it is held, as [`hold_gathered`](Self::hold_gathered)
+    /// does.
+    #[inline]
+    pub(super) fn hold_input(&mut self) {
+        let Self { context, read_buffer, .. } = self;
+        let Context { channels, clock, outbox, .. } = context;
+        if let Some((owner, count)) = outbox.take_relaying()
+            && let Some(Channel::Connection(slot)) = channels.at_mut(owner.index())
+        {
+            slot.stream.note_held(clock);
+            outbox.hold_input(owner, read_buffer, count);
+            self.send_held_if_full();
+        }
+    }
+
+    #[inline]
+    fn send_held_if_full(&mut self) {
+        if self.context.outbox.is_full() {
+            self.context.send_held();
+        }
     }
 
     /// Ends the short way of a connection to which the outbox is open: sends what was written on it, and shuts the outbox.

@@ -95,8 +95,8 @@ impl Handler for End {
         if self.other.is_none() {
             self.other = self.pair.key(self.side.other()).get();
         }
-        if let Some(mut other) = self.other.and_then(|key| connection.context().connection(key)) {
-            other.write(data);
+        if let Some(other) = self.other {
+            connection.relay(other, data);
         }
     }
 

@@ -70,6 +70,13 @@ impl Stream {
         self.send_now(bytes, clock, stats)
     }
 
+    /// Takes note that the outbox holds bytes of it.
+    #[inline]
+    pub(crate) fn note_held(&mut self, clock: &Clock) {
+        self.spoke = clock.tick();
+        self.flags.set(Flags::HELD);
+    }
+
     /// Whether what is written is dropped: it would reach nobody.
     fn takes_nothing(&self) -> bool {
         self.flags.any(Flags::DOOMED.or(Flags::OUTPUT_LOST))
