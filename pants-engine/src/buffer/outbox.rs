@@ -247,10 +247,14 @@ impl Outbox {
 
     /// Forgets what was held.
     pub(crate) fn release_held(&mut self) {
-        for held in self.held.drain(..) {
-            self.spares.extend(held.input.map(|(buffer, _)| buffer));
+        while let Some(held) = self.held.pop() {
+            if let Some((buffer, _)) = held.input {
+                self.spares.push(buffer);
+            }
         }
-        self.bytes.copy_within(self.start..self.len, 0);
+        if self.owner.is_some() {
+            self.bytes.copy_within(self.start..self.len, 0);
+        }
         (self.start, self.len) = (0, self.len - self.start);
     }
 }

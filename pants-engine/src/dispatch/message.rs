@@ -36,6 +36,7 @@ impl Dispatcher {
         handler.on_read(&mut connection, input);
         match connection.outcome() {
             Outcome::Echo => self.send_echo(key, count),
+            Outcome::Relay => self.hold_input(),
             outcome => self.finish_message(key, outcome),
         }
     }
@@ -64,10 +65,6 @@ impl Dispatcher {
     /// asked for more.
     #[inline(never)]
     fn finish_message(&mut self, key: Key, outcome: Outcome) -> bool {
-        if outcome == Outcome::Relay {
-            self.hold_input();
-            return true;
-        }
         if outcome == Outcome::Nothing {
             return true;
         }
@@ -144,8 +141,8 @@ impl Dispatcher {
 
     /// Ends the way of a message that is relayed to another connection: it is held, as [`hold_gathered`](Self::hold_gathered)
     /// does.
-    #[inline]
-    pub(super) fn hold_input(&mut self) {
+    #[inline(never)]
+    pub(super) fn hold_input(&mut self) -> bool {
         let Self { context, read_buffer, .. } = self;
         let Context { channels, clock, outbox, .. } = context;
         if let Some((owner, count)) = outbox.take_relaying()
@@ -155,6 +152,7 @@ impl Dispatcher {
             outbox.hold_input(owner, read_buffer, count);
             self.send_held_if_full();
         }
+        true
     }
 
     #[inline]

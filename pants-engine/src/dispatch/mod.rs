@@ -81,7 +81,6 @@ impl Dispatcher {
                 self.handle_event(event);
             }
         }
-        self.context.flush_outbox();
     }
 
     /// Acts on an event that is no usual message. A wake names no channel; and one for a channel that is gone, even since this

@@ -53,6 +53,7 @@ impl Engine {
         self.run_precise_timers();
         self.run_expired_timers();
         self.dispatcher.handle_events(&self.poller);
+        self.dispatcher.context.flush_outbox();
         self.drain_sources();
         self.run_next_turn_timers();
         self.run_every_turn_timers();
