@@ -294,6 +294,60 @@ mod tests {
         assert!(!outbox.can_relay_to(two), "it was shut");
     }
 
+    /// What is held, by the index of whom it is for.
+    fn all_held(outbox: &Outbox) -> Vec<(u32, Vec<u8>)> {
+        let held = (0..).map_while(|index| outbox.held(index));
+        held.map(|(key, bytes)| (key.index(), bytes.to_vec())).collect()
+    }
+
+    #[test]
+    fn what_is_held_keeps_its_order_and_what_is_gathered_stays() {
+        let [one, two] = [0, 1].map(|index| Key::new(index, NonZeroU32::MIN));
+        let mut outbox = Outbox::new();
+        let mut input = ReadBuffer::new();
+        let long = limits::HELD_COPY_BYTES + 1;
+        outbox.hold_gathered();
+        assert!(!outbox.is_holding() && outbox.is_empty());
+        assert!(outbox.push(one, b"ab"));
+        outbox.hold_gathered();
+        input[..long].fill(7);
+        outbox.hold_input(two, &mut input, long);
+        input[..3].copy_from_slice(b"cde");
+        outbox.hold_input(one, &mut input, 3);
+        assert!(outbox.push(two, b"later"));
+        let held = vec![(0, b"ab".to_vec()), (1, vec![7; long]), (0, b"cde".to_vec())];
+        assert_eq!(all_held(&outbox), held);
+        assert_eq!((outbox.len_of(one), outbox.len_of(two)), (5, long + 5));
+        outbox.release_held();
+        assert!(!outbox.is_holding() && !outbox.is_empty());
+        assert_eq!((outbox.owner(), outbox.bytes()), (Some(two), b"later".as_slice()));
+        outbox.hold_gathered();
+        assert_eq!(all_held(&outbox), [(1, b"later".to_vec())]);
+    }
+
+    #[test]
+    fn so_much_is_held_and_no_more_and_the_buffers_are_used_again() {
+        let key = Key::new(0, NonZeroU32::MIN);
+        let mut outbox = Outbox::new();
+        let mut input = ReadBuffer::new();
+        for count in [1, limits::HELD_COPY_BYTES, limits::HELD_COPY_BYTES + 1, limits::READ_BUFFER_BYTES] {
+            for _ in 0..3 {
+                let mut held = 0;
+                while !outbox.is_full() {
+                    outbox.hold_input(key, &mut input, count);
+                    held += 1;
+                }
+                assert!(
+                    held == limits::HELD_MAX || (count <= limits::HELD_COPY_BYTES && held > 8),
+                    "{held} of {count}"
+                );
+                outbox.release_held();
+                assert!(outbox.spares.len() <= limits::HELD_MAX);
+            }
+        }
+        assert_eq!(outbox.spares.len(), limits::HELD_MAX);
+    }
+
     #[test]
     fn slices_are_added_together_or_not_at_all() {
         let [one, two] = [0, 1].map(|index| Key::new(index, NonZeroU32::MIN));

@@ -19,7 +19,8 @@ impl Connection<'_> {
     /// Writes `data` behind everything written before; it is copied or sent before this returns.
     ///
     /// Small writes of one callback leave together when it returns. What the kernel will not take is queued, and leaves as
-    /// soon as it will; [`on_write`](crate::Handler::on_write) says when all has left.
+    /// soon as it will; [`on_write`](crate::Handler::on_write) says when all has left. What is written to another connection
+    /// than the callback's own may wait until what else is ready has been received, as with [`relay`](Self::relay).
     ///
     /// Returns whether `data` was taken. It is not after [`close`](Self::close), [`shutdown_write`](Self::shutdown_write)
     /// or the connection's end; nor when it is longer than [`write_cap`](crate::ConnectionOptions::write_cap) or the queue would
@@ -372,7 +373,7 @@ impl Connection<'_> {
         true
     }
 
-    /// Hands what was written so far to the kernel now, rather than when the callback returns. [Files](Self::write_file), and
+    /// Hands what was written so far, to any connection, to the kernel now, rather than when the callback returns or later. [Files](Self::write_file), and
     /// what is written behind them, leave after it all the same.
     pub fn flush(&mut self) {
         self.leave_usual_way();
