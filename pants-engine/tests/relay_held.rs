@@ -36,13 +36,17 @@ struct Party {
 
 impl Party {
     fn new(count: usize, act: Act) -> Self {
+        Self::with_options(count, ConnectionOptions::default(), act)
+    }
+
+    fn with_options(count: usize, options: ConnectionOptions, act: Act) -> Self {
         let mut engine = Engine::new().unwrap();
         let keys = Rc::<RefCell<Vec<_>>>::default();
         let peers = (0..count).map(|_| {
             let (ours, theirs) = UnixStream::pair().unwrap();
             theirs.set_nonblocking(true).unwrap();
             let member = Member { keys: Rc::clone(&keys), act };
-            let key = engine.context().adopt_connection(ours.into(), ConnectionOptions::default(), member).unwrap();
+            let key = engine.context().adopt_connection(ours.into(), options.clone(), member).unwrap();
             // As it does by itself once something has left: its messages take the short way from the first on.
             engine.context().connection(key).unwrap().ignore_on_write(true);
             keys.borrow_mut().push(key);
@@ -287,4 +291,31 @@ fn what_the_kernel_does_not_take_is_queued_in_order_and_nothing_is_lost() {
         party.turn();
     }
     assert!(heard == piece.repeat(200));
+}
+
+#[test]
+fn what_is_held_counts_against_the_cap() {
+    let options = ConnectionOptions {
+        write_cap: 50_000,
+        write_high_water: 40_000,
+        write_low_water: 20_000,
+        ..ConnectionOptions::default()
+    };
+    let mut party = Party::with_options(6, options, |connection, keys, data| {
+        if data == b"look" {
+            let most = connection.context().connection(keys[0]).map_or(0, |other| other.queued_bytes());
+            assert!(most <= 50_000, "{most} bytes");
+        } else {
+            connection.relay(keys[0], data);
+        }
+    });
+    for _ in 0..30 {
+        for who in 1..5 {
+            party.say(who, &message(who, 16_000));
+        }
+        party.say(5, b"look");
+        party.turn();
+    }
+    let stats = party.engine.context().stats();
+    assert_eq!((stats.panics, stats.connections_open), (0, 5), "the one that does not read ends by its cap");
 }

@@ -177,7 +177,9 @@ impl Connection<'_> {
     #[inline]
     fn can_relay_input(&self, to: Key) -> bool {
         let Some(Channel::Connection(slot)) = self.context.channels.get(to) else { return false };
-        let fits = self.input.len() <= limits::HELD_COPY_BYTES || !slot.stream.exceeds_cap(self.input.len());
+        let count = self.input.len();
+        let fits = count <= limits::HELD_COPY_BYTES
+            || !slot.stream.exceeds_cap(count.saturating_add(self.context.outbox.len_of(to)));
         to != self.key && !slot.ended && slot.stream.takes_output_at_once() && fits
     }
 
